@@ -1,0 +1,339 @@
+"""The values that go down the call path and come back: messages, requests, answers, usage.
+
+All are frozen. None shows a prompt or an answer in its repr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+from orchestify.errors import InvalidParameterError
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+FinishReason: TypeAlias = Literal[
+    "stop", "length", "tool_calls", "content_filter", "refusal", "pause"
+]
+UsageSource: TypeAlias = Literal["reported", "estimated", "unknown"]
+
+ROLES = ("system", "user", "assistant", "tool")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def nothing() -> Mapping[str, Any]:
+    """Return the empty mapping, for the fields' defaults."""
+    return NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A piece of text in a message."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image in a message: either `url` (http, https), or base64 `data` with its `media_type`."""
+
+    url: str | None = field(default=None, repr=False)
+    data: str | None = field(default=None, repr=False)
+    media_type: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.url is None) == (self.data is None):
+            raise InvalidParameterError("an image has either a url or data")
+        if self.data is not None and not self.media_type:
+            raise InvalidParameterError("an image given as data needs a media_type")
+
+    @property
+    def data_url(self) -> str:
+        """The image as a URL: its own, or a `data:` URL."""
+        return self.url or f"data:{self.media_type};base64,{self.data}"
+
+
+Part: TypeAlias = TextPart | ImagePart
+Content: TypeAlias = str | Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool that the model asks for; `arguments` are parsed.
+
+    `raw_arguments` is the text the model wrote. Where that is no JSON object, `arguments` is
+    empty and `valid` False.
+    """
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    raw_arguments: str | None = field(default=None, repr=False)
+    valid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool the model may call; `input_schema` is a JSON Schema object.
+
+    `server` holds a tool that the provider runs itself, in the provider's own form; it is
+    passed on as it is.
+    """
+
+    name: str
+    description: str | None = None
+    input_schema: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool | None = None
+    server: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model calls tools: `auto`, `none`, `required`, or `tool` with its `name`."""
+
+    mode: Literal["auto", "none", "required", "tool"]
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """The form an answer must have: a JSON Schema, or any JSON object where `schema` is None.
+
+    With `model_class`, a pydantic model, `LLMResponse.parsed` is an instance of it.
+    """
+
+    name: str = "answer"
+    schema: Mapping[str, Any] | None = None
+    model_class: type[Any] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingConfig:
+    """How much the model may think: an `effort`, or a budget in tokens, or neither (its own)."""
+
+    effort: Literal["low", "medium", "high"] | None = None
+    budget_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a model thought: `text`, and the provider's own `blocks` with their signatures.
+
+    Send it back in an `LLMMessage` where the conversation goes on with tool results.
+    """
+
+    text: str = field(default="", repr=False)
+    blocks: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __bool__(self) -> bool:
+        return bool(self.text or self.blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class LLMMessage:
+    """One message of a conversation.
+
+    `content` is text, or a sequence of `TextPart` and `ImagePart`. An assistant's message may
+    hold `tool_calls` and `thinking`; a tool's result has role `tool` and the `tool_call_id` it
+    answers. `name` is the speaker's, where a provider takes one.
+    """
+
+    role: str
+    content: Content = field(default="", repr=False)
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    thinking: Thinking | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise InvalidParameterError(
+                f"a message's role is one of {', '.join(ROLES)}, not {str(self.role)[:20]!r}"
+            )
+        if not isinstance(self.content, (str, tuple)):
+            object.__setattr__(self, "content", tuple(self.content))
+        if not isinstance(self.tool_calls, tuple):
+            object.__setattr__(self, "tool_calls", tuple(self.tool_calls))
+
+    @property
+    def text(self) -> str:
+        """The message's text, its parts joined."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def has_images(self) -> bool:
+        """Whether an image is among the parts."""
+        return not isinstance(self.content, str) and any(
+            isinstance(part, ImagePart) for part in self.content
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of one call.
+
+    Counts are inclusive: `input_tokens` includes `cache_read` and `cache_write`,
+    `output_tokens` includes `reasoning`. `cache_write_1h` is the part of `cache_write` kept for
+    an hour (dearer than five minutes). `searches` counts the provider's own web searches.
+    `service_tier` is the provider's word (`batch`, `priority`, `flex`...). `source` says
+    whether the provider `reported` the counts, we `estimated` them, or they are `unknown`.
+    `invalid` names counts that the provider reported and that cannot be true.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    reasoning: int = 0
+    searches: int = 0
+    service_tier: str | None = None
+    source: UsageSource = "reported"
+    invalid: tuple[str, ...] = ()
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+UNKNOWN_USAGE = Usage(source="unknown")
+
+
+@dataclass(slots=True)
+class TokenUsage:
+    """Cumulative usage: a reading of the ledger's totals, no total of its own.
+
+    `total_cost_usd` leaves out calls whose price nobody knows; `unpriced_calls` counts them.
+    """
+
+    total_input: int = 0
+    total_output: int = 0
+    total_cost_usd: float = 0.0
+    call_count: int = 0
+    unpriced_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one target: `outcome` is `ok`, `failed`, `skipped`, `cancelled`, `interrupted`.
+
+    `error` is the error's class name, None where it went well.
+    """
+
+    provider: str
+    model: str
+    outcome: str
+    error: str | None = None
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LLMResponse:
+    """An answer, with what it used and what it cost.
+
+    `finish_reason` is one of `stop | length | tool_calls | content_filter | refusal | pause`;
+    the provider's own word is in `raw_response`. `parsed` is set where a `response_format` was
+    asked for. `cost_usd` is None where nobody knows the price; `cost_source` says who does.
+    """
+
+    content: str = field(repr=False)
+    model: str
+    tokens_input: int
+    tokens_output: int
+    finish_reason: str
+    raw_response: Any = field(default=None, repr=False)
+    tool_calls: tuple[ToolCall, ...] = ()
+    thinking: Thinking | None = field(default=None, repr=False)
+    parsed: Any = field(default=None, repr=False)
+    usage: Usage | None = None
+    cost_usd: Decimal | None = None
+    cost_source: str = "none"
+    provider: str = ""
+    latency_s: float = 0.0
+    attempts: tuple[Attempt, ...] = ()
+    call_id: str = ""
+
+    def to_message(self) -> LLMMessage:
+        """Return the answer as the assistant's message, to be sent back with what follows."""
+        return LLMMessage(
+            "assistant", self.content, tool_calls=self.tool_calls, thinking=self.thinking
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """What one target is asked: the caller's words over the agent's over the provider's.
+
+    None means: not configured and not given, so not sent. `options` are extra body fields.
+    Times are in seconds; `timeout_s` is for the whole call, or until a stream's first output.
+    """
+
+    messages: tuple[LLMMessage, ...] = field(repr=False)
+    model: str
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
+    thinking: ThinkingConfig | None = None
+    cache: bool = False
+    options: Mapping[str, Any] = field(default_factory=nothing, repr=False)
+    timeout_s: float | None = None
+    connect_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer's text."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """A piece of what the model thinks."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call; `arguments` is the JSON text that has come since the last piece.
+
+    Pieces of one call share their `index`; `id` and `name` stand in each.
+    """
+
+    index: int
+    id: str
+    name: str
+    arguments: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageUpdate:
+    """Tokens the provider has reported before the end; the last one holds."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The protocol's end was seen; `response` is the whole answer."""
+
+    response: LLMResponse
+
+
+StreamEvent: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta | UsageUpdate | StreamEnd
