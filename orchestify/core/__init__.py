@@ -1,0 +1,1 @@
+"""Configuration: from YAML and the environment to frozen models."""

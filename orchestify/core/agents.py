@@ -1,0 +1,95 @@
+"""An agent's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias, get_args
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from orchestify.core.fields import Count, Flag, FreeForm, Key, Model, Number, Share, Text
+from orchestify.core.policies import Policies
+from orchestify.core.scalars import reread
+from orchestify.core.validation import refusal
+
+Effort: TypeAlias = Literal["low", "medium", "high"]
+
+
+class ThinkingBudget(Model):
+    """How much the model may think, in tokens."""
+
+    budget_tokens: Count
+
+
+class TargetConfig(Model):
+    """An entry of a fallback chain; without `model` it is the provider's default."""
+
+    provider: Text
+    model: Text | None = None
+    weight: Number | None = Field(default=None, description="For strategy: weighted")
+
+
+def _thinking_form(value: object) -> str | None:
+    value = reread(value)
+    if isinstance(value, bool):
+        return "(flag)"
+    if value in get_args(Effort):
+        return "(effort)"
+    return "(budget)" if isinstance(value, (Mapping, ThinkingBudget)) else None
+
+
+Thinking: TypeAlias = Annotated[
+    Annotated[Flag, Tag("(flag)")]
+    | Annotated[Effort, Tag("(effort)")]
+    | Annotated[ThinkingBudget, Tag("(budget)")],
+    Discriminator(
+        _thinking_form, **refusal("expected true, false, low, medium, high or {budget_tokens: n}")
+    ),
+]
+
+
+def _target(value: object) -> object:
+    return {"provider": value} if isinstance(value, str) else value
+
+
+def _texts(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Target: TypeAlias = Annotated[
+    TargetConfig, BeforeValidator(_target, json_schema_input_type=str | TargetConfig)
+]
+Texts: TypeAlias = Annotated[
+    tuple[Text, ...], BeforeValidator(_texts, json_schema_input_type=Text | list[Text])
+]
+
+
+class AgentConfig(Policies):
+    """One agent: its provider and parameters. `mode` and `metadata` are the host's."""
+
+    provider: Text | None = Field(default=None, description="Unwritten: default_provider")
+    model: Text | None = Field(default=None, description="Unwritten: the provider's default_model")
+    temperature: Number | None = None
+    top_p: Share | None = None
+    stop: Texts = ()
+    max_tokens: Count | None = None
+    thinking: Thinking | None = None
+    cache: Flag = Field(default=False, description="Mark system prompt and tools as cacheable")
+    fallback: tuple[Target, ...] = Field(default=(), description="Where to go when it fails")
+    fallback_on: tuple[Literal["content_filter", "invalid_request"], ...] = Field(
+        default=(), description="Failures that fall back although they need not"
+    )
+    strategy: (
+        Literal["priority", "round_robin", "least_recently_used", "weighted", "health"] | None
+    ) = None
+    weight: Number | None = Field(default=None, description="Of its own target: strategy weighted")
+    api_key: Key | None = Field(default=None, description="Its own; unwritten: the provider's")
+    enabled: Flag = True
+    mode: Literal["autonomous", "interactive"] | None = None
+    metadata: FreeForm = Field(default_factory=dict, repr=False)
+
+
+class AgentsConfig(Model):
+    """The agents by name, in the order written."""
+
+    agents: dict[str, AgentConfig] = Field(default_factory=dict)

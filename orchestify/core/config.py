@@ -1,0 +1,128 @@
+"""The configuration: `load_config` and every model it is made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import Field, PrivateAttr
+
+from orchestify.core.agents import AgentConfig, AgentsConfig, TargetConfig, ThinkingBudget
+from orchestify.core.notes import NOT_YET, notes
+from orchestify.core.parts import validate
+from orchestify.core.policies import (
+    CircuitBreakerConfig,
+    EffectivePolicies,
+    Policies,
+    RateLimitConfig,
+    RetryConfig,
+    policies_for,
+)
+from orchestify.core.problems import in_file_order
+from orchestify.core.providers import PriceConfig, ProviderConfig, ProvidersConfig
+from orchestify.core.reading import Origins, Sources, read, read_text
+from orchestify.core.schema import config_schema
+from orchestify.core.settings import (
+    AlertsConfig,
+    BudgetConfig,
+    BudgetMatch,
+    LedgerConfig,
+    Settings,
+)
+from orchestify.core.source import Origin
+from orchestify.errors import ConfigError
+
+__all__ = [
+    "NOT_YET",
+    "AgentConfig",
+    "AgentsConfig",
+    "AlertsConfig",
+    "BudgetConfig",
+    "BudgetMatch",
+    "CircuitBreakerConfig",
+    "Config",
+    "ConfigError",
+    "EffectivePolicies",
+    "LedgerConfig",
+    "Origin",
+    "Policies",
+    "PriceConfig",
+    "ProviderConfig",
+    "ProvidersConfig",
+    "RateLimitConfig",
+    "RetryConfig",
+    "Settings",
+    "TargetConfig",
+    "ThinkingBudget",
+    "config_schema",
+    "load_config",
+    "notes",
+    "parse_config",
+    "policies_for",
+]
+
+
+class Config(Settings):
+    """A whole configuration; nothing in it reads files or the environment any more."""
+
+    providers: ProvidersConfig = Field(default_factory=ProvidersConfig)
+    agents: AgentsConfig = Field(default_factory=AgentsConfig)
+
+    _files: tuple[str, ...] = PrivateAttr(default=())
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files it was read from, in that order."""
+        return self._files
+
+    def origin(self, path: str | Sequence[str | int]) -> Origin | None:
+        """Return where a key is written, also one that came by a merge key; None: it is not.
+
+        `path` is dotted, `agents.planner.model` or `budgets.0.name`, or a sequence of its parts.
+        """
+        return self._origins.find(path)
+
+
+def load_config(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Config:
+    """Read a directory (`providers.yaml`, `agents.yaml`, `policies.yaml`) or one file.
+
+    Variables come from `environ`, by default from the process's environment.
+
+    Raises: ConfigError with every problem of every file, in file order.
+    """
+    config, problems = _build(read(Path(path)), environ)
+    if config is None:
+        del environ  # what a traceback shows of this frame holds no key
+        raise ConfigError(problems)
+    return config
+
+
+def parse_config(
+    text: str, *, name: str = "<text>", environ: Mapping[str, str] | None = None
+) -> Config:
+    """Read one document in memory; `name` is the file's name in problems.
+
+    Raises: ConfigError with every problem.
+    """
+    config, problems = _build(read_text(text, name), environ)
+    if config is None:
+        del text, environ
+        raise ConfigError(problems)
+    return config
+
+
+def _build(sources: Sources, environ: Mapping[str, str] | None) -> tuple[Config | None, list[str]]:
+    parts = validate(sources, os.environ if environ is None else environ)
+    if sources.problems:
+        return None, in_file_order(sources.problems, sources.names)
+    settings = parts.settings
+    written = {name: getattr(settings, name) for name in settings.model_fields_set}
+    config = Config(
+        **written,
+        providers=ProvidersConfig(providers=parts.providers, settings=settings),
+        agents=AgentsConfig(agents=parts.agents),
+    )
+    config._files, config._origins = tuple(sources.names), sources.origins
+    return config, []

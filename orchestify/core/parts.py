@@ -1,0 +1,129 @@
+"""Values as read to validated models, with all that is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, TypeVar
+
+from orchestify.core.agents import AgentConfig
+from orchestify.core.checks import cross_checks
+from orchestify.core.fields import Model
+from orchestify.core.problems import MOST_SHOWN, Path, did_you_mean
+from orchestify.core.providers import FilledIn, ProviderConfig, may_lack_variables
+from orchestify.core.reading import HOST_PREFIX, NOT_A_MAPPING, REQUIRED, Sources
+from orchestify.core.settings import Settings
+from orchestify.core.validation import validated
+from orchestify.core.variables import MALFORMED, Variables
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+_RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?)(.+)")
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of a configuration that are valid; the others' problems are in the sources."""
+
+    settings: Settings = field(default_factory=Settings)
+    providers: dict[str, ProviderConfig] = field(default_factory=dict)
+    agents: dict[str, AgentConfig] = field(default_factory=dict)
+
+
+def validate(sources: Sources, environ: Mapping[str, str]) -> Parts:
+    """Fill the variables in, validate every part and check what refers to what.
+
+    Problems go to `sources.problems`; after `MOST_SHOWN` of them no more are looked for.
+    """
+    parts = Parts()
+    settings = _settings(sources, environ)
+    parts.settings = settings or parts.settings
+    parts.providers = _entries(sources, "providers", ProviderConfig, environ)
+    parts.agents = _entries(sources, "agents", AgentConfig, environ)
+    if sources.broken:
+        return parts
+    if "providers" not in sources.values:
+        sources.report(("providers",), "missing")
+    known = {kind: _keys(sources.values.get(kind)) for kind in REQUIRED}
+    _report(sources, cross_checks(parts.settings, parts.providers, parts.agents, known))
+    return parts
+
+
+def _settings(sources: Sources, environ: Mapping[str, str]) -> Settings | None:
+    top = {
+        key: value
+        for key, value in sources.values.items()
+        if key not in REQUIRED and not key.startswith(HOST_PREFIX)
+    }
+    unknown = [key for key in top if key not in Settings.model_fields]
+    names = (*Settings.model_fields, *REQUIRED)
+    _report(sources, (((key,), "unknown key" + did_you_mean(key, names)) for key in unknown))
+    known = {key: value for key, value in top.items() if key in Settings.model_fields}
+    return _validated(sources, (), known, Settings, environ)
+
+
+def _entries(
+    sources: Sources, kind: str, model: type[ModelT], environ: Mapping[str, str]
+) -> dict[str, ModelT]:
+    values = sources.values.get(kind)
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        sources.report((kind,), NOT_A_MAPPING)
+        return {}
+    entries = {}
+    for name, value in values.items():
+        entry = _validated(sources, (kind, name), {} if value is None else value, model, environ)
+        if entry is not None:
+            entries[name] = entry
+        if len(sources.problems) > MOST_SHOWN:
+            break
+    return entries
+
+
+def _validated(
+    sources: Sources, path: Path, value: Any, model: type[ModelT], environ: Mapping[str, str]
+) -> ModelT | None:
+    variables = Variables(environ)
+    filled = variables.fill(value, path)
+    if isinstance(filled, dict):  # a key without a value is not written
+        filled = {
+            key: inner
+            for key, inner in filled.items()
+            if inner is not None or key not in model.model_fields
+        }
+        filled = _with_ledger_at(sources.folder, filled) if model is Settings else filled
+    unfilled = [*variables.malformed, *(at for at, _ in variables.unset)]
+    _report(sources, ((at, MALFORMED) for at in variables.malformed))
+    if not (isinstance(filled, dict) and may_lack_variables(filled)):
+        _report(sources, ((at, f"variable {name} is not set") for at, name in variables.unset))
+    entry, found = validated(model, filled, FilledIn(variables.unset_names))
+    for inner, what in found:
+        at = (*path, *inner)
+        if not any(at[: len(gone)] == gone for gone in unfilled):
+            sources.report(at, what)
+    return entry
+
+
+def _with_ledger_at(folder: FilePath | None, top: dict[str, Any]) -> dict[str, Any]:
+    """Let a relative SQLite path start at the configuration's folder."""
+    ledger = top.get("ledger")
+    url = ledger.get("url") if isinstance(ledger, dict) else None
+    relative = _RELATIVE_SQLITE.fullmatch(url) if isinstance(url, str) else None
+    if folder is None or relative is None or ledger is None:
+        return top
+    absolute = (folder.resolve() / relative[2]).as_posix()
+    return {**top, "ledger": {**ledger, "url": relative[1] + absolute}}
+
+
+def _report(sources: Sources, found: Iterable[tuple[Path, str]]) -> None:
+    for path, what in found:
+        sources.report(path, what)
+        if len(sources.problems) > MOST_SHOWN:
+            return
+
+
+def _keys(value: object) -> frozenset[str]:
+    return frozenset(value) if isinstance(value, dict) else frozenset()

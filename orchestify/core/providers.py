@@ -1,0 +1,219 @@
+"""A provider's configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    Tag,
+    ValidationInfo,
+    field_serializer,
+    model_validator,
+)
+
+from orchestify.core.endpoints import address_problem, exposure
+from orchestify.core.fields import Count, Flag, FreeForm, HeaderText, Key, Model, Text, Usd, mask
+from orchestify.core.policies import Policies
+from orchestify.core.problems import Path
+from orchestify.core.scalars import reread
+from orchestify.core.settings import Settings
+from orchestify.core.validation import refusal, refuse
+from orchestify.core.variables import MALFORMED, Variables
+
+PLAIN_HTTP = "a key would go over plain http to a public host; use https, or set allow_http: true"
+
+_NEED_NO_MODEL = frozenset({"mock", "external"})
+_DIRECT_TYPES = frozenset({"anthropic", "openai"})
+_OUR_FIELDS = frozenset(
+    {"api_base", "api_key", "base_url", "caching", "fallbacks", "max_retries", "messages", "model"}
+    | {"num_retries", "stream"}
+)
+_KEY_HEADERS = ("authorization", "cookie", "key", "token")
+
+
+@dataclass(frozen=True, slots=True)
+class FilledIn:
+    """Validation context: variables were filled in before; `unset` names those that are not set."""
+
+    unset: tuple[str, ...] = ()
+
+
+class PriceConfig(Model):
+    """What a model costs; an explicit zero is free, what is not written is not charged."""
+
+    input_usd_per_mtok: Usd | None = None
+    output_usd_per_mtok: Usd | None = None
+    cache_read_usd_per_mtok: Usd | None = None
+    cache_write_usd_per_mtok: Usd | None = None
+    cache_write_1h_usd_per_mtok: Usd | None = None
+    request_usd: Usd | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            refuse([((), "expected at least one price")])
+        return self
+
+
+def _price_form(value: object) -> str | None:
+    if isinstance(value, PriceConfig):
+        return "(one)"
+    if not isinstance(value, Mapping):
+        return None
+    nested = any(isinstance(inner, (Mapping, PriceConfig)) for inner in value.values())
+    return "(by model)" if nested else "(one)"
+
+
+Price: TypeAlias = Annotated[
+    Annotated[PriceConfig, Tag("(one)")] | Annotated[dict[str, PriceConfig], Tag("(by model)")],
+    Discriminator(_price_form, **refusal("expected prices, or prices by model")),
+]
+
+
+def _enabled(value: object) -> object:
+    value = reread(value)
+    if not isinstance(value, bool) and value != "auto":
+        raise ValueError("expected true, false or auto")
+    return value
+
+
+Enabled: TypeAlias = Annotated[
+    bool | Literal["auto"],
+    BeforeValidator(_enabled, json_schema_input_type=bool | Literal["auto"]),
+]
+
+
+class ProviderConfig(Policies):
+    """One provider.
+
+    Built in code, it fills its own variables in, from `os.environ`. Keys never show: neither in
+    repr nor in dumps.
+    """
+
+    type: Literal["anthropic", "openai", "litellm", "mock", "external"]
+    engine: Literal["direct", "litellm", "mock"] | None = Field(
+        default=None, description="The lane, where it is not the type's own"
+    )
+    api_key: Key | None = None
+    default_model: Text | None = Field(
+        default=None, description="The model of calls that name none; mock and external need none"
+    )
+    max_tokens: Count | None = Field(default=None, description="A default, no cap")
+    base_url: Text | None = Field(
+        default=None, description="openai: with /v1; anthropic: without; the other is tolerated"
+    )
+    enabled: Enabled = Field(default=True, description="auto: on where its variables are set")
+    options: FreeForm = Field(
+        default_factory=dict, repr=False, description="Body fields, passed on as they are"
+    )
+    headers: dict[str, HeaderText] = Field(default_factory=dict)
+    price: Price | None = Field(default=None, description="One for all models, or by model")
+    allow_http: Flag = Field(default=False, description="Send a key over plain http")
+
+    _unset: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def off_reason(self) -> str | None:
+        """Why the provider is off, in words that hold names of variables only; None: it is on."""
+        if self.enabled is False:
+            return "enabled: false"
+        if self.enabled == "auto" and self._unset:
+            return not_set(self._unset)
+        return None
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the provider is on."""
+        return self.off_reason is None
+
+    @property
+    def sends_key(self) -> bool:
+        """Whether a key of its own goes with each request."""
+        names = (name.lower() for name in self.headers)
+        return self.api_key is not None or any(name.endswith(_KEY_HEADERS) for name in names)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fill_in(
+        cls, values: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        if not isinstance(values, Mapping):
+            return handler(values)
+        if isinstance(info.context, FilledIn):
+            unset = info.context.unset
+        else:
+            values, unset = _filled(values)
+        provider = handler(values)
+        provider._unset = unset
+        refuse(provider._contradictions())
+        return provider
+
+    @field_serializer("options")
+    def _hide_options(self, options: dict[str, Any]) -> Any:
+        return mask(options)
+
+    def _contradictions(self) -> Iterator[tuple[Path, str]]:
+        if self.is_enabled and not self.default_model and self.type not in _NEED_NO_MODEL:
+            yield ("default_model",), f"missing; a provider of type {self.type} needs one"
+        if self.engine == "direct" and self.type not in _DIRECT_TYPES:
+            yield ("engine",), f"type {self.type} has no direct lane"
+        if self.base_url is not None:
+            what = address_problem(self.base_url)
+            if what is None and self.sends_key and not self.allow_http:
+                what = PLAIN_HTTP if exposure(self.base_url) == "public" else None
+            if what:
+                yield ("base_url",), what
+        for name in self.options:
+            if name in _OUR_FIELDS:
+                yield ("options", name), "not an option; it is a key of its own or set per call"
+
+
+class ProvidersConfig(Model):
+    """The providers by name, in the order written.
+
+    `settings` are those of the whole configuration; they go where the providers go.
+    """
+
+    providers: dict[str, ProviderConfig] = Field(default_factory=dict)
+    settings: Settings = Field(default=Settings(), exclude=True, repr=False)
+
+    @property
+    def off(self) -> Mapping[str, str]:
+        """The providers that are off, and why."""
+        return MappingProxyType(
+            {
+                name: provider.off_reason
+                for name, provider in self.providers.items()
+                if provider.off_reason is not None
+            }
+        )
+
+
+def not_set(names: tuple[str, ...]) -> str:
+    """Say that variables are not set."""
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
+
+
+def may_lack_variables(values: Mapping[str, Any]) -> bool:
+    """Say whether a provider's or agent's `enabled` makes unset variables no problem."""
+    enabled = reread(values.get("enabled"))
+    return enabled is False or enabled == "auto"
+
+
+def _filled(values: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    variables = Variables(os.environ, all_plain=True)
+    filled = variables.fill(values)
+    found: list[tuple[Path, str]] = [(path, MALFORMED) for path in variables.malformed]
+    if not may_lack_variables(filled):
+        found += [(path, f"variable {name} is not set") for path, name in variables.unset]
+    refuse(found)
+    return filled, variables.unset_names

@@ -1,0 +1,293 @@
+"""YAML text to data, with the place of every key.
+
+Built from the C parser's events: the composers of PyYAML recurse in C, crash the process at
+100,000 nested brackets and take seconds for megabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+import yaml
+
+from orchestify.core.problems import MOST_SHOWN, Path, Problem
+from orchestify.core.scalars import PlainText, core_scalar
+from orchestify.core.variables import may_hold_variable
+
+MAX_BYTES = 4_000_000
+MAX_DEPTH = 100
+MAX_ALIASED = 10_000  # nodes, all aliases of a document together
+
+TOO_LARGE = f"larger than {MAX_BYTES // 1_000_000} MB"
+_MERGE = "<<"
+
+
+class Place(NamedTuple):
+    """Where a key (or a list's item) stands, from 1, and the places of what is inside it."""
+
+    line: int
+    column: int
+    inside: Places
+
+
+Places: TypeAlias = dict[str | int, Place]
+
+
+class Origin(NamedTuple):
+    """Where a key is written; `line` and `column` begin at 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML document: plain data, the places of its keys, and what is wrong with it.
+
+    `data` is made of dict, list, str, int, float, bool and None; what aliases name is shared.
+    `is_whole` is False where reading stopped before the end.
+    """
+
+    name: str
+    data: Any = field(repr=False)
+    places: Places = field(repr=False)
+    problems: tuple[Problem, ...]
+    is_whole: bool = True
+
+
+def compose(text: str, name: str) -> Document:
+    """Read one YAML document. Never raises: what is wrong is in `problems`.
+
+    Depth, size and expanded aliases are limited and checked while reading, so that a hostile
+    text costs no more than a long one.
+    """
+    composer = _Composer(name)
+    is_whole = False
+    text = text.removeprefix("\ufeff")
+    try:
+        composer.read(text)
+        is_whole = True
+    except yaml.YAMLError as error:
+        composer.report_syntax(error, text)
+    except _Stopped:
+        pass
+    return Document(name, composer.data, composer.places, tuple(composer.problems), is_whole)
+
+
+class _Stopped(Exception):  # noqa: N818  # no error: the problem has been noted
+    """Reading ends here."""
+
+
+class _Node(NamedTuple):
+    """A complete value; `size` and `height` are what an alias to it adds."""
+
+    value: Any
+    places: Places
+    size: int = 1
+    height: int = 0
+
+
+@dataclass(slots=True)
+class _Collection:
+    """A mapping or list whose end has not been seen; `place` is the key's or item's at hand."""
+
+    value: Any
+    anchor: str | None
+    start: tuple[int, int]
+    places: Places = field(default_factory=dict)
+    key: str | int | None = None
+    place: tuple[int, int] = (0, 0)
+    kept: bool = True
+    merging: bool = False
+    merged: list[tuple[_Node, tuple[int, int]]] = field(default_factory=list)
+    size: int = 1
+    height: int = 1
+
+    @property
+    def awaits_key(self) -> bool:
+        return self.key is None and isinstance(self.value, dict)
+
+
+class _Composer:
+    """One reading: events in, data and places out."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.data: Any = None
+        self.places: Places = {}
+        self.problems: list[Problem] = []
+        self._open: list[_Collection] = []
+        self._anchors: dict[str, _Node | None] = {}  # None: its end has not been seen
+        self._aliased = 0
+
+    def read(self, text: str) -> None:
+        for event in yaml.parse(self._checked(text), Loader=yaml.CSafeLoader):
+            if isinstance(event, yaml.ScalarEvent):
+                self._scalar(event)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                self._begin(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                self._end()
+            elif isinstance(event, yaml.AliasEvent):
+                self._alias(event)
+            elif isinstance(event, yaml.DocumentEndEvent):
+                self._refuse_more(text, event.end_mark)
+                break
+
+    def report_syntax(self, error: yaml.YAMLError, text: str) -> None:
+        """Note where the YAML breaks; libyaml's own words are constants and quote nothing."""
+        what, place = "unreadable", (0, 0)
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            what, place = str(error.problem), _at(error.problem_mark)
+        elif isinstance(error, yaml.reader.ReaderError):
+            before = text.encode()[: error.position].decode(errors="ignore")
+            what = "a character that YAML does not allow"
+            place = before.count("\n") + 1, len(before) - before.rfind("\n")
+        self.problems.append(Problem(self.name, (), f"not valid YAML: {what}", *place))
+
+    def _checked(self, text: str) -> bytes:
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError:
+            self._stop("not valid Unicode text")
+        if len(encoded) > MAX_BYTES:
+            self._stop(TOO_LARGE)
+        if next(_content_lines(text), "").startswith("%"):
+            self._stop("a directive (%) is not read; remove it")  # libyaml: quadratic in them
+        return encoded
+
+    def _refuse_more(self, text: str, end: Any) -> None:
+        if any(line != "..." for line in _content_lines(text[end.index :])):
+            self._stop("a second document begins here; keep one", _at(end))
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        self._refuse_tag(event)
+        if self._open and self._open[-1].awaits_key:
+            self._begin_value(self._open[-1], event)
+            return
+        node = _Node(_plain(event.value) if event.implicit[0] else event.value, {})
+        if event.anchor:
+            self._anchors[event.anchor] = node
+        self._add(node, _at(event.start_mark))
+
+    def _begin_value(self, mapping: _Collection, event: yaml.ScalarEvent) -> None:
+        mapping.key, mapping.place = event.value, _at(event.start_mark)
+        mapping.merging = event.value == _MERGE and event.implicit[0]
+        mapping.kept = not (mapping.merged if mapping.merging else event.value in mapping.value)
+        if not event.value:
+            self._report("a key is missing", mapping.place)
+        elif not mapping.kept:
+            self._report("duplicate key; keep one", mapping.place)
+
+    def _begin(self, event: Any) -> None:
+        start = _at(event.start_mark)
+        self._refuse_tag(event)
+        if len(self._open) >= MAX_DEPTH:
+            self._stop(f"nested deeper than {MAX_DEPTH} levels", start)
+        if self._open and self._open[-1].awaits_key:
+            self._stop("expected a key, not a list or mapping", start)
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        self._open.append(_Collection({} if is_mapping else [], event.anchor, start))
+
+    def _end(self) -> None:
+        done = self._open[-1]
+        for node, place in done.merged:
+            self._merge(done, node, place)
+        self._open.pop()
+        node = _Node(done.value, done.places, done.size, done.height)
+        if done.anchor:
+            self._anchors[done.anchor] = node
+        self._add(node, done.start)
+
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        place = _at(event.start_mark)
+        if self._open and self._open[-1].awaits_key:
+            self._stop("expected a key, not an alias", place)
+        node = self._anchors.get(str(event.anchor))
+        if node is None:
+            cyclic = event.anchor in self._anchors
+            self._report(
+                "an alias inside what it names" if cyclic else "an alias without an anchor above",
+                place,
+            )
+            node = _Node(None, {})
+        self._aliased += node.size
+        if self._aliased > MAX_ALIASED:
+            self._stop(f"aliases expand to more than {MAX_ALIASED:,} nodes", place)
+        if len(self._open) + node.height > MAX_DEPTH:
+            self._stop(f"nested deeper than {MAX_DEPTH} levels", place)
+        self._add(node, place)
+
+    def _add(self, node: _Node, place: tuple[int, int]) -> None:
+        if not self._open:
+            self.data, self.places = node.value, node.places
+            return
+        parent = self._open[-1]
+        parent.size += node.size
+        parent.height = max(parent.height, node.height + 1)
+        if isinstance(parent.value, list):
+            parent.places[len(parent.value)] = Place(*place, node.places)
+            parent.value.append(node.value)
+            return
+        if parent.kept and parent.merging:
+            parent.merged.append((node, parent.place))
+        elif parent.kept and parent.key:
+            parent.value[parent.key] = node.value
+            parent.places[parent.key] = Place(*parent.place, node.places)
+        parent.key = None
+
+    def _merge(self, mapping: _Collection, node: _Node, place: tuple[int, int]) -> None:
+        """Take over the keys of a `<<`; those written, and those merged earlier, win."""
+        sources = [node]
+        if isinstance(node.value, list):
+            sources = [
+                _Node(value, node.places[index].inside) for index, value in enumerate(node.value)
+            ]
+        for source in sources:
+            if not isinstance(source.value, dict):
+                self._report("expected a mapping, or a list of them, after <<", place)
+                return
+            for key, value in source.value.items():
+                if key not in mapping.value:
+                    mapping.value[key] = value
+                    mapping.places[key] = source.places[key]
+
+    def _refuse_tag(self, event: Any) -> None:
+        if event.tag is not None:
+            self._report("a tag (!) is not read; remove it", _at(event.start_mark))
+
+    def _report(self, what: str, place: tuple[int, int] = (0, 0)) -> None:
+        self.problems.append(Problem(self.name, self._path(), what, *place))
+        if len(self.problems) > MOST_SHOWN:
+            raise _Stopped
+
+    def _stop(self, what: str, place: tuple[int, int] = (0, 0)) -> NoReturn:
+        self._report(what, place)
+        raise _Stopped
+
+    def _path(self) -> Path:
+        """The keys on the way to what is being read."""
+        keys = (len(at.value) if isinstance(at.value, list) else at.key for at in self._open)
+        return tuple(key for key in keys if key is not None)
+
+
+def _plain(text: str) -> Any:
+    return PlainText(text) if may_hold_variable(text) else core_scalar(text)
+
+
+def _at(mark: Any) -> tuple[int, int]:
+    return mark.line + 1, mark.column + 1
+
+
+def _content_lines(text: str) -> Iterator[str]:
+    """Iterate the lines that are neither empty nor comments, stripped."""
+    stripped = (line.strip() for line in text.splitlines())
+    return (line for line in stripped if line and not line.startswith("#"))
