@@ -1,0 +1,50 @@
+"""A loopback server that speaks OpenAI's and Anthropic's protocols, for tests without a provider.
+
+    from orchestify import OpenAIProvider
+    from orchestify.testing import Reply, StubServer
+
+    async with StubServer() as server:
+        server.script(Reply(status=429, retry_after="1"), Reply(text="hello"))
+        provider = OpenAIProvider(
+            "stub", {"base_url": server.openai_url, "api_key": "any", "default_model": "stub"}
+        )
+        response = await provider.complete("hi")
+
+        assert response.content == "hello"
+        assert [request.status for request in server.requests] == [429, 200]
+        assert server.account.billed.output_tokens == response.tokens_output
+
+Left alone it answers as a small model would: text from the request, a tool call where one is
+forced or where the prompt names the tool (or the weather), text after the tool's result, JSON that
+fits a schema, thinking where it was asked for, and usage with all its parts. What a real server
+refuses is refused: a missing key or one that begins with `wrong` (401), `missing-model` (404), a
+body without messages (400).
+
+What it answers is told by `script`, by a function in `respond`, or in the name of the model, which
+needs no state shared between tests: `stub;status=529`, `stub;chunks=50;cut_after=3` (the grammar is
+in `orchestify.testing.script`). What it saw is in `requests`, `account`, `connections`, `active`.
+
+`with StubServer.in_thread() as server` serves scripts and synchronous tests, `python -m
+orchestify.testing` other processes. Tests that need no HTTP at all use a provider of `type: mock`.
+"""
+
+from orchestify.testing.account import Account, Connections, Outcome, StubRequest, UsageSum
+from orchestify.testing.schema import minimal_instance
+from orchestify.testing.script import NAMED_ERRORS, Reply, Writes, parse_reply
+from orchestify.testing.server import MISSING_MODEL, Respond, StubServer
+
+__all__ = [
+    "MISSING_MODEL",
+    "NAMED_ERRORS",
+    "Account",
+    "Connections",
+    "Outcome",
+    "Reply",
+    "Respond",
+    "StubRequest",
+    "StubServer",
+    "UsageSum",
+    "Writes",
+    "minimal_instance",
+    "parse_reply",
+]

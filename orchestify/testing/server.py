@@ -1,0 +1,261 @@
+"""`StubServer`: OpenAI's and Anthropic's protocols on loopback, scripted, with an account."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Self, TypeAlias
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from orchestify.testing.account import Account, Connections, StubRequest
+from orchestify.testing.answer import Ask, RefusedError, compose
+from orchestify.testing.anthropic_request import read_prompt
+from orchestify.testing.exchange import Exchange
+from orchestify.testing.running import run_in_thread
+from orchestify.testing.script import Reply, Writes, split_model
+from orchestify.testing.wire import COUNT_PATH, MODELS_PATH, Wire, check_request, wire_of
+
+Respond: TypeAlias = Callable[[StubRequest], Reply | Awaitable[Reply | None] | None]
+
+MISSING_MODEL = "missing-model"
+_BACKLOG = 4096
+_MAX_BODY = 64 << 20
+_POLL_S = 0.002
+
+
+class StubServer:
+    """A server on 127.0.0.1 that speaks OpenAI's and Anthropic's protocols.
+
+    `async with StubServer() as server` runs it in the running event loop, `with
+    StubServer.in_thread() as server` in a thread with a loop of its own.
+
+    `port` 0 takes a free one. `words` is the length of the default text (0: one short sentence
+    that counts the prompt's words), `writes` how a stream is written (see `Reply`), `keys` the
+    keys that are accepted (None: every key that does not begin with `wrong`), `models` what a list
+    of models says (every other name is answered to as well, but `missing-model`). Of the requests
+    the last `history` are kept in `requests`; `account` counts all of them.
+
+    `respond` may be set to a function (or coroutine function) that chooses the reply for a
+    request; None leaves it to the scripts.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        words: int = 0,
+        writes: Writes = "each",
+        keys: Collection[str] | None = None,
+        models: Sequence[str] = ("stub-small", "stub-large"),
+        history: int = 10_000,
+    ) -> None:
+        self.port = port
+        self.words = words
+        self.writes = writes
+        self.keys = None if keys is None else frozenset(keys)
+        self.models = tuple(models)
+        self.requests: deque[StubRequest] = deque(maxlen=history)
+        self.account = Account()
+        self.respond: Respond | None = None
+        self._scripts: defaultdict[str | None, deque[Reply]] = defaultdict(deque)
+        self._prefixes: set[int] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listener: _Listener | None = None
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens: `http://127.0.0.1:PORT`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def openai_url(self) -> str:
+        """The `base_url` of an OpenAI client."""
+        return f"{self.url}/v1"
+
+    @property
+    def anthropic_url(self) -> str:
+        """The `base_url` of an Anthropic client."""
+        return self.url
+
+    @property
+    def active(self) -> int:
+        """How many requests are in progress."""
+        return len(self._tasks)
+
+    @property
+    def connections(self) -> Connections:
+        """The TCP connections open now, and how many were ever opened."""
+        if self._listener is None:
+            return Connections(0, 0)
+        return Connections(len(self._listener.connections), self._listener.opened)
+
+    def script(self, *replies: Reply, model: str | None = None) -> None:
+        """Queue replies, one a request, for all models or for requests of one.
+
+        A model's own queue is served first; a request that is refused takes none. When the queues
+        are empty, the directives in the model's name hold.
+        """
+        self._scripts[model].extend(replies)
+
+    async def wait_idle(self, timeout_s: float = 5.0) -> None:
+        """Wait until no request is in progress; it may be awaited in any event loop.
+
+        Raises: TimeoutError after `timeout_s`.
+        """
+        async with asyncio.timeout(timeout_s):
+            while self._tasks:  # noqa: ASYNC110 # an Event would belong to one loop
+                await asyncio.sleep(_POLL_S)
+
+    async def start(self) -> None:
+        """Listen. Raises: OSError where the port is taken."""
+        self._listener = _Listener(
+            self._serve, request_factory=_request, handler_cancellation=True, access_log=None
+        )
+        self._runner = web.ServerRunner(self._listener, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=_BACKLOG)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening, cancel the requests in progress and close every connection."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        for task in self._tasks:
+            task.cancel()
+        await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    @classmethod
+    def in_thread(cls, server: StubServer | None = None) -> AbstractContextManager[StubServer]:
+        """Run `server` (a new one with the defaults where None) in a thread of its own.
+
+        Its attributes may be read, and `script` called, from any thread.
+        """
+        return run_in_thread(server or cls())
+
+    async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, and book it whatever happens."""
+        seen = StubRequest(self.account.received, http.method, http.path, http.headers)
+        self.account.received += 1
+        self.requests.append(seen)
+        self._tasks.add(http.task)
+        try:
+            return await self._answer(http, seen)
+        except asyncio.CancelledError:
+            seen.outcome = "client_left" if self._runner else "server_closed"
+            raise
+        except ConnectionError:
+            seen.outcome = "client_left"
+            return web.Response()
+        finally:
+            seen.ended_at = time.monotonic()
+            self.account.book(seen)
+            self._tasks.discard(http.task)
+
+    async def _answer(self, http: web.BaseRequest, seen: StubRequest) -> web.StreamResponse:
+        wire = wire_of(seen.path, http.headers)
+        exchange = Exchange(http, seen, wire)
+        seen.raw_body = await http.read()
+        try:
+            check_request(wire, seen.method, seen.path, http.headers, self.keys)
+            if seen.path == MODELS_PATH:
+                return await exchange.send_body(wire.encode_models(self.models))
+            ask, model, directed = _read(wire, seen)
+        except RefusedError as refused:
+            return await exchange.send_refused(refused)
+        if seen.path == COUNT_PATH:
+            return await exchange.send_body(b'{"input_tokens": %d}' % ask.input_tokens)
+        exchange.reply = reply = await self._reply(seen, directed)
+        if reply.is_failure:
+            return await exchange.send_failure()
+        answer = compose(ask, reply, model, seen.index, self.words, self._was_cached(model, ask))
+        return await exchange.send_answer(answer, reply.writes or self.writes)
+
+    async def _reply(self, seen: StubRequest, directed: Reply) -> Reply:
+        """Return the reply: the function's, else the model's queue's, everyone's, the name's."""
+        if self.respond is not None:
+            chosen = self.respond(seen)
+            reply = await chosen if inspect.isawaitable(chosen) else chosen
+            if reply is not None:
+                return reply
+        for queue in (self._scripts.get(seen.model), self._scripts[None]):
+            if queue:
+                return queue.popleft()
+        return directed
+
+    def _was_cached(self, model: str, ask: Ask) -> bool:
+        """Whether a prefix marked for caching was there before; from now on it is."""
+        if ask.prefix is None:
+            return False
+        key = hash((model, ask.prefix.text))
+        cached = key in self._prefixes
+        self._prefixes.add(key)
+        return cached
+
+
+class _Listener(web.Server):
+    """aiohttp's server, counting the connections it accepts."""
+
+    opened = 0
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        self.opened += 1
+        super().connection_made(handler, transport)
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    """Make aiohttp's request, with room for a body with images."""
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(
+        message, payload, protocol, writer, task, loop, client_max_size=_MAX_BODY
+    )
+
+
+def _read(wire: Wire, seen: StubRequest) -> tuple[Ask, str, Reply]:
+    """Return what is asked, the model's name, and the reply that its directives ask for.
+
+    Raises: RefusedError where the real server would answer 400 or 404.
+    """
+    try:
+        seen.body = json.loads(seen.raw_body)
+    except ValueError:
+        raise RefusedError(400, "We could not parse the JSON body of your request.") from None
+    if not isinstance(seen.body, dict):
+        raise RefusedError(400, "The body of your request is not a JSON object.")
+    seen.model = str(seen.body.get("model") or "")
+    seen.stream = seen.body.get("stream") is True
+    try:
+        ask = read_prompt(seen.body) if seen.path == COUNT_PATH else wire.read(seen.body)
+        model, directed = split_model(seen.model)
+    except ValueError as error:
+        raise RefusedError(400, str(error), "model") from None
+    except (AttributeError, KeyError, TypeError):
+        raise RefusedError(400, "A part of the request has the wrong shape.") from None
+    if model == MISSING_MODEL:
+        raise RefusedError(404, wire.no_model(model), "model")
+    return ask, model, directed
