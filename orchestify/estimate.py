@@ -1,0 +1,180 @@
+"""How many tokens a request or a text has, without a network and without a tokenizer.
+
+For budgets and rate limits before a call, and for streams that were cut: about 25 µs for a
+kilobyte. What a provider reports is always preferred.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestify.values import ImagePart, LLMMessage, ResponseFormat, Tool, ToolCall
+
+# What a byte pair encoding makes one token of, nearly: a word, or eleven letters of a long one;
+# three digits; four punctuation marks; a deeper indent; a few letters of other alphabets; one
+# character of Chinese, Japanese or Korean, one emoji. Fitted with o200k_base (tiktoken): in sum,
+# 257 recorded texts come out 3 % low, 137 tool schemas 6 % and Python sources 12 %; Chinese,
+# Japanese and Korean up to half too high for the newest encodings.
+_PIECE = re.compile(
+    r"[A-Za-zÀ-ɏ]{1,11}"
+    r"|[0-9]{1,3}"
+    r"|[\U00010000-\U0010ffff]"
+    r"|[^\w\s]{1,4}"
+    r"|\n[ \t]{2,}"
+    r"|[ɐ-\u2e7f]{1,4}"
+    r"|[^\x00-\u2e7f]"
+)
+_CHARS_PER_SCHEMA_TOKEN = 5.0  # of str(schema): the median of 137 recorded tool schemas
+_TOKENS_PER_TOOL_CALL = 20  # a call's or a result's id and wrapping
+_COUNTED_WHOLE = 16_000  # characters; a longer text is counted in eight samples
+_SAMPLE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What a family of models adds to the text: tokens, and two factors.
+
+    `request` and `message` are added once and for each message, `tools` where there is a tool
+    (the provider's own prompt about tools), `tool` for each; `schema` and `text` weigh the
+    tokens of tools' schemas and of text against the pieces counted here. `image` is what an
+    image of unknown size takes; `image_by` says what a known size changes: see `image_tokens`.
+    """
+
+    pattern: str
+    request: int = 3
+    message: int = 4
+    tools: int = 60
+    tool: int = 10
+    schema: float = 1.2
+    text: float = 1.0
+    image: int = 1_000
+    image_by: Literal["area", "tiles", "count"] = "count"
+
+
+# Fitted on 773 recorded requests of 25 providers and rounded; the first pattern found counts.
+# Known beforehand: OpenAI's 3 a message, 1 its role and 3 a reply (OpenAI Cookbook, "How to count
+# tokens with tiktoken"); Claude's prompt about tools, 346 tokens until 4.1 (Anthropic, "Tool use");
+# gpt-oss's and Llama 3's system prompts. Images: Anthropic "Vision" (the largest it keeps), OpenAI
+# "Images and vision" (1024 x 1024), Gemini "Understand images" (one tile).
+FAMILIES = (
+    Family(r"claude-(?:v?[23]|instant|(?:opus|sonnet)-4-(?:[01](?!\d)|2\d{7}))",
+           4, 3, 330, 10, 1.3, 1.1, 1_600, "area"),
+    Family(r"claude", 4, 3, 480, 30, 1.3, 1.2, 1_600, "area"),
+    Family(r"gpt-oss", 62, 5, 0, 15, 1.0),
+    Family(r"gpt-5", 2, 4, 70, 20, 0.8, 1.0, 765, "tiles"),
+    Family(r"gpt-|\bo[134]\b", 3, 4, 0, 12, 0.9, 1.0, 765, "tiles"),
+    Family(r"gemini|gemma|sonar", 0, 1, 0, 14, 0.6, 1.0, 258),
+    Family(r"(?:m|min|mag)istral|codestral|devstral|mixtral|pixtral", 3, 3, 35, 5, 1.35),
+    Family(r"deepseek", 3, 2, 200, 35, 1.2),
+    Family(r"grok", 3, 4, 140, 15, 0.9),
+    Family(r"nova", 0, 1, 340, 5, 1.5),
+    Family(r"llama-?(?:3[.-][1-3]|4)", 30, 5, 500, 20, 1.1),
+    Family(r"llama", 5, 5),
+    Family(r"qwen|glm", 3, 5, 90, 10, 1.4),
+)  # fmt: skip
+OTHER = Family("")
+
+_FAMILY = re.compile("|".join(f"({family.pattern})" for family in FAMILIES))
+
+
+def count_tokens(
+    messages: Sequence[LLMMessage],
+    tools: Sequence[Tool] = (),
+    model: str = "",
+    response_format: ResponseFormat | None = None,
+) -> int:
+    """Return about how many input tokens a request has.
+
+    The median error is a tenth on the recordings it was fitted on. What a provider adds unseen
+    is not counted: for thinking, for its own tools, Cohere's preamble.
+    """
+    family = family_of(model)
+    total: float = family.request + family.message * len(messages)
+    total += sum(_message_tokens(message, family) for message in messages)
+    if tools:
+        total += family.tools + sum(_tool_tokens(tool, family) for tool in tools)
+    if response_format is not None and response_format.schema:
+        total += family.schema * len(str(response_format.schema)) / _CHARS_PER_SCHEMA_TOKEN
+    return math.ceil(total)
+
+
+def estimate_output_tokens(text: str, model: str = "") -> int:
+    """Return about how many tokens a model wrote: of an answer that was cut, say."""
+    return math.ceil(family_of(model).text * _pieces(text))
+
+
+def image_tokens(model: str, width: int | None = None, height: int | None = None) -> int:
+    """Return about how many tokens an image takes; sizes in pixels, None where unknown.
+
+    Claude: width x height / 750 once the longer side is at most 1,568 pixels. GPT: 85, and 170
+    for each tile of 512 pixels once the shorter side is at most 768. Gemini and others: one
+    figure whatever the size. Sources: as for `FAMILIES`.
+    """
+    return _image_tokens(family_of(model), width, height)
+
+
+def family_of(model: str) -> Family:
+    """Return the family that a model's name belongs to, `OTHER` for names nobody knows."""
+    found = _FAMILY.search(model.lower().rsplit("/", 1)[-1])
+    return FAMILIES[found.lastindex - 1] if found and found.lastindex else OTHER
+
+
+def _message_tokens(message: LLMMessage, family: Family) -> float:
+    pieces = _pieces(message.text) + sum(_call_pieces(call) for call in message.tool_calls)
+    if message.thinking:
+        pieces += _pieces(message.thinking.text)
+    total = family.text * pieces
+    total += _TOKENS_PER_TOOL_CALL * (len(message.tool_calls) + (message.role == "tool"))
+    if message.has_images:
+        total += sum(
+            _image_tokens(family, *_png_size(part))
+            for part in message.content
+            if isinstance(part, ImagePart)
+        )
+    return total
+
+
+def _call_pieces(call: ToolCall) -> int:
+    arguments = str(call.arguments) if call.raw_arguments is None else call.raw_arguments
+    return _pieces(call.name) + _pieces(arguments)
+
+
+def _tool_tokens(tool: Tool, family: Family) -> float:
+    written = tool.input_schema if tool.server is None else tool.server
+    text = _pieces(tool.name) + _pieces(tool.description or "")
+    return family.tool + family.schema * (text + len(str(written)) / _CHARS_PER_SCHEMA_TOKEN)
+
+
+def _image_tokens(family: Family, width: int | None, height: int | None) -> int:
+    if not width or not height or family.image_by == "count":
+        return family.image
+    if family.image_by == "area":
+        scale = min(1.0, 1_568 / max(width, height))
+        return min(family.image, math.ceil(width * height * scale * scale / 750))
+    scale = min(1.0, 2_048 / max(width, height))
+    scale *= min(1.0, 768 / (min(width, height) * scale))
+    return 85 + 170 * math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
+
+
+def _pieces(text: str) -> int:
+    if len(text) <= _COUNTED_WHOLE:
+        return len(_PIECE.findall(text))
+    starts = range(0, len(text) - _SAMPLE, len(text) // 8)
+    counted = sum(len(_PIECE.findall(text, start, start + _SAMPLE)) for start in starts)
+    return counted * len(text) // (_SAMPLE * len(starts))
+
+
+def _png_size(image: ImagePart) -> tuple[int | None, int | None]:
+    """Width and height, in a PNG's first 24 bytes; unknown for other formats and for URLs."""
+    try:
+        head = base64.b64decode((image.data or "")[:32])
+    except ValueError:
+        return None, None
+    if head[:8] != b"\x89PNG\r\n\x1a\n" or len(head) < 24:
+        return None, None
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
