@@ -1,0 +1,1 @@
+"""The policies of the call path: small values with their clock, sleep and randomness passed in."""

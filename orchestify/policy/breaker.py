@@ -1,0 +1,158 @@
+"""A circuit breaker: stops sending to a target that keeps failing.
+
+Source: M. Nygard, "Release It!", 2007, "Circuit Breaker". Here failures are counted within a
+sliding window, and when half open exactly one call goes through.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
+OnChange: TypeAlias = Callable[[CircuitState, CircuitState], None]
+
+
+@dataclass(slots=True)
+class CircuitBreaker:
+    """Opens at `failures` within `window_s`; `open_s` later lets one probe through.
+
+    The probe's success closes it; its failure opens it again for twice as long, at most
+    `max_open_s`. A verdict counts only in the state its call was admitted in: the late answer
+    of a call from before the opening neither closes nor opens anything. `on_change(old, new)`
+    is called outside the lock. Times are in seconds of `clock`. Safe across threads, and a
+    permit may be released by a `__del__` that interrupts the holder of the lock.
+    """
+
+    failures: int = 5
+    window_s: float = 60.0
+    open_s: float = 30.0
+    max_open_s: float = 300.0
+    clock: Callable[[], float] = time.monotonic
+    on_change: OnChange | None = None
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+    _state: CircuitState = field(default="closed", init=False)
+    _turn: int = field(default=0, init=False)  # counts changes of state, so that permits age
+    _failed_at: deque[float] = field(default_factory=deque, init=False, repr=False)
+    _openings: int = field(default=0, init=False)  # in a row, without a success in between
+    _probe_at: float = field(default=0.0, init=False)
+    _probe: Permit | None = field(default=None, init=False, repr=False)
+
+    @property
+    def state(self) -> CircuitState:
+        """The state now; `open` becomes `half_open` by the mere passing of time."""
+        if self._state == "open" and self.clock() >= self._probe_at:
+            return "half_open"
+        return self._state
+
+    @property
+    def open_for_s(self) -> float:
+        """Seconds until a probe may go through; 0 unless open."""
+        return max(0.0, self._probe_at - self.clock()) if self._state == "open" else 0.0
+
+    def allows(self) -> bool:
+        """Whether `admit` would let a call through now; takes nothing."""
+        if self._state == "closed":
+            return True
+        return self._probe is None and self.clock() >= self._probe_at
+
+    def admit(self) -> Permit | None:
+        """Return a permit to send one request, or None: nothing may be sent.
+
+        Whoever holds a permit ends it with `succeeded`, `failed` or `released`.
+        """
+        turn = self._turn  # read before the state: a permit may be too old, never too young
+        if self._state == "closed":
+            return Permit(self, turn)
+        return self._admit_probe()
+
+    def _admit_probe(self) -> Permit | None:
+        with self._lock:
+            if not self.allows():
+                return None
+            old = self._state
+            if old == "open":
+                self._change("half_open")
+            permit = Permit(self, self._turn)
+            if self._state == "half_open":
+                self._probe = permit
+        self._tell(old, self._state)
+        return permit
+
+    def _judge(self, permit: Permit, *, ok: bool | None) -> None:
+        """Take a permit's verdict; None frees a probe's place and says nothing."""
+        if ok is not False and self._state == "closed":
+            return
+        with self._lock:
+            old = new = self._state
+            if permit._turn == self._turn:
+                new = self._verdict(old, permit, ok)
+                if new != old:
+                    self._change(new)
+        self._tell(old, new)
+
+    def _verdict(self, state: CircuitState, permit: Permit, ok: bool | None) -> CircuitState:
+        if state == "half_open":
+            if ok is None:
+                self._probe = None if self._probe is permit else self._probe
+                return state
+            return "closed" if ok else "open"
+        if ok is False and self._is_too_many():
+            return "open"
+        return state
+
+    def _is_too_many(self) -> bool:
+        """Book a failure; whether the last `failures` of them lie within the window."""
+        now = self.clock()
+        self._failed_at.append(now)
+        while self._failed_at[0] < now - self.window_s:
+            self._failed_at.popleft()
+        return len(self._failed_at) >= self.failures
+
+    def _change(self, new: CircuitState) -> None:
+        self._state = new
+        self._turn += 1
+        self._probe = None
+        self._failed_at.clear()
+        if new == "open":
+            doubled_s = self.open_s * 2.0 ** min(self._openings, 60)
+            self._probe_at = self.clock() + min(doubled_s, max(self.open_s, self.max_open_s))
+            self._openings += 1
+        elif new == "closed":
+            self._openings = 0
+
+    def _tell(self, old: CircuitState, new: CircuitState) -> None:
+        if old != new and self.on_change is not None:
+            self.on_change(old, new)
+
+
+class Permit:
+    """The right to send one request; only the first verdict counts."""
+
+    __slots__ = ("_breaker", "_ended", "_turn")
+
+    def __init__(self, breaker: CircuitBreaker, turn: int) -> None:
+        self._breaker = breaker
+        self._turn = turn
+        self._ended = False
+
+    def succeeded(self) -> None:
+        """The target answered."""
+        self._end(ok=True)
+
+    def failed(self) -> None:
+        """The target failed; the caller has decided that this counts against it."""
+        self._end(ok=False)
+
+    def released(self) -> None:
+        """The call ended without a verdict (cancelled, or the caller's own mistake)."""
+        self._end(ok=None)
+
+    def _end(self, *, ok: bool | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._breaker._judge(self, ok=ok)

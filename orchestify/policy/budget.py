@@ -1,0 +1,149 @@
+"""Budgets: what a call may cost at most, against what is spent and held. Arithmetic only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from orchestify.values import NOTHING, nothing
+
+Period: TypeAlias = Literal["minute", "hour", "day", "month", "ever"]
+Decision: TypeAlias = Literal["fits", "wait", "refuse"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the start of `ever`
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetMatch:
+    """The calls that a budget is for: those that agree with all that is given here."""
+
+    provider: str | None = None
+    agent: str | None = None
+    model: str | None = None
+    labels: Mapping[str, str] = field(default_factory=nothing)
+
+    @property
+    def is_of_target(self) -> bool:
+        """Whether another target may be outside the budget, so that falling back can help."""
+        return self.provider is not None or self.model is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit on what the calls of a period cost.
+
+    `name` tells it from all others. `mode` `warn` never refuses and tells when the limit is
+    passed. `alert_at` holds shares of the limit, 0.8 for 80 %. `on_unpriced` is for calls whose
+    price nobody knows.
+    """
+
+    name: str
+    limit_usd: Decimal
+    period: Period = "day"
+    match: BudgetMatch = BudgetMatch()
+    mode: Literal["hard", "warn"] = "hard"
+    alert_at: tuple[float, ...] = ()
+    on_unpriced: Literal["block", "warn", "allow"] = "block"
+
+    def matches(
+        self,
+        provider: str | None,
+        agent: str | None,
+        model: str | None,
+        labels: Mapping[str, str] = NOTHING,
+    ) -> bool:
+        """Whether a call counts against this budget."""
+        want = self.match
+        return (
+            want.provider in (None, provider)
+            and want.agent in (None, agent)
+            and want.model in (None, model)
+            and all(labels.get(key) == value for key, value in want.labels.items())
+        )
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of the limit that are told when spent, rising; a `warn` budget adds 1."""
+        return tuple(sorted({*self.alert_at, 1.0} if self.mode == "warn" else {*self.alert_at}))
+
+
+def period_bounds(period: Period, now: datetime) -> tuple[datetime, datetime | None]:
+    """Return the start and the end (not included) of the calendar period around `now`, in UTC.
+
+    `ever` starts in 1970 and has no end.
+    """
+    now = now.astimezone(UTC).replace(second=0, microsecond=0)
+    if period == "minute":
+        return now, now + timedelta(minutes=1)
+    if period == "hour":
+        hour = now.replace(minute=0)
+        return hour, hour + timedelta(hours=1)
+    day = now.replace(hour=0, minute=0)
+    if period == "day":
+        return day, day + timedelta(days=1)
+    if period == "month":
+        month = day.replace(day=1)
+        return month, (month + timedelta(days=31)).replace(day=1)
+    return EPOCH, None
+
+
+@dataclass(slots=True)
+class BudgetState:
+    """One budget in one period: what is spent, and what running calls may cost at most.
+
+    `overrun_usd` is what providers billed above the holds, part of `spent_usd`. `alerted`
+    counts the shares told of. `start` and `end` bound the period.
+    """
+
+    budget: Budget
+    start: datetime = EPOCH
+    end: datetime | None = None
+    spent_usd: Decimal = ZERO
+    held_usd: Decimal = ZERO
+    overrun_usd: Decimal = ZERO
+    alerted: int = 0
+    _alerts: list[tuple[Decimal, float]] = field(init=False, repr=False)  # dollars and share
+
+    def __post_init__(self) -> None:
+        limit_usd = self.budget.limit_usd
+        self._alerts = [(Decimal(str(share)) * limit_usd, share) for share in self.budget.shares]
+
+    @property
+    def remaining_usd(self) -> Decimal:
+        """What is neither spent nor held, never below 0."""
+        return max(ZERO, self.budget.limit_usd - self.spent_usd - self.held_usd)
+
+    def decide(self, worst_case_usd: Decimal) -> Decision:
+        """Say whether a call fits now, fits once holds settle, or is over the limit.
+
+        What costs nothing always fits, and a `warn` budget refuses nothing.
+        """
+        if not worst_case_usd or self.budget.mode == "warn":
+            return "fits"
+        left_usd = self.budget.limit_usd - self.spent_usd
+        if worst_case_usd > left_usd:
+            return "refuse"
+        return "fits" if worst_case_usd <= left_usd - self.held_usd else "wait"
+
+    def hold(self, worst_case_usd: Decimal) -> None:
+        """Set aside what a call may cost at most."""
+        self.held_usd += worst_case_usd
+
+    def settle(self, held_usd: Decimal, actual_usd: Decimal) -> None:
+        """Turn a hold into what the call cost, in full even where that is more."""
+        self.held_usd -= held_usd
+        self.spent_usd += actual_usd
+        if actual_usd > held_usd:
+            self.overrun_usd += actual_usd - held_usd
+
+    def new_shares(self) -> list[float]:
+        """Return the shares of the limit that were spent since the last time asked, rising."""
+        new: list[float] = []
+        while self.alerted < len(self._alerts) and self.spent_usd >= self._alerts[self.alerted][0]:
+            new.append(self._alerts[self.alerted][1])
+            self.alerted += 1
+        return new

@@ -1,0 +1,254 @@
+"""Rate limits of our own, kept before a request is sent: who waits, how long, who goes first.
+
+Nothing here sends or retries. One lock guards the state, so callers may come from several
+event loops and threads; whoever waits, waits on its own loop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from orchestify.errors import RateLimitError
+from orchestify.policy.meter import Algorithm, Meter, TokenBucket, meter
+from orchestify.policy.pace import Pace
+from orchestify.policy.retry_after import RateHint
+from orchestify.policy.waiting import CallLater, Waiter, WaitQueue, call_later
+
+Priority: TypeAlias = Literal["high", "normal", "low"]
+
+MINUTE_S = 60.0
+DAY_S = 86_400.0
+_RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
+
+
+@dataclass(slots=True, kw_only=True)
+class RateLimiter:
+    """Requests and tokens per minute and per day, and calls at the same time; None is no limit.
+
+    `burst` is how many requests may go at once: the capacity of the bucket of the shortest
+    request limit, by default that limit. The window algorithms have such a bucket only where
+    `burst` is given. Times are in seconds of `clock`; `call_later` works on the running loop.
+    """
+
+    requests_per_minute: int | None = None
+    requests_per_day: int | None = None
+    tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    burst: int | None = None
+    concurrency: int | None = None
+    algorithm: Algorithm = "token_bucket"
+    clock: Callable[[], float] = time.monotonic
+    call_later: CallLater = call_later
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+    _queue: WaitQueue = field(default_factory=WaitQueue, init=False, repr=False)
+    _queued_requests: list[int] = field(default_factory=lambda: [0, 0, 0], init=False, repr=False)
+    _queued_tokens: list[int] = field(default_factory=lambda: [0, 0, 0], init=False, repr=False)
+    _bursts: list[Meter] = field(init=False, repr=False)  # of requests, those of the minute
+    _requests: list[Meter] = field(init=False, repr=False)
+    _tokens: list[Meter] = field(init=False, repr=False)
+    _pace: Pace = field(init=False, repr=False)
+    _tickets: int = field(default=0, init=False, repr=False)
+    _running: int = field(default=0, init=False, repr=False)
+    _penalties: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.clock())
+        per_minute, per_day = self.requests_per_minute, self.requests_per_day
+        day_burst = self.burst if per_minute is None else None
+        self._bursts = _request_meters(self.algorithm, per_minute, MINUTE_S, self.burst)
+        per_day_meters = _request_meters(self.algorithm, per_day, DAY_S, day_burst)
+        self._requests = [*self._bursts, *per_day_meters]
+        self._tokens = [
+            meter(self.algorithm, limit, window_s)
+            for limit, window_s in (
+                (self.tokens_per_minute, MINUTE_S),
+                (self.tokens_per_day, DAY_S),
+            )
+            if limit is not None
+        ]
+
+    async def acquire(
+        self, tokens: int, *, priority: Priority = "normal", deadline: float | None = None
+    ) -> Grant:
+        """Wait for a turn, `priority` first and then in order, and take a request and `tokens`.
+
+        `tokens` is an estimate that `Grant.settle` corrects; more than fit the limit go when it
+        is whole and leave a debt. `deadline` is a time of `clock`. A cancelled wait takes
+        nothing and lets the next one try.
+
+        Raises:
+            RateLimitError: the turn does not come before the deadline: at once where that is
+                known, or when it has passed. `retry_after_s` says when, None where only another
+                call's end can tell. Nothing was taken.
+        """
+        rank = _RANKS[priority]
+        with self._lock:
+            now = self.clock()
+            if self._is_first(rank) and self._has_slot() and self._wait_s(tokens, 0, 0, now) <= 0:
+                return self._take(tokens, now)
+            _check_deadline(self._turn_in_s(rank, tokens, now), deadline, now)
+            self._tickets += 1
+            waiter = Waiter((rank, self._tickets))
+            self._join(waiter, tokens)
+        return await self._wait_turn(waiter, tokens, deadline)
+
+    def wait_s(self, tokens: int, *, priority: Priority = "normal") -> float:
+        """Seconds that `acquire` would wait now; where slots are taken, at least that long."""
+        with self._lock:
+            return self._turn_in_s(_RANKS[priority], tokens, self.clock())
+
+    def penalise(self, retry_after_s: float | None, grant: Grant | None = None) -> None:
+        """Take a 429: grant nothing for `retry_after_s`, then go on at half the rate.
+
+        The rate grows back to the full one within 60 s, evenly, and a full bucket of requests
+        per minute is left with one. Of the calls that were under way together (`grant` tells),
+        and within one pause, only the first 429 halves; the others can lengthen the pause.
+        """
+        with self._lock:
+            now = self.clock()
+            is_new = now >= self._pace.resume_at if grant is None else grant._is_after_penalties()
+            self._pace.pause(now + (retry_after_s or 0.0), now)
+            if is_new:
+                self._penalties += 1
+                self._pace.halve(now)
+                for each in self._bursts:
+                    each.drain(self._pace.time(now))
+            self._queue.wake_head()
+
+    def learn(self, hint: RateHint) -> None:
+        """Take a provider's own word: where nothing is left, grant nothing until the reset."""
+        if hint.exhausted_s > 0:
+            with self._lock:
+                now = self.clock()
+                self._pace.pause(now + hint.exhausted_s, now)
+
+    async def _wait_turn(self, waiter: Waiter, tokens: int, deadline: float | None) -> Grant:
+        try:
+            while True:
+                with self._lock:
+                    now = self.clock()
+                    is_next = self._queue.head() is waiter and self._has_slot()
+                    wait_s = self._wait_s(tokens, 0, 0, now) if is_next else None
+                    if wait_s == 0:
+                        return self._take(tokens, now)
+                    _check_deadline(wait_s, deadline, now)
+                if wait_s is None and deadline is not None:
+                    wait_s = deadline - now
+                await waiter.park(wait_s, self.call_later)
+        finally:
+            with self._lock:
+                self._leave(waiter, tokens)
+
+    def _is_first(self, rank: int) -> bool:
+        head = self._queue.head()
+        return head is None or head.key[0] > rank
+
+    def _has_slot(self) -> bool:
+        return self.concurrency is None or self._running < self.concurrency
+
+    def _turn_in_s(self, rank: int, tokens: int, now: float) -> float:
+        """Seconds until the limits, not the slots, let a newcomer of this rank through."""
+        ahead = slice(rank + 1)
+        requests, queued = sum(self._queued_requests[ahead]), sum(self._queued_tokens[ahead])
+        return self._wait_s(tokens, requests, queued, now)
+
+    def _wait_s(self, tokens: int, requests_ahead: int, tokens_ahead: int, now: float) -> float:
+        pace = self._pace
+        at = pace.time(now)
+        wait_s = 0.0
+        for each in self._requests:
+            wait_s = max(wait_s, each.wait_s(1, requests_ahead, at))
+        for each in self._tokens:
+            wait_s = max(wait_s, each.wait_s(tokens, tokens_ahead, at))
+        if wait_s or now < pace.resume_at:
+            return pace.wait_s(wait_s, now)
+        return wait_s
+
+    def _take(self, tokens: int, now: float) -> Grant:
+        at = self._pace.time(now)
+        for each in self._requests:
+            each.take(1, at)
+        for each in self._tokens:
+            each.take(tokens, at)
+        self._running += 1
+        return Grant(self, tokens, at, self._penalties)
+
+    def _join(self, waiter: Waiter, tokens: int) -> None:
+        self._queued_requests[waiter.key[0]] += 1
+        self._queued_tokens[waiter.key[0]] += tokens
+        self._queue.join(waiter)
+
+    def _leave(self, waiter: Waiter, tokens: int) -> None:
+        self._queued_requests[waiter.key[0]] -= 1
+        self._queued_tokens[waiter.key[0]] -= tokens
+        self._queue.leave(waiter)
+
+    def _correct(self, delta: int, taken_at: float) -> None:
+        with self._lock:
+            at = self._pace.time(self.clock())
+            for each in self._tokens:
+                each.correct(delta, taken_at, at)
+            self._queue.wake_head()
+
+    def _free_slot(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if self.concurrency is not None:
+                self._queue.wake_head()
+
+
+class Grant:
+    """The right to send one request; `settle` it where its tokens are known, then `release` it."""
+
+    __slots__ = ("_limiter", "_penalties", "_released", "_settled", "_taken_at", "tokens")
+
+    def __init__(self, limiter: RateLimiter, tokens: int, taken_at: float, penalties: int) -> None:
+        self.tokens = tokens
+        self._limiter = limiter
+        self._taken_at = taken_at
+        self._penalties = penalties
+        self._settled = False
+        self._released = False
+
+    def settle(self, actual_tokens: int) -> None:
+        """Correct the estimate: give back what was too much, owe what was missing. Once."""
+        if not self._settled:
+            self._settled = True
+            if actual_tokens != self.tokens:
+                self._limiter._correct(actual_tokens - self.tokens, self._taken_at)
+
+    def release(self) -> None:
+        """Free the slot of a call that has ended. Once."""
+        if not self._released:
+            self._released = True
+            self._limiter._free_slot()
+
+    def _is_after_penalties(self) -> bool:
+        return self._penalties == self._limiter._penalties
+
+
+def _request_meters(
+    algorithm: Algorithm, limit: int | None, window_s: float, burst: int | None
+) -> list[Meter]:
+    if limit is None:
+        return []
+    if algorithm == "token_bucket" or burst is None:
+        return [meter(algorithm, limit, window_s, burst)]
+    return [meter(algorithm, limit, window_s), TokenBucket(burst, limit / window_s)]
+
+
+def _check_deadline(wait_s: float | None, deadline: float | None, now: float) -> None:
+    """Raise where a wait of `wait_s` (None: nobody knows) does not end before the deadline."""
+    if deadline is None:
+        return
+    is_late = now >= deadline if wait_s is None else now + wait_s > deadline
+    if is_late:
+        told = f"; it comes in {wait_s:.3g} s" if wait_s else ""
+        raise RateLimitError(
+            f"our own rate limit has no turn for this call before its deadline{told}",
+            retry_after_s=wait_s or None,
+        )
