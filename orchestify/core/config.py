@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr
 
 from orchestify.core.agents import AgentConfig, AgentsConfig, TargetConfig, ThinkingBudget
-from orchestify.core.notes import NOT_YET, notes
 from orchestify.core.parts import validate
 from orchestify.core.policies import (
     CircuitBreakerConfig,
@@ -34,7 +33,6 @@ from orchestify.core.source import Origin
 from orchestify.errors import ConfigError
 
 __all__ = [
-    "NOT_YET",
     "AgentConfig",
     "AgentsConfig",
     "AlertsConfig",
@@ -57,7 +55,6 @@ __all__ = [
     "ThinkingBudget",
     "config_schema",
     "load_config",
-    "notes",
     "parse_config",
     "policies_for",
 ]

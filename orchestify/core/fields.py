@@ -121,7 +121,7 @@ def _usable_key(secret: SecretStr) -> SecretStr:
     if not key:
         raise ValueError("expected a key, not blanks")
     if key.startswith(_VAULT):
-        raise ValueError("the vault does not act yet; use a variable, as in ${NAME}")
+        raise ValueError("keys in a vault cannot be read yet; use a variable, as in ${NAME}")
     if not key.isascii() or not key.isprintable():
         raise ValueError("a key has no line breaks and only ASCII characters")
     return SecretStr(key)

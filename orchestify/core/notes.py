@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from orchestify.core.agents import AgentConfig
+from orchestify.core.config import Config
 from orchestify.core.endpoints import exposure
-from orchestify.core.policies import Policies
 from orchestify.core.problems import Path, Problem, in_file_order
 from orchestify.core.providers import ProviderConfig
-
-if TYPE_CHECKING:
-    from orchestify.core.config import Config
-
-# keys that are read and checked and do not act yet, at whatever level they stand
-NOT_YET = (
-    "retry",
-    "circuit_breaker",
-    "rate_limit",
-    "budgets",
-    "ledger",
-    "alerts",
-    "strategy",
-    "fallback",
-)
 
 _IN_THE_CLEAR = "the key goes over plain http, and whoever is on the network can read it"
 
@@ -36,20 +20,12 @@ def notes(config: Config) -> tuple[str, ...]:
 
 
 def _found(config: Config) -> Iterator[tuple[Path, str]]:
-    yield from _not_yet((), config)
     for name, provider in config.providers.providers.items():
-        yield from _not_yet(("providers", name), provider)
         if provider.sends_key and _is_exposed(provider):
             yield ("providers", name, "base_url"), _IN_THE_CLEAR
     for name, agent in config.agents.agents.items():
-        yield from _not_yet(("agents", name), agent)
         if agent.api_key is not None and _is_exposed(_provider_of(config, agent)):
             yield ("agents", name, "api_key"), _IN_THE_CLEAR
-
-
-def _not_yet(path: Path, level: Policies) -> Iterable[tuple[Path, str]]:
-    written = level.model_fields_set
-    return [((*path, key), "does not act yet") for key in NOT_YET if key in written]
 
 
 def _is_exposed(provider: ProviderConfig | None) -> bool:

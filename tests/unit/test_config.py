@@ -29,10 +29,10 @@ from orchestify.core.config import (
     ThinkingBudget,
     config_schema,
     load_config,
-    notes,
     parse_config,
     policies_for,
 )
+from orchestify.core.notes import notes
 
 SECRET = "sk-ant-planted"
 
@@ -262,9 +262,9 @@ class TestGrammar:
         assert sorted(module.__all__) == [
             "AgentConfig", "AgentsConfig", "AlertsConfig", "BudgetConfig", "BudgetMatch",
             "CircuitBreakerConfig", "Config", "ConfigError", "EffectivePolicies", "LedgerConfig",
-            "NOT_YET", "Origin", "Policies", "PriceConfig", "ProviderConfig", "ProvidersConfig",
+            "Origin", "Policies", "PriceConfig", "ProviderConfig", "ProvidersConfig",
             "RateLimitConfig", "RetryConfig", "Settings", "TargetConfig", "ThinkingBudget",
-            "config_schema", "load_config", "notes", "parse_config", "policies_for",
+            "config_schema", "load_config", "parse_config", "policies_for",
         ]  # fmt: skip
 
 
@@ -411,7 +411,7 @@ class TestProblems:
              "with a host"),
             ("base_url: https://me:pw@host",
              "4:5: providers.p.base_url: credentials do not belong in an address; use api_key"),
-            ("api_key: vault:main", "4:5: providers.p.api_key: the vault does not act yet; use a "
+            ("api_key: vault:main", "4:5: providers.p.api_key: keys in a vault cannot be read yet; use a "
              "variable, as in ${NAME}"),
             ("api_key: ' '", "4:5: providers.p.api_key: expected a key, not blanks"),
             ("retry: {max_delay_s: 0.5}",
@@ -743,18 +743,8 @@ class TestPolicies:
         }
 
 
-class TestNotes:
-    def test_keys_that_do_not_act_yet_are_told_in_file_order(self, config: Config) -> None:
-        assert notes(config) == (
-            "<text>:20:5: providers.deepseek.rate_limit: does not act yet",
-            "<text>:55:5: agents.planner.fallback: does not act yet",
-            "<text>:57:5: agents.planner.strategy: does not act yet",
-            "<text>:75:1: retry: does not act yet",
-            "<text>:76:1: circuit_breaker: does not act yet",
-            "<text>:78:1: budgets: does not act yet",
-            "<text>:85:1: ledger: does not act yet",
-            "<text>:86:1: alerts: does not act yet",
-        )
+def test_a_configuration_without_anything_odd_has_no_notes(config: Config) -> None:
+    assert notes(config) == ()
 
 
 def test_budget_needs_a_period() -> None:
