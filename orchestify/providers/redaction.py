@@ -1,0 +1,58 @@
+"""What must not stand in an error: keys, and what the caller wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from orchestify.values import CompletionRequest, ImagePart, LLMMessage
+
+MESSAGE_CHARS = 300
+
+# Prefixes that providers give their keys, and what stands behind `Bearer` or `api_key=`.
+KEY_LIKE = re.compile(
+    r"\b(?:sk|pk|rk|gsk|csk|xai|pplx|hf|nvapi|tgp|fw|r8)[-_][\w*.\-]{6,}"
+    r"|\bAIza[\w\-]{20,}|\beyJ[\w\-]{8,}\.[\w\-.]+"
+    r"|(?i:\bbearer\s+)(?=[\w*.\-]*[\d*\-_])[\w*.\-+/=]{8,}"
+    r"|(?i:\b(?:api[-_]?key|x-api-key|token|secret|password)\s*[=:]\s*)[\"']?[\w*.\-+/=]{8,}"
+)
+_ECHO_CHARS = 16
+_BLOCK = _ECHO_CHARS // 2
+
+
+def redact(text: str, keys: Iterable[str] = (), request: CompletionRequest | None = None) -> str:
+    """Strike out keys, what looks like a key, and echoes of the prompt; at most 300 characters.
+
+    An echo is a run of 16 characters or more that also stands in the request's messages.
+    """
+    for key in sorted(filter(None, keys), key=len, reverse=True):
+        text = text.replace(key, "***")
+    text = KEY_LIKE.sub("***", " ".join(text[: 4 * MESSAGE_CHARS].split()))
+    if request is not None:
+        text = _without_echo(text, "\n".join(_written(request.messages)))
+    return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 3] + "..."
+
+
+def _written(messages: Iterable[LLMMessage]) -> Iterable[str]:
+    """Yield what stands in messages, its white space as in a redacted text."""
+    for message in messages:
+        yield " ".join(message.text.split())
+        if not isinstance(message.content, str):
+            yield from (part.data_url for part in message.content if isinstance(part, ImagePart))
+        for call in message.tool_calls:
+            yield " ".join((call.raw_arguments or "").split())
+
+
+def _without_echo(text: str, written: str) -> str:
+    """Replace every run of 16 characters or more that stands in `written`.
+
+    Each window of 16 holds a whole block of 8 that begins at a multiple of 8, so most windows
+    are ruled out by one search a block.
+    """
+    blocks = {at for at in range(0, len(text), _BLOCK) if text[at : at + _BLOCK] in written}
+    struck = bytearray(len(text))
+    for at in range(len(text) - _ECHO_CHARS + 1):
+        if -(-at // _BLOCK) * _BLOCK in blocks and text[at : at + _ECHO_CHARS] in written:
+            struck[at : at + _ECHO_CHARS] = b"\1" * _ECHO_CHARS
+    kept = "".join("\0" if hit else char for char, hit in zip(text, struck, strict=True))
+    return re.sub("\0+", "[...]", kept)

@@ -1,0 +1,1 @@
+"""The direct lanes: Anthropic Messages and OpenAI Chat Completions over aiohttp."""

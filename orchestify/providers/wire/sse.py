@@ -1,0 +1,75 @@
+"""Server-sent events out of bytes that may be cut anywhere.
+
+Source: WHATWG HTML, "Server-sent events", 9.2.6; what comes after the last blank line is kept,
+since providers leave the blank line out.
+"""
+
+from __future__ import annotations
+
+MAX_EVENT_BYTES = 64 << 20
+
+
+class EventTooLongError(Exception):
+    """An event passed `MAX_EVENT_BYTES` and had not ended."""
+
+
+class EventReader:
+    """Turns pieces of a body into the `data` of its events, in order.
+
+    Comments, event names and ids are dropped: both protocols say in the data what it is.
+    """
+
+    __slots__ = ("_held_cr", "_pending", "_started")
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._held_cr = False
+        self._started = False
+
+    def feed(self, piece: bytes) -> list[str]:
+        """Return the data of the events that this piece completes.
+
+        Raises:
+            EventTooLongError: the event that has begun is too long.
+        """
+        if self._held_cr or b"\r" in piece:
+            piece = self._with_line_feeds(piece)
+        pending = self._pending
+        seen = max(0, len(pending) - 1)
+        pending += piece
+        end = pending.rfind(b"\n\n", seen)
+        if end < 0:
+            if len(pending) > MAX_EVENT_BYTES:
+                raise EventTooLongError
+            return []
+        block = pending[:end]
+        del pending[: end + 2]
+        return self._data_of(block)
+
+    def finish(self) -> list[str]:
+        """Return what the body ended with, where its last event has no blank line behind it."""
+        return self._data_of(self._pending)
+
+    def _data_of(self, block: bytearray) -> list[str]:
+        text = block.decode("utf-8", "replace")
+        if not self._started:
+            self._started = True
+            text = text.removeprefix("\ufeff")
+        return [data for event in text.split("\n\n") if (data := _data(event))]
+
+    def _with_line_feeds(self, piece: bytes) -> bytes:
+        """Turn CRLF and CR into LF; a CR at the end waits for what follows it."""
+        if self._held_cr:
+            piece = b"\r" + piece
+        self._held_cr = piece.endswith(b"\r")
+        if self._held_cr:
+            piece = piece[:-1]
+        return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _data(event: str) -> str:
+    """Return an event's data lines, joined; empty where it has none."""
+    if event.startswith("data: ") and "\n" not in event:
+        return event[6:]
+    lines = [line[5:].removeprefix(" ") for line in event.split("\n") if line[:5] == "data:"]
+    return "\n".join(lines)

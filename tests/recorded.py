@@ -1,0 +1,86 @@
+"""The recorded exchanges with real providers: where they are, and what they hold.
+
+They are found at `ORCHESTIFY_RECORDED`, else beside the checkout. Tests that need them are
+skipped where they are absent, but fail under continuous integration.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(
+    os.environ.get("ORCHESTIFY_RECORDED")
+    or Path(__file__).resolve().parents[2] / "shared" / "recorded"
+)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One recorded exchange; `expect` is what its recorders read from it."""
+
+    id: str
+    provider: str
+    kind: str
+    model: str | None
+    status: int
+    is_stream: bool
+    expect: dict[str, Any] = field(repr=False)
+    request: dict[str, Any] = field(repr=False)
+    response: dict[str, Any] = field(repr=False)
+
+    @property
+    def body(self) -> bytes:
+        """The answer's bytes as they came."""
+        if "body_b64" in self.response:
+            return base64.b64decode(self.response["body_b64"])
+        return str(self.response.get("stream_text", self.response.get("body", ""))).encode()
+
+
+def need_recorded() -> None:
+    """Skip the test where the recordings are absent, or fail it under continuous integration."""
+    if (FOLDER / "interactions").is_dir():
+        return
+    reason = f"no recorded exchanges at {FOLDER}; set ORCHESTIFY_RECORDED"
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@cache
+def exchanges() -> tuple[Exchange, ...]:
+    """Return every recorded exchange, ordered by path; none where the recordings are absent."""
+    paths = sorted((FOLDER / "interactions").rglob("*.json"))
+    return tuple(_exchange(json.loads(path.read_text(encoding="utf-8"))) for path in paths)
+
+
+def replay_module() -> Any:
+    """Load the server that answers as the providers did: `await serve(root, port)`."""
+    spec = importlib.util.spec_from_file_location("recorded_replay", FOLDER / "replay.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _exchange(raw: dict[str, Any]) -> Exchange:
+    return Exchange(
+        id=raw["id"],
+        provider=raw["provider"],
+        kind=raw["kind"],
+        model=raw["model"],
+        status=raw["response"]["status"],
+        is_stream=raw["stream"] == "sse",
+        expect=raw["expect"],
+        request=raw["request"],
+        response=raw["response"],
+    )
