@@ -1,0 +1,116 @@
+"""Imports point down only: the layers of the package, from the top, as its import statements are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "orchestify"
+
+LAYERS = [
+    ["__main__", "server"],
+    ["cli"],
+    ["testing", "report"],
+    ["providers.registry"],
+    ["providers.explain", "providers.directory", "providers.environment", "providers.catalogue"]
+    + ["providers.connectivity", "providers.suite"],
+    ["providers.assembly"],
+    ["providers.claude", "providers.openai_provider", "providers.litellm_provider"]
+    + ["providers.mock"],
+    ["providers.configured", "providers.external"],
+    ["providers.targets"],
+    ["providers.route"],
+    ["providers.run", "providers.capability"],
+    ["providers.booking", "providers.structured"],
+    ["providers.runtime"],
+    ["providers.base", "providers.mock_lane", "providers._litellm", "providers.wire"],
+    ["providers.sync"],
+    ["providers.stream", "providers.request", "providers.lane"]
+    + ["providers.litellm_body", "providers.litellm_errors", "providers.litellm_usage"],
+    ["providers.messages", "providers.classify"],
+    ["providers.redaction"],
+    ["health"],
+    ["health_window"],
+    ["events"],
+    ["event_thread"],
+    ["ledger"],
+    ["estimate", "price_book"],
+    ["pricing", "model_map"],
+    ["policy"],
+    ["core"],
+    ["vault"],
+    ["values"],
+    ["errors"],
+]
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+LAZY = {"", "providers"}  # the two modules of public names, which import when a name is used
+
+
+def test_every_module_has_its_layer() -> None:
+    assert [name for name in _modules() if name not in LAZY and _layer(name) is None] == []
+
+
+def test_imports_point_down() -> None:
+    assert list(_arrows_up()) == []
+
+
+def test_only_the_door_imports_litellm() -> None:
+    importers = [name for name, path in _modules().items() if "litellm" in set(_top_level(path))]
+    assert importers == ["providers._litellm"]
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+def _layer(name: str) -> int | None:
+    """The level of a module, or of the package it is in."""
+    while name and name not in LEVEL:
+        name = name.rpartition(".")[0]
+    return LEVEL.get(name)
+
+
+def _group(name: str) -> str:
+    while name and name not in LEVEL:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _arrows_up() -> Iterator[str]:
+    modules = _modules()
+    for name, path in modules.items():
+        if name in LAZY:
+            continue
+        for imported in _imports(path):
+            target = imported if imported in modules else imported.rpartition(".")[0]
+            if target in LAZY or _group(target) == _group(name):
+                continue
+            here, there = _layer(name), _layer(target)
+            if here is None or there is None or there <= here:
+                yield f"{name} -> {target}"
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports, in functions and for types too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("orchestify"):
+            base = (node.module or "").removeprefix("orchestify").removeprefix(".")
+            for alias in node.names:
+                yield f"{base}.{alias.name}".removeprefix(".")
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("orchestify."):
+                    yield alias.name.removeprefix("orchestify.")
+
+
+def _top_level(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield (node.module or "").partition(".")[0]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
