@@ -1,0 +1,117 @@
+"""What every ledger does, and the shape of what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from orchestify.errors import InvalidParameterError
+from orchestify.ledger.record import Record
+from orchestify.ledger.totals import Total, Totals
+from orchestify.policy.budget_store import BudgetStore, OnThreshold
+
+AXES = ("provider", "agent", "model", "day")
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One row of a report: a value for each axis asked for, and the sums over it."""
+
+    key: tuple[str, ...]
+    total: Total
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """Usage by one or more axes.
+
+    `rows` are in the order of their keys. `unpriced` names the models whose price nobody knew
+    ("provider/model"), with the number of their unpriced calls. `behind` counts records that
+    have not reached the database yet (0 in memory), `open` those still under way.
+    """
+
+    by: tuple[str, ...]
+    rows: tuple[UsageRow, ...]
+    total: Total
+    since: datetime | None = None
+    until: datetime | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    unpriced: Mapping[str, int] = field(default_factory=dict)
+    behind: int = 0
+    open: int = 0
+
+
+class Ledger(Protocol):
+    """Where every attempt is recorded, exactly once.
+
+    `totals` are this object's own, in memory, since it was made or last reset.
+    """
+
+    totals: Totals
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the database is away, or records have yet to reach it: sums may be too low."""
+
+    async def open(self, record: Record) -> None:
+        """Record an attempt before anything of it is sent.
+
+        An attempt whose task is cancelled while it waits here is recorded as cancelled, at no
+        cost. Where this raises, `complete` is not called.
+
+        Raises:
+            LedgerError: it could not be recorded anywhere.
+        """
+
+    def complete(self, record: Record) -> None:
+        """Complete an opened attempt, once; it never waits and never raises.
+
+        It may be called while a task is cancelled, from any thread, in `__del__`, and after the
+        event loop or the ledger has closed.
+        """
+
+    async def usage(
+        self,
+        by: str | Sequence[str] = "provider",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> UsageReport:
+        """Return the usage of records that started in [since, until) and match `where`.
+
+        `by` is one or more of `provider`, `agent`, `model`, `day`, `label:<key>`; `where` maps
+        those to one value each. Times without a zone are UTC.
+
+        Raises:
+            InvalidParameterError: an axis that does not exist, or times this ledger cannot cut.
+            LedgerError: the database could not be read.
+        """
+
+    def budget_book(self, on_threshold: OnThreshold | None = None) -> BudgetStore:
+        """Return where budgets are kept: as far as this ledger's database reaches, and as long.
+
+        `on_threshold` takes a budget's state and the share of its limit that was spent, once
+        a period, in any thread; it must not raise.
+        """
+
+    async def aclose(self) -> None:
+        """Write what is pending and close."""
+
+
+def axes_of(by: str | Sequence[str], where: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return the axes of `by`, checked together with those of `where`."""
+    axes = (by,) if isinstance(by, str) else tuple(by)
+    for axis in (*axes, *(where or ())):
+        if axis not in AXES and not (axis.startswith("label:") and len(axis) > len("label:")):
+            raise InvalidParameterError(
+                f"cannot report by {axis!r}; choose from {', '.join(AXES)} or label:<key>"
+            )
+    return axes
+
+
+def as_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC; without a zone it is taken as UTC."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,134 @@
+"""The ledger that lives as long as its process: totals, no records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from orchestify.errors import InvalidParameterError
+from orchestify.ledger.base import UsageReport, UsageRow, as_utc, axes_of
+from orchestify.ledger.record import Record
+from orchestify.ledger.totals import AXIS_INDEX, Cell, Total, Totals
+from orchestify.policy.budget_book import BudgetBook
+from orchestify.policy.budget_store import OnThreshold
+
+
+class MemoryLedger:
+    """Aggregates in memory; see `orchestify.ledger.base.Ledger`.
+
+    It keeps days, not moments: `since` and `until` are cut at midnight UTC. A label can be
+    reported alone, not crossed with other axes.
+    """
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self._open = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """False: there is no database to wait for."""
+        return False
+
+    async def open(self, record: Record) -> None:
+        """Count the attempt as under way."""
+        self._open += 1
+
+    def complete(self, record: Record) -> None:
+        """Book the attempt."""
+        self._open -= 1
+        self.totals.add(record)
+
+    async def usage(
+        self,
+        by: str | Sequence[str] = "provider",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> UsageReport:
+        """Return usage since the process or the period began.
+
+        Raises:
+            InvalidParameterError: an axis that does not exist, or a label beside other axes.
+        """
+        axes = axes_of(by, where)
+        days = _day_range(since, until)
+        labels = [axis for axis in (*axes, *(where or ())) if axis.startswith("label:")]
+        if labels:
+            rows, cells = self._label_rows(axes, where, labels, days), self._cells({}, days)
+        else:
+            cells = self._cells(where or {}, days)
+            rows = _rows(axes, cells)
+        total = Total()
+        for row in rows:
+            total.merge(row.total)
+        return UsageReport(
+            by=axes,
+            rows=rows,
+            total=total,
+            since=since,
+            until=until,
+            where=dict(where or {}),
+            unpriced=_unpriced(cells),
+            open=self._open,
+        )
+
+    def budget_book(self, on_threshold: OnThreshold | None = None) -> BudgetBook:
+        """Return budgets of this process alone."""
+        return BudgetBook(on_threshold=on_threshold)
+
+    async def aclose(self) -> None:
+        """Do nothing: memory is closed with its process."""
+
+    def _cells(self, where: Mapping[str, str], days: tuple[str, str]) -> list[tuple[Cell, Total]]:
+        return [
+            (key, cell)
+            for key, cell in self.totals.snapshot()
+            if days[0] <= key[0] < days[1]
+            and all(key[AXIS_INDEX[axis]] == value for axis, value in where.items())
+        ]
+
+    def _label_rows(
+        self,
+        axes: tuple[str, ...],
+        where: Mapping[str, str] | None,
+        labels: list[str],
+        days: tuple[str, str],
+    ) -> tuple[UsageRow, ...]:
+        if len(axes) != 1 or set(labels) != {axes[0], *(where or ())} or days != _ALL_DAYS:
+            raise InvalidParameterError(
+                "the ledger in memory reports a label alone and over all time; "
+                "set ledger.url to keep records"
+            )
+        sums = self.totals.by(axes[0])
+        wanted = (where or {}).get(axes[0])
+        return tuple(
+            UsageRow((value,), sums[value]) for value in sorted(sums) if wanted in (None, value)
+        )
+
+
+_ALL_DAYS = ("", "~")
+
+
+def _day_range(since: datetime | None, until: datetime | None) -> tuple[str, str]:
+    return (
+        as_utc(since).strftime("%Y-%m-%d") if since else _ALL_DAYS[0],
+        as_utc(until).strftime("%Y-%m-%d") if until else _ALL_DAYS[1],
+    )
+
+
+def _rows(axes: tuple[str, ...], cells: list[tuple[Cell, Total]]) -> tuple[UsageRow, ...]:
+    sums: dict[tuple[str, ...], Total] = {}
+    for key, cell in cells:
+        row = tuple(key[AXIS_INDEX[axis]] for axis in axes)
+        sums.setdefault(row, Total()).merge(cell)
+    return tuple(UsageRow(key, sums[key]) for key in sorted(sums))
+
+
+def _unpriced(cells: list[tuple[Cell, Total]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for (_, provider, _, model), cell in cells:
+        if cell.unpriced_calls:
+            name = f"{provider}/{model}"
+            counts[name] = counts.get(name, 0) + cell.unpriced_calls
+    return counts

@@ -1,0 +1,143 @@
+"""One attempt's record, and the labels that are put on it."""
+
+from __future__ import annotations
+
+import contextvars
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from orchestify.errors import InvalidParameterError
+from orchestify.pricing import Cost
+from orchestify.values import UNKNOWN_USAGE, Usage
+
+Outcome: TypeAlias = Literal["open", "ok", "failed", "cancelled", "interrupted"]
+CostSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices", "none"]
+
+NO_LABELS: Mapping[str, str] = {}
+_labels: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
+    "orchestify_labels", default=NO_LABELS
+)
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: that would cost a call 3 µs
+class Record:
+    """One attempt at one target. It is not changed once it is made; `completed` makes another.
+
+    Opened before anything is sent (`outcome` is `open`) and completed after it. `model` is the
+    one asked for, `model_answered` the one that answered ("" where none did). `cost_usd` is
+    None where nobody knows the price; `cost_at_most_usd` is the attempt's worst case, None
+    where that has no price. `assumed_price` says that the price was found by the model's name
+    alone. Times: `started_at` is UTC, `latency_s` and `first_chunk_s` are seconds since then.
+    """
+
+    id: str
+    call_id: str
+    attempt: int = 1
+    started_at: datetime
+    provider: str
+    agent: str = ""
+    model: str
+    model_answered: str = ""
+    outcome: Outcome = "open"
+    usage: Usage = UNKNOWN_USAGE
+    cost_usd: Decimal | None = None
+    cost_source: CostSource = "none"
+    price_date: date | None = None
+    assumed_price: bool = False
+    cost_at_most_usd: Decimal | None = None
+    latency_s: float | None = None
+    first_chunk_s: float | None = None
+    error: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def day(self) -> str:
+        """The UTC day it started on, as `2026-01-31`."""
+        return self.started_at.isoformat()[:10]
+
+    def completed(
+        self,
+        outcome: Outcome,
+        *,
+        usage: Usage,
+        model_answered: str,
+        cost: Cost,
+        latency_s: float,
+        first_chunk_s: float | None,
+        error: str,
+    ) -> Record:
+        """Return the record as it is once the attempt has ended."""
+        return Record(
+            id=self.id,
+            call_id=self.call_id,
+            attempt=self.attempt,
+            started_at=self.started_at,
+            provider=self.provider,
+            agent=self.agent,
+            model=self.model,
+            model_answered=model_answered,
+            outcome=outcome,
+            usage=usage,
+            cost_usd=cost.usd,
+            cost_source=cost.source,
+            price_date=cost.priced_at,
+            assumed_price=cost.assumed,
+            cost_at_most_usd=self.cost_at_most_usd,
+            latency_s=latency_s,
+            first_chunk_s=first_chunk_s,
+            error=error,
+            labels=self.labels,
+        )
+
+    @property
+    def unpriced(self) -> bool:
+        """Whether tokens may have been used that nobody can price."""
+        return self.cost_usd is None and (self.outcome == "ok" or self.usage.total_tokens > 0)
+
+
+def new_id() -> str:
+    """Return a new id of 32 hexadecimal digits that sorts by time (as UUID version 7 does).
+
+    Source: RFC 9562, section 5.7 (48 bits of milliseconds, then randomness).
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{random.getrandbits(80):020x}"
+
+
+def utc_now() -> datetime:
+    """Return the present in UTC."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def scope(**labels: str | int) -> Iterator[None]:
+    """Label every call made inside, across tasks and the threads they start with a context.
+
+    Nested scopes merge, the inner one wins: `with scope(run="r1"), scope(task="t7"): ...`.
+
+    Raises:
+        InvalidParameterError: a label that is no short text (at most 200 characters).
+    """
+    token = _labels.set({**_labels.get(), **{k: _label(k, v) for k, v in labels.items()}})
+    try:
+        yield
+    finally:
+        _labels.reset(token)
+
+
+def current_labels() -> Mapping[str, str]:
+    """Return the labels of the scopes in force; do not change what it returns."""
+    return _labels.get()
+
+
+def _label(key: str, value: str | int) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or len(str(value)) > 200:
+        raise InvalidParameterError(
+            f"the label {key!r} is a text or a number of at most 200 characters"
+        )
+    return str(value)

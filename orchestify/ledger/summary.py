@@ -1,0 +1,51 @@
+"""The usage summary of seed 002: plain numbers, by provider, agent and model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestify.ledger.totals import Total, Totals
+from orchestify.values import TokenUsage
+
+
+def summary_of(totals: Totals, providers: list[str]) -> dict[str, Any]:
+    """Return `total`, `by_provider`, `by_agent`, `by_model` and `unpriced_calls`.
+
+    `by_provider` has a row for each of `providers`, used or not. Costs are in USD and leave out
+    the calls whose price nobody knows; each row counts those as `unpriced_calls`.
+    """
+    by_provider = totals.by("provider")
+    rows = {name: by_provider.get(name, Total()) for name in [*providers, *by_provider]}
+    total = totals.total()
+    return {
+        "total": summary_row(total),
+        "by_provider": {name: summary_row(row) for name, row in rows.items()},
+        "by_agent": {name: summary_row(row) for name, row in totals.by("agent").items() if name},
+        "by_model": {name: summary_row(row) for name, row in totals.by("model").items()},
+        "unpriced_calls": total.unpriced_calls,
+    }
+
+
+def summary_row(total: Total) -> dict[str, Any]:
+    """Return one total as plain numbers."""
+    return {
+        "input_tokens": total.input_tokens,
+        "output_tokens": total.output_tokens,
+        "total_tokens": total.total_tokens,
+        "cost_usd": float(total.cost_usd),
+        "calls": total.calls,
+        "attempts": total.attempts,
+        "failed": total.failed,
+        "unpriced_calls": total.unpriced_calls,
+    }
+
+
+def token_usage(total: Total) -> TokenUsage:
+    """Return a total under the seed's names."""
+    return TokenUsage(
+        total_input=total.input_tokens,
+        total_output=total.output_tokens,
+        total_cost_usd=float(total.cost_usd),
+        call_count=total.calls,
+        unpriced_calls=total.unpriced_calls,
+    )

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import gc
+import threading
+from decimal import Decimal
+
+from orchestify.ledger import Totals
+from tests.ledgers import NOON, answered, opened
+
+
+def test_cells_are_read_by_each_axis() -> None:
+    totals = Totals()
+    totals.add(answered(opened()))
+    totals.add(answered(opened(provider="deepseek", agent="planner", model="deepseek-chat")))
+    assert list(totals.by("provider")) == ["claude_main", "deepseek"]
+    assert list(totals.by("agent")) == ["planner", "reviewer"]
+    assert list(totals.by("model")) == ["claude-sonnet-4-5", "deepseek-chat"]
+    assert list(totals.by("day")) == ["2026-03-14"]
+    assert totals.by("agent")["planner"].calls == 1
+
+
+def test_a_total_is_filtered_by_any_axis() -> None:
+    totals = Totals()
+    totals.add(answered(opened()))
+    totals.add(answered(opened(agent="planner")))
+    assert totals.total(agent="planner", day="2026-03-14").calls == 1
+    assert totals.total(provider="claude_main").cost_usd == Decimal("0.0006")
+    assert totals.total(provider="nobody").attempts == 0
+
+
+def test_labels_have_totals_of_their_own() -> None:
+    totals = Totals()
+    totals.add(answered(opened(labels={"run": "r1", "task": "t1"})))
+    totals.add(answered(opened(labels={"run": "r1"})))
+    assert totals.by("label:run")["r1"].calls == 2
+    assert totals.by("label:task")["t1"].calls == 1
+    assert totals.by("label:tenant") == {}
+
+
+def test_a_label_keeps_a_thousand_values_and_then_other() -> None:
+    totals = Totals()
+    for number in range(1005):
+        totals.add(answered(opened(labels={"run": f"r{number}"})))
+    totals.add(answered(opened(labels={"run": "r0"})))
+    runs = totals.by("label:run")
+    assert len(runs) == 1001
+    assert runs["other"].calls == 5
+    assert runs["r0"].calls == 2
+
+
+def test_a_reset_starts_a_new_period() -> None:
+    totals = Totals()
+    totals.add(answered(opened(labels={"run": "r1"})))
+    totals.reset()
+    totals.add(answered(opened()))
+    assert totals.total().calls == 1
+    assert totals.by("label:run") == {}
+
+
+def test_a_reset_can_keep_cells() -> None:
+    totals = Totals()
+    totals.add(answered(opened()))
+    totals.add(answered(opened(agent="planner")))
+    totals.reset(lambda cell: cell[2] == "planner")
+    assert list(totals.by("agent")) == ["planner"]
+
+
+def test_a_reading_does_not_change_later() -> None:
+    totals = Totals()
+    totals.add(answered(opened(labels={"run": "r1"})))
+    cells, runs = totals.snapshot(), totals.by("label:run")
+    totals.add(answered(opened(labels={"run": "r1"})))
+    assert cells[0][1].calls == 1
+    assert runs["r1"].calls == 1
+
+
+def test_failures_use_tokens_and_are_unpriced_without_a_price() -> None:
+    totals = Totals()
+    totals.add(answered(opened(), outcome="failed", cost_usd=None))
+    assert totals.total().unpriced_calls == 1
+    assert totals.total().calls == 0
+
+
+def test_threads_lose_nothing() -> None:
+    totals = Totals()
+    records = [answered(opened(labels={"run": "r1"})) for _ in range(500)]
+
+    def add() -> None:
+        for record in records:
+            totals.add(record)
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert totals.total().calls == 2000
+    assert totals.by("label:run")["r1"].calls == 2000
+
+
+def test_a_call_that_ends_while_the_totals_are_read_is_in_the_next_reading() -> None:
+    totals = Totals()
+    totals.add(answered(opened()))
+
+    class Stream:
+        """Ends, when it is collected, in the very thread that reads."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            totals.add(answered(opened()))
+
+    def keep(_: object) -> bool:
+        Stream()
+        gc.collect()
+        return True
+
+    totals.reset(keep)
+    assert totals.total().calls == 2
+
+
+def test_the_day_is_the_one_it_started_on() -> None:
+    assert opened(started_at=NOON).day == "2026-03-14"
