@@ -60,15 +60,18 @@ class Price:
 
     def rates_for(self, input_tokens: int) -> Rates:
         """Return the rates of a call with so many input tokens, cached ones included."""
-        above = [rates for tokens, rates in self.tiers if input_tokens > tokens]
-        return above[-1] if above else self.rates
+        found = self.rates
+        for tokens, rates in self.tiers:
+            if input_tokens > tokens:
+                found = rates
+        return found
 
     def at_tier(self, service_tier: str | None) -> Price:
         """Return the price at a service tier; the standard one where the source has none."""
         return self.service_tiers.get(service_tier or "", self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made for every call, and read only
 class Cost:
     """What one call cost: `usd`, None where nobody knows, and where the figure comes from.
 
@@ -85,28 +88,47 @@ class Cost:
 UNPRICED = Cost(None, "none")
 
 
+@dataclass(frozen=True, slots=True)
+class CostRange:
+    """What a call may cost in USD, from `low_usd` to `high_usd`; None where nobody knows."""
+
+    low_usd: Decimal | None = None
+    high_usd: Decimal | None = None
+
+
 def cost_usd(price: Price, usage: Usage) -> Decimal:
     """Return what a call with this usage costs at this price, exactly; never below 0.
 
     Parts that exceed their whole count as the whole.
     """
     price = price.at_tier(usage.service_tier)
+    if not (usage.cache_read or usage.cache_write or usage.reasoning or usage.searches):
+        return plain_cost_usd(price, usage.input_tokens, usage.output_tokens)
     rates = price.rates_for(usage.input_tokens)
-    read_rate = _given(rates.cache_read, rates.input)
-    write_rate = _given(rates.cache_write, rates.input)
     read = _part(usage.cache_read, usage.input_tokens)
     write = _part(usage.cache_write, usage.input_tokens - read)
-    write_1h = _part(usage.cache_write_1h, write)
     reasoning = _part(usage.reasoning, usage.output_tokens)
-    per_million = (
-        max(usage.input_tokens - read - write, 0) * rates.input
-        + read * read_rate
-        + (write - write_1h) * write_rate
-        + write_1h * _given(rates.cache_write_1h, write_rate)
-        + max(usage.output_tokens - reasoning, 0) * rates.output
-        + reasoning * _given(rates.reasoning, rates.output)
-    )
-    return per_million / _MILLION + price.request_usd + max(usage.searches, 0) * price.search_usd
+    plain_input = max(usage.input_tokens - read - write, 0)
+    plain_output = max(usage.output_tokens - reasoning, 0)
+    per_million = plain_input * rates.input + plain_output * rates.output
+    if read:
+        per_million += read * _given(rates.cache_read, rates.input)
+    if write:
+        write_1h = _part(usage.cache_write_1h, write)
+        write_rate = _given(rates.cache_write, rates.input)
+        per_million += (write - write_1h) * write_rate
+        per_million += write_1h * _given(rates.cache_write_1h, write_rate)
+    if reasoning:
+        per_million += reasoning * _given(rates.reasoning, rates.output)
+    cost = per_million / _MILLION + price.request_usd
+    return cost + usage.searches * price.search_usd if usage.searches > 0 else cost
+
+
+def plain_cost_usd(price: Price, input_tokens: int, output_tokens: int) -> Decimal:
+    """Return what tokens without a cache, reasoning or searches cost; never below 0."""
+    rates = price.rates_for(input_tokens)
+    per_million = max(input_tokens, 0) * rates.input + max(output_tokens, 0) * rates.output
+    return per_million / _MILLION + price.request_usd
 
 
 def cost_of(usage: Usage, reported_usd: Decimal | None, price: Price | None) -> Cost:
@@ -128,4 +150,4 @@ def _given(rate: Decimal | None, otherwise: Decimal) -> Decimal:
 
 
 def _part(count: int, whole: int) -> int:
-    return max(0, min(count, whole))
+    return max(0, min(count, whole)) if count else 0

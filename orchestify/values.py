@@ -5,10 +5,9 @@ All are frozen. None shows a prompt or an answer in its repr.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from orchestify.errors import InvalidParameterError
@@ -20,12 +19,33 @@ FinishReason: TypeAlias = Literal[
 UsageSource: TypeAlias = Literal["reported", "estimated", "unknown"]
 
 ROLES = ("system", "user", "assistant", "tool")
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def nothing() -> Mapping[str, Any]:
-    """Return the empty mapping, for the fields' defaults."""
-    return NOTHING
+class _Nothing(Mapping[str, Any]):
+    """The empty mapping: it cannot change, has a hash, and is itself again when unpickled."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "NOTHING"
+
+
+NOTHING: Mapping[str, Any] = _Nothing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +176,9 @@ class LLMMessage:
             raise InvalidParameterError(
                 f"a message's role is one of {', '.join(ROLES)}, not {str(self.role)[:20]!r}"
             )
-        if not isinstance(self.content, (str, tuple)):
+        if self.content is None:  # as OpenAI writes it beside tool calls
+            object.__setattr__(self, "content", "")
+        elif not isinstance(self.content, (str, tuple)):
             object.__setattr__(self, "content", tuple(self.content))
         if not isinstance(self.tool_calls, tuple):
             object.__setattr__(self, "tool_calls", tuple(self.tool_calls))
@@ -243,6 +265,8 @@ class LLMResponse:
     `finish_reason` is one of `stop | length | tool_calls | content_filter | refusal | pause`;
     the provider's own word is in `raw_response`. `parsed` is set where a `response_format` was
     asked for. `cost_usd` is None where nobody knows the price; `cost_source` says who does.
+    `headers` are those of the provider's that tell its rate limits and the request's id, with
+    names in lower case.
     """
 
     content: str = field(repr=False)
@@ -261,6 +285,7 @@ class LLMResponse:
     latency_s: float = 0.0
     attempts: tuple[Attempt, ...] = ()
     call_id: str = ""
+    headers: Mapping[str, str] = field(default=NOTHING, repr=False)
 
     def to_message(self) -> LLMMessage:
         """Return the answer as the assistant's message, to be sent back with what follows."""
@@ -289,7 +314,7 @@ class CompletionRequest:
     response_format: ResponseFormat | None = None
     thinking: ThinkingConfig | None = None
     cache: bool = False
-    options: Mapping[str, Any] = field(default_factory=nothing, repr=False)
+    options: Mapping[str, Any] = field(default=NOTHING, repr=False)
     timeout_s: float | None = None
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from orchestify.values import LLMMessage, ResponseFormat, Tool, ToolCall
-
-FOLDER = Path(
-    os.environ.get("ORCHESTIFY_RECORDED")
-    or Path(__file__).resolve().parents[3] / "shared" / "recorded"
-)
+from tests.recorded import FOLDER
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from orchestify.core.source import (
     compose,
 )
 
-REQUIRED = ("providers", "agents")
+REQUIRED = ("providers",)
 OPTIONAL = ("policies",)
 HOST_PREFIX = "x-"
 NOT_A_MAPPING = "expected a mapping of keys to values"

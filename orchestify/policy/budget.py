@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-from orchestify.values import NOTHING, nothing
+from orchestify.values import NOTHING
 
 Period: TypeAlias = Literal["minute", "hour", "day", "month", "ever"]
 Decision: TypeAlias = Literal["fits", "wait", "refuse"]
@@ -24,7 +24,7 @@ class BudgetMatch:
     provider: str | None = None
     agent: str | None = None
     model: str | None = None
-    labels: Mapping[str, str] = field(default_factory=nothing)
+    labels: Mapping[str, str] = NOTHING
 
     @property
     def is_of_target(self) -> bool:

@@ -72,8 +72,8 @@ class BudgetBook:
             hold.is_open = False
             for state in hold.states:
                 state.settle(hold.amount_usd, actual_usd)
-                shares = state.new_shares()
-                told += [(replace(state), share) for share in shares]
+                for share in state.new_shares():
+                    told.append((replace(state), share))
                 self._accounts[state.budget.name].queue.wake_head()
         if self.on_threshold is not None:
             for state, share in told:
@@ -132,7 +132,7 @@ class BudgetBook:
             return full
         for account in accounts:
             account.state.hold(amount_usd)
-        return Hold(amount_usd, tuple(account.state for account in accounts))
+        return Hold(amount_usd, tuple([account.state for account in accounts]))
 
     def _pause_s(self, waiter: Waiter, at: _Account, deadline: float | None) -> float | None:
         """Seconds until it is time to look again: at the deadline; the first, at the new period."""
@@ -159,7 +159,7 @@ class _Account:
 
     def has_before(self, waiter: Waiter | None) -> bool:
         """Whether someone came before; a newcomer (None) comes after all who wait."""
-        head = self.queue.head() if self.queue else None
+        head = self.queue.head()
         return head is not None and (waiter is None or head.key < waiter.key)
 
     def roll_over(self, now: datetime) -> None:

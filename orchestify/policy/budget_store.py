@@ -103,8 +103,8 @@ def refusal(
     what = (
         "the call's price is unknown; give the model a price or set on_unpriced"
         if worst_case_usd is None
-        else f"{state.remaining_usd} of {budget.limit_usd} USD left{until and ' ' + until}, "
-        f"the call may cost {worst_case_usd}{ends}"
+        else f"{_plain(state.remaining_usd)} of {_plain(budget.limit_usd)} USD left"
+        f"{until and ' ' + until}, the call may cost {_plain(worst_case_usd)}{ends}"
     )
     return BudgetExceededError(
         f"budget {budget.name}: {what}",
@@ -113,3 +113,7 @@ def refusal(
         worst_case_usd=worst_case_usd,
         period_ends_at=state.end,
     )
+
+
+def _plain(usd: Decimal) -> str:
+    return f"{usd.normalize():f}"

@@ -194,6 +194,15 @@ class RateLimiter:
                 each.correct(delta, taken_at, at)
             self._queue.wake_head()
 
+    def _give_back(self, tokens: int, taken_at: float) -> None:
+        with self._lock:
+            at = self._pace.time(self.clock())
+            for each in self._requests:
+                each.correct(-1, taken_at, at)
+            for each in self._tokens:
+                each.correct(-tokens, taken_at, at)
+            self._queue.wake_head()
+
     def _free_slot(self) -> None:
         with self._lock:
             self._running -= 1
@@ -220,6 +229,12 @@ class Grant:
             self._settled = True
             if actual_tokens != self.tokens:
                 self._limiter._correct(actual_tokens - self.tokens, self._taken_at)
+
+    def give_back(self) -> None:
+        """Give back the request and its tokens: nothing was sent. Instead of `settle`."""
+        if not self._settled:
+            self._settled = True
+            self._limiter._give_back(self.tokens, self._taken_at)
 
     def release(self) -> None:
         """Free the slot of a call that has ended. Once."""

@@ -71,7 +71,7 @@ def build_error(
         model=model,
         status=failure.status,
         retry_after_s=retry_after_s(failure.headers, datetime.now(UTC)),
-        request_id=request_id(failure.headers),
+        request_id=redact(request_id(failure.headers) or "", keys) or None,
     )
 
 

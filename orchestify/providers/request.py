@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -17,7 +18,6 @@ from orchestify.values import (
     ThinkingConfig,
     Tool,
     ToolChoice,
-    nothing,
 )
 
 Priority: TypeAlias = Literal["high", "normal", "low"]
@@ -84,7 +84,7 @@ class Call:
     timeout_s: float | None = None
     max_attempts: int | None = None
     priority: Priority = "normal"
-    options: Mapping[str, Any] = field(default_factory=nothing, repr=False)
+    options: Mapping[str, Any] = field(default=NOTHING, repr=False)
 
     def request(self, defaults: Defaults, *, model: str) -> CompletionRequest:
         """Return what a target with these `defaults` is asked, at this `model`."""
@@ -147,7 +147,7 @@ def call_of(
             check(name, value)
     if priority not in PRIORITIES:
         raise InvalidParameterError(f"priority is one of {', '.join(PRIORITIES)}")
-    tool_values = tuple(tool_of(tool) for tool in tools or ())
+    tool_values = tuple(map(tool_of, tools)) if tools else ()
     return Call(
         messages=messages_of(messages),
         model=model,
@@ -212,7 +212,7 @@ def response_format_of(value: ResponseFormatLike | None) -> ResponseFormat | Non
         return value
     if isinstance(value, type) and callable(getattr(value, "model_json_schema", None)):
         schema = value.model_json_schema()
-        return ResponseFormat(name=value.__name__, schema=schema, model_class=value)
+        return ResponseFormat(name=_form_name(value.__name__), schema=schema, model_class=value)
     if not isinstance(value, Mapping):
         raise InvalidParameterError("response_format is a JSON Schema or a pydantic model class")
     if value.get("type") == "json_object" and "properties" not in value:
@@ -224,12 +224,14 @@ def response_format_of(value: ResponseFormatLike | None) -> ResponseFormat | Non
             schema=wrapped.get("schema"),
             strict=wrapped.get("strict"),
         )
-    return ResponseFormat(name=_schema_name(value), schema=value)
+    return ResponseFormat(name=_form_name(str(value.get("title", ""))), schema=value)
 
 
 def stop_of(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return stop sequences, given as one text or several."""
-    sequences = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if stop is None:
+        return ()
+    sequences = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
     if not all(isinstance(sequence, str) and sequence for sequence in sequences):
         raise InvalidParameterError("stop is one text or several, none of them empty")
     return sequences
@@ -254,7 +256,9 @@ def _tool_choice_of(value: ToolChoiceLike | None, tools: tuple[Tool, ...]) -> To
     choice = _parse_tool_choice(value)
     if choice is None:
         return None
-    if not tools and choice.mode != "none":
+    if not tools:
+        if choice.mode == "none":
+            return None
         raise InvalidParameterError("tool_choice needs tools to choose from")
     names = [tool.name for tool in tools]
     if choice.mode == "tool" and choice.name not in names:
@@ -299,17 +303,19 @@ def _fallback_target(target: str | Mapping[str, str]) -> FallbackTarget:
 
 
 def _options_of(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    taken = sorted(OURS & set(options or ()))
+    if not options:
+        return NOTHING
+    taken = sorted(OURS & set(options))
     if taken:
         raise InvalidParameterError(
             f"options cannot hold {', '.join(taken)}: these are arguments or configuration"
         )
-    return options or NOTHING
+    return options
 
 
-def _schema_name(schema: Mapping[str, Any]) -> str:
-    title = str(schema.get("title", "answer"))
-    return "".join(c if c.isalnum() or c in "_-" else "_" for c in title)[:64] or "answer"
+def _form_name(title: str) -> str:
+    """Return a name that OpenAI takes: at most 64 of a-z, A-Z, 0-9, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", title)[:64] or "answer"
 
 
 def _check_text(name: str, value: object) -> None:

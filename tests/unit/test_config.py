@@ -643,12 +643,13 @@ class TestFiles:
     def test_missing_files_are_problems(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             load_config(tmp_path)
-        assert caught.value.problems == (
-            f"{tmp_path}/providers.yaml: no such file or directory",
-            f"{tmp_path}/agents.yaml: no such file or directory",
-        )
+        assert caught.value.problems == (f"{tmp_path}/providers.yaml: no such file or directory",)
         with pytest.raises(ConfigError, match="no such file or directory"):
             load_config(tmp_path / "gone")
+
+    def test_a_directory_needs_no_agents(self, tmp_path: Path) -> None:
+        (tmp_path / "providers.yaml").write_text("providers: {p: {type: mock}}\n")
+        assert load_config(tmp_path).agents.agents == {}
 
     def test_agents_may_stand_in_the_wrong_file(self, tmp_path: Path) -> None:
         (tmp_path / "providers.yaml").write_text(

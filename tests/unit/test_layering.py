@@ -12,9 +12,11 @@ LAYERS = [
     ["__main__", "server"],
     ["cli"],
     ["testing", "report"],
+    ["providers.trial"],
     ["providers.registry"],
-    ["providers.explain", "providers.directory", "providers.environment", "providers.catalogue"]
-    + ["providers.connectivity", "providers.suite"],
+    ["providers.explain", "providers.price_check", "providers.template"],
+    ["providers.directory", "providers.environment", "providers.catalogue"]
+    + ["providers.connectivity", "providers.sampling"],
     ["providers.assembly"],
     ["providers.claude", "providers.openai_provider", "providers.litellm_provider"]
     + ["providers.mock"],
@@ -24,13 +26,18 @@ LAYERS = [
     ["providers.run", "providers.capability"],
     ["providers.booking", "providers.structured"],
     ["providers.runtime"],
-    ["providers.base", "providers.mock_lane", "providers._litellm", "providers.wire"],
-    ["providers.sync"],
-    ["providers.stream", "providers.request", "providers.lane"]
-    + ["providers.litellm_body", "providers.litellm_errors", "providers.litellm_usage"],
+    ["providers.base", "providers.mock_lane", "providers._litellm"],
+    ["providers.litellm_access", "providers.litellm_ear", "providers.litellm_stream"],
+    ["providers.litellm_answer"],
+    ["providers.litellm_body", "providers.litellm_errors"]
+    + ["providers.litellm_idle", "providers.litellm_usage"],
+    ["providers.wire", "providers.sync"],
+    ["providers.stream", "providers.request", "providers.lane"],
     ["providers.messages", "providers.classify"],
     ["providers.redaction"],
+    ["health_monitor"],
     ["health"],
+    ["health_provider"],
     ["health_window"],
     ["events"],
     ["event_thread"],
@@ -44,7 +51,7 @@ LAYERS = [
     ["errors"],
 ]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
-LAZY = {"", "providers"}  # the two modules of public names, which import when a name is used
+LAZY = {"", "providers", "report"}  # the public names, which import when a name is used
 
 
 def test_every_module_has_its_layer() -> None:

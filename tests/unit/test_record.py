@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
+from decimal import Decimal
 
 import pytest
 
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger import current_labels, scope
 from orchestify.ledger.record import new_id
+from orchestify.pricing import Cost
 from orchestify.values import Usage
 from tests.ledgers import answered, opened
 
@@ -83,6 +84,22 @@ def test_a_record_with_a_cost_is_priced_even_at_zero() -> None:
     assert not answered(opened(), cost_usd=0).unpriced
 
 
-def test_a_record_does_not_change() -> None:
-    with pytest.raises(FrozenInstanceError):
-        opened().outcome = "ok"  # type: ignore[misc]
+def test_completing_a_record_makes_another_and_leaves_it_open() -> None:
+    record = opened()
+    done = record.completed(
+        "ok",
+        usage=Usage(3, 2),
+        model_answered="m-1",
+        cost=Cost(Decimal("0.01"), "config"),
+        latency_s=0.5,
+        first_chunk_s=None,
+        error="",
+    )
+    assert (record.outcome, record.cost_usd) == ("open", None)
+    assert (done.id, done.outcome, done.cost_usd, done.usage) == (
+        record.id,
+        "ok",
+        Decimal("0.01"),
+        Usage(3, 2),
+    )
+

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from orchestify.providers.classify import Failure
+from orchestify.providers.classify import REQUEST_ID_HEADERS, Failure
 from orchestify.providers.wire.failures import RefusedError
 from orchestify.values import (
+    NOTHING,
     FinishReason,
     LLMResponse,
     StreamEvent,
@@ -34,8 +35,8 @@ class Answer(Protocol):
     def feed(self, chunk: Mapping[str, Any]) -> Sequence[StreamEvent]:
         """Take one event's data and return what it brought."""
 
-    def response(self, raw: Any = None) -> LLMResponse:
-        """Return the whole answer."""
+    def response(self, raw: Any = None, headers: Mapping[str, str] = NOTHING) -> LLMResponse:
+        """Return the whole answer; `headers` are those it keeps."""
 
 
 # Sources: OpenAI, "finish_reason"; Anthropic, "Stop reasons"; Mistral (model_length), Together
@@ -62,6 +63,15 @@ FINISH: Mapping[str, FinishReason] = {
 }
 # The provider gave up in the middle. Sources: OpenRouter, DeepSeek, Z.ai.
 FAILED = frozenset({"error", "insufficient_system_resource", "network_error"})
+
+
+def kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return, in lower case, the headers that tell rate limits and the request's id."""
+    return {
+        lower: value
+        for name, value in headers.items()
+        if "ratelimit" in (lower := name.lower()) or lower in REQUEST_ID_HEADERS
+    }
 
 
 def finish_reason(word: Any, *, has_calls: bool) -> FinishReason:

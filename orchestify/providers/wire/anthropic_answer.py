@@ -14,6 +14,7 @@ from orchestify.providers.wire.anthropic_messages import JSON_TOOL, uses_json_to
 from orchestify.providers.wire.counts import anthropic_usage
 from orchestify.providers.wire.failures import MalformedError, refused_inline
 from orchestify.values import (
+    NOTHING,
     UNKNOWN_USAGE,
     CompletionRequest,
     LLMResponse,
@@ -30,8 +31,10 @@ from orchestify.values import (
 _NO_EVENTS: tuple[StreamEvent, ...] = ()
 
 
-def answer(body: Any, request: CompletionRequest) -> LLMResponse:
-    """Return the answer that came whole.
+def answer(
+    body: Any, request: CompletionRequest, headers: Mapping[str, str] = NOTHING
+) -> LLMResponse:
+    """Return the answer that came whole; `headers` are those it keeps.
 
     Raises:
         RefusedError: an error inside a 200.
@@ -48,7 +51,7 @@ def answer(body: Any, request: CompletionRequest) -> LLMResponse:
     for index, block in enumerate(body["content"]):
         whole.feed({"type": "content_block_start", "index": index, "content_block": block})
     whole.feed({"type": "message_delta", "delta": body})
-    return whole.response(body)
+    return whole.response(body, headers)
 
 
 class MessageAnswer:
@@ -160,7 +163,7 @@ class MessageAnswer:
         self.usage = anthropic_usage(self._raw_usage)
         return (UsageUpdate(self.usage),)
 
-    def response(self, raw: Any = None) -> LLMResponse:
+    def response(self, raw: Any = None, headers: Mapping[str, str] = NOTHING) -> LLMResponse:
         """Return the whole answer; `raw` is its body, where it came whole."""
         calls = tuple(map(self._call, self._calls))
         usage = self.usage or UNKNOWN_USAGE
@@ -177,6 +180,7 @@ class MessageAnswer:
             tool_calls=calls,
             thinking=self._thinking() or None,
             usage=usage,
+            headers=headers,
         )
 
     def _call(self, index: int) -> ToolCall:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeAlias
 
@@ -37,6 +38,11 @@ SEARCHES: tuple[Path, ...] = (
     ("num_search_queries",),  # Perplexity
 )
 XAI_TICKS_PER_USD = 10**10
+
+_COUNTED = (
+    *("input_tokens", "output_tokens", "cache_read", "cache_write", "cache_write_1h"),
+    *("reasoning", "searches"),
+)
 
 
 def openai_usage(raw: Any, service_tier: Any = None) -> Usage:
@@ -89,22 +95,33 @@ def anthropic_usage(raw: Any) -> Usage:
     )
 
 
+def checked_usage(usage: Usage) -> Usage:
+    """Return a usage whose counts can be true; those that cannot are left out and named."""
+    counts = _Counts({name: getattr(usage, name) for name in _COUNTED})
+    given = {name: counts.first((name,)) for name in _COUNTED}
+    checked = counts.usage(**given, service_tier=usage.service_tier)
+    invalid = tuple(dict.fromkeys((*usage.invalid, *checked.invalid)))
+    return replace(checked, source=usage.source, invalid=invalid)
+
+
 def reported_cost_usd(raw: Any) -> Decimal | None:
     """Return what the provider says the call cost, None where it says nothing.
 
     Sources: OpenRouter, "Usage accounting" (`cost`, and with a key of one's own what the
     upstream took); Perplexity, "Usage" (`cost.total_cost`); xAI, "Cost tracking" (ticks).
     """
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         return None
     cost = raw.get("cost")
-    if isinstance(cost, Mapping):
+    if isinstance(cost, dict):
         return _usd(cost.get("total_cost"))
     if cost is not None:
         details = raw.get("cost_details") if raw.get("is_byok") else None
         upstream = _usd(details.get("upstream_inference_cost")) if details else None
         return _sum(_usd(cost), upstream)
-    ticks = _usd(raw.get("cost_in_usd_ticks"))
+    if raw.get("cost_in_usd_ticks") is None:
+        return None
+    ticks = _usd(raw["cost_in_usd_ticks"])
     return ticks / XAI_TICKS_PER_USD if ticks else None
 
 
@@ -117,8 +134,9 @@ class _Counts:
 
     def first(self, *paths: Path) -> int:
         """Return the first count of the first source that is not 0."""
+        source = self._sources[0]
         for path in paths:
-            if count := self._count(self._sources[0], path):
+            if path[0] in source and (count := self._count(source, path)):
                 return count
         return 0
 
@@ -150,7 +168,7 @@ class _Counts:
             reasoning=self._part("reasoning", reasoning, output_tokens),
             searches=searches,
             service_tier=service_tier if isinstance(service_tier, str) else None,
-            invalid=tuple(dict.fromkeys(self._invalid)),
+            invalid=tuple(dict.fromkeys(self._invalid)) if self._invalid else (),
         )
 
     def _count(self, source: Mapping[str, Any], path: Path) -> int:
@@ -174,7 +192,7 @@ class _Counts:
 
 
 def _has_counts(raw: Mapping[str, Any], *names: str) -> bool:
-    return any(raw.get(name) is not None for name in names)
+    return any([raw.get(name) is not None for name in names])
 
 
 def _is_count(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,7 +18,8 @@ class Dialect:
     or `by_model`: `max_completion_tokens` for OpenAI's reasoning models. `thinking`: `effort`
     (`reasoning_effort`), `switch` (`thinking: {type: enabled}`), `reasoning` (OpenRouter's
     object) or `none` (the model's name decides). `reply` is how a model's thinking is sent back:
-    a field of the message, `content` parts, or not at all.
+    a field of the message, `content` parts, or not at all. `tool_images`: images may stand in a
+    tool's result.
     """
 
     path: str = "/v1"
@@ -29,6 +31,7 @@ class Dialect:
     thinking: Literal["effort", "switch", "reasoning", "none"] = "effort"
     reply: Literal["reasoning_content", "reasoning_details", "content", "extra_content", ""] = ""
     lists_models: bool = True
+    tool_images: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -89,6 +92,7 @@ def max_tokens_field(dialect: Dialect, model: str) -> str:
     return "max_completion_tokens" if by_model else "max_tokens"
 
 
+@lru_cache(maxsize=1_000)
 def refused_by_openai(model: str, *, thinking: bool) -> frozenset[str]:
     """Return the sampling parameters that a model refuses; a temperature of 1 always goes.
 
@@ -106,6 +110,7 @@ def refused_by_openai(model: str, *, thinking: bool) -> frozenset[str]:
     return frozenset({"temperature", "top_p", "stop"})
 
 
+@lru_cache(maxsize=1_000)
 def _always_thinks(model: str) -> bool:
     """Whether a model is one of OpenAI's reasoning models (`gpt-5-chat` is none)."""
     found = _SERIES.search(model)

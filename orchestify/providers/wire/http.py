@@ -69,7 +69,9 @@ class Endpoint:
             proxy=self._proxy,
             proxy_headers=self._proxy_headers.headers,
         )
-        return await _accepted(response)
+        if response.status >= 300:
+            raise await _refusal(response)
+        return response
 
     async def get(self, path: str, *, timeout_s: float) -> bytes:
         """Return the body that a path answers with. Raises as `post` does, and MalformedError."""
@@ -81,7 +83,9 @@ class Endpoint:
             proxy=self._proxy,
             proxy_headers=self._proxy_headers.headers,
         )
-        return await read_body(await _accepted(response))
+        if response.status >= 300:
+            raise await _refusal(response)
+        return await read_body(response)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -115,11 +119,6 @@ def check_base_url(base_url: str, provider_id: str, *, sends_key: bool, allow_ht
         what = "a key would go over plain http to a public host; use https, or set allow_http: true"
     if what:
         raise ConfigError(f"{provider_id}: base_url: {what}")
-
-
-async def read_body(response: aiohttp.ClientResponse) -> bytes:
-    """Return a whole body, at most 64 MiB; the connection is free again."""
-    return await _read(response, MAX_BODY_BYTES)
 
 
 class IdleWatch:
@@ -186,9 +185,7 @@ def _session(sealed: Sealed) -> aiohttp.ClientSession:
     )
 
 
-async def _accepted(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
-    if response.status < 300:
-        return response
+async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
     if response.status < 400:
         target = URL(response.headers.get("location", "")).host or "somewhere"
         body = (
@@ -197,11 +194,18 @@ async def _accepted(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
         ).encode()
         response.close()
     else:
-        body = await _read(response, MAX_ERROR_BYTES, cut=True)
-    raise RefusedError(failure_from_body(response.status, response.headers, body))
+        body = await read_body(response, MAX_ERROR_BYTES, cut=True)
+    return RefusedError(failure_from_body(response.status, response.headers, body))
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
+async def read_body(
+    response: aiohttp.ClientResponse, limit: int = MAX_BODY_BYTES, *, cut: bool = False
+) -> bytes:
+    """Return a whole body; the connection is free again. With `cut`, what is too long is cut.
+
+    Raises:
+        MalformedError: the body is longer than `limit`, in bytes.
+    """
     pieces: list[bytes] = []
     size = 0
     try:

@@ -17,7 +17,7 @@ from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError, InvalidParameterError
 from orchestify.providers.classify import build_error
 from orchestify.providers.wire import anthropic_answer, openai_answer
-from orchestify.providers.wire.answers import Answer
+from orchestify.providers.wire.answers import Answer, kept_headers
 from orchestify.providers.wire.anthropic_answer import MessageAnswer
 from orchestify.providers.wire.anthropic_messages import VERSION, betas
 from orchestify.providers.wire.anthropic_messages import request_body as messages_body
@@ -40,6 +40,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"
 MODELS_TIMEOUT_S = 30.0
 _SECRET_CHARS = 8  # a header's value shorter than this is no key
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 _T = TypeVar("_T")
 
@@ -77,7 +78,7 @@ class DirectLane(ABC):
         run = StreamRun(
             self._growing(request),
             open_response=lambda: self._post(request, stream=True),
-            read_whole=lambda whole: self._parsed(whole, request),
+            read_whole=lambda whole, headers: self._parsed(whole, request, headers),
             explain=lambda error: self._explained(error, request),
             idle_timeout_s=request.idle_timeout_s,
         )
@@ -110,7 +111,9 @@ class DirectLane(ABC):
         """Return the headers that only this request needs."""
 
     @abstractmethod
-    def _answer(self, body: Any, request: CompletionRequest) -> LLMResponse:
+    def _answer(
+        self, body: Any, request: CompletionRequest, headers: Mapping[str, str]
+    ) -> LLMResponse:
         """Return the answer that came whole."""
 
     @abstractmethod
@@ -125,15 +128,22 @@ class DirectLane(ABC):
         Raises:
             InvalidParameterError: it holds what JSON has not.
         """
-        encoded = _as_json(
-            self._body(request, stream=stream) | self._config.options | dict(request.options)
-        )
+        encoded = _as_json(self._whole_body(request, stream=stream))
         if encoded is None:
             raise InvalidParameterError("the options, tools or schema hold what is no JSON")
         return encoded
 
-    async def _post(self, request: CompletionRequest, *, stream: bool) -> aiohttp.ClientResponse:
-        return await self._endpoint.post(
+    def _whole_body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
+        body = self._body(request, stream=stream)
+        if not self._config.options and not request.options:
+            return body
+        whole = body | self._config.options | dict(request.options)
+        return {name: value for name, value in whole.items() if value is not None}
+
+    def _post(
+        self, request: CompletionRequest, *, stream: bool
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        return self._endpoint.post(
             self.path,
             self._encoded(request, stream=stream),
             connect_timeout_s=request.connect_timeout_s,
@@ -142,16 +152,18 @@ class DirectLane(ABC):
 
     async def _exchange(self, request: CompletionRequest) -> LLMResponse:
         response = await self._post(request, stream=False)
-        return self._parsed(await read_body(response), request)
+        return self._parsed(await read_body(response), request, kept_headers(response.headers))
 
-    def _parsed(self, body: bytes, request: CompletionRequest) -> LLMResponse:
+    def _parsed(
+        self, body: bytes, request: CompletionRequest, headers: Mapping[str, str]
+    ) -> LLMResponse:
         """Return the answer in a body. Raises MalformedError and RefusedError."""
         try:
             parsed = json.loads(body)
         except (ValueError, RecursionError):
             raise MalformedError(f"the answer is no JSON ({len(body)} bytes)") from None
         try:
-            return self._answer(parsed, request)
+            return self._answer(parsed, request, headers)
         except MISSHAPEN:
             raise MalformedError("the answer is of another shape than the protocol's") from None
 
@@ -212,8 +224,10 @@ class OpenAILane(DirectLane):
     def _extra_headers(self, request: CompletionRequest) -> None:
         return None
 
-    def _answer(self, body: Any, request: CompletionRequest) -> LLMResponse:
-        return openai_answer.answer(body, request)
+    def _answer(
+        self, body: Any, request: CompletionRequest, headers: Mapping[str, str]
+    ) -> LLMResponse:
+        return openai_answer.answer(body, request, headers)
 
     def _growing(self, request: CompletionRequest) -> Answer:
         return ChatAnswer(request)
@@ -242,8 +256,10 @@ class AnthropicLane(DirectLane):
             return None
         return {"anthropic-beta": ",".join(self._own_betas + needed)}
 
-    def _answer(self, body: Any, request: CompletionRequest) -> LLMResponse:
-        return anthropic_answer.answer(body, request)
+    def _answer(
+        self, body: Any, request: CompletionRequest, headers: Mapping[str, str]
+    ) -> LLMResponse:
+        return anthropic_answer.answer(body, request, headers)
 
     def _growing(self, request: CompletionRequest) -> Answer:
         return MessageAnswer(request)
@@ -264,9 +280,8 @@ def _openai_url(base_url: str) -> str:
 
 
 def _as_json(body: Mapping[str, Any]) -> bytes | None:
-    kept = {name: value for name, value in body.items() if value is not None}
     try:
-        text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(body)
     except (TypeError, ValueError, RecursionError):
         return None
     return text.encode("utf-8", "replace")

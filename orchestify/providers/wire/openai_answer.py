@@ -14,6 +14,7 @@ from orchestify.providers.wire.answers import finish_reason, tool_call
 from orchestify.providers.wire.counts import openai_usage, reported_cost_usd
 from orchestify.providers.wire.failures import MalformedError, refused_inline
 from orchestify.values import (
+    NOTHING,
     UNKNOWN_USAGE,
     CompletionRequest,
     LLMResponse,
@@ -31,8 +32,10 @@ _NO_EVENTS: tuple[StreamEvent, ...] = ()
 _ANY = object()
 
 
-def answer(body: Any, request: CompletionRequest) -> LLMResponse:
-    """Return the answer that came whole.
+def answer(
+    body: Any, request: CompletionRequest, headers: Mapping[str, str] = NOTHING
+) -> LLMResponse:
+    """Return the answer that came whole; `headers` are those it keeps.
 
     Raises:
         RefusedError: an error inside a 200.
@@ -46,7 +49,7 @@ def answer(body: Any, request: CompletionRequest) -> LLMResponse:
         raise MalformedError("the answer has no choices")
     whole = ChatAnswer(request, holds="message")
     whole.feed(body)
-    return whole.response(body)
+    return whole.response(body, headers)
 
 
 class ChatAnswer:
@@ -217,13 +220,15 @@ class ChatAnswer:
         self.usage = openai_usage(raw, self._service_tier)
         return (UsageUpdate(self.usage),)
 
-    def response(self, raw: Any = None) -> LLMResponse:
+    def response(self, raw: Any = None, headers: Mapping[str, str] = NOTHING) -> LLMResponse:
         """Return the whole answer; `raw` is its body, where it came whole."""
-        calls = tuple(call.value() for call in self._calls if call.name)
+        calls = tuple([call.value() for call in self._calls if call.name])
         usage = self.usage or UNKNOWN_USAGE
         reason = finish_reason(self._finish, has_calls=bool(calls))
         cost_usd = reported_cost_usd(self._raw_usage)
-        thinking = Thinking("".join(self._thoughts), tuple(self._blocks))
+        thinking = None
+        if self._thoughts or self._blocks:
+            thinking = Thinking("".join(self._thoughts), tuple(self._blocks))
         return LLMResponse(
             content=self.text,
             model=self._model,
@@ -232,10 +237,11 @@ class ChatAnswer:
             finish_reason="refusal" if self._refused and reason == "stop" else reason,
             raw_response=raw or {"finish_reason": self._finish, "usage": self._raw_usage},
             tool_calls=calls,
-            thinking=thinking or None,
+            thinking=thinking,
             usage=usage,
             cost_usd=cost_usd,
             cost_source="none" if cost_usd is None else "provider",
+            headers=headers,
         )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
 import aiohttp
 
 from orchestify.errors import APIError
-from orchestify.providers.wire.answers import Answer, events_of
+from orchestify.providers.wire.answers import Answer, events_of, kept_headers
 from orchestify.providers.wire.failures import (
     FAILURES,
     MISSHAPEN,
@@ -37,7 +37,7 @@ class StreamRun:
         answer: Answer,
         *,
         open_response: Callable[[], Awaitable[aiohttp.ClientResponse]],
-        read_whole: Callable[[bytes], LLMResponse],
+        read_whole: Callable[[bytes, Mapping[str, str]], LLMResponse],
         explain: Callable[[BaseException], APIError],
         idle_timeout_s: float | None,
     ) -> None:
@@ -60,7 +60,8 @@ class StreamRun:
             self._watch = watch = IdleWatch(response.content, self._idle_timeout_s)
             piece = await watch.read()
             if piece.lstrip()[:1] == b"{":
-                whole = self._read_whole(piece + await read_body(response))
+                body = piece + await read_body(response)
+                whole = self._read_whole(body, kept_headers(response.headers))
                 for event in events_of(whole):
                     yield event
                 yield StreamEnd(whole)
@@ -72,7 +73,7 @@ class StreamRun:
                 piece = await self._next(watch)
             for event in self._rest():
                 yield event
-            yield self._end()
+            yield self._end(response.headers)
         except asyncio.CancelledError as error:
             raise bare(error)  # noqa: B904
         except FAILURES as error:
@@ -129,9 +130,9 @@ class StreamRun:
             raise CutError
         return events
 
-    def _end(self) -> StreamEnd:
+    def _end(self, headers: Mapping[str, str]) -> StreamEnd:
         try:
-            return StreamEnd(self._answer.response())
+            return StreamEnd(self._answer.response(headers=kept_headers(headers)))
         except MISSHAPEN:
             raise MalformedError("an event's data is of another shape") from None
 

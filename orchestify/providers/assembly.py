@@ -1,0 +1,93 @@
+"""From the configuration to what a registry is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestify.core.providers import ProviderConfig
+from orchestify.core.settings import AlertsConfig, BudgetConfig, Settings
+from orchestify.events import BudgetThreshold, Events
+from orchestify.health import Health
+from orchestify.ledger import open_ledger
+from orchestify.policy.budget import Budget, BudgetMatch, BudgetState
+from orchestify.price_book import PriceBook
+from orchestify.providers.claude import ClaudeProvider
+from orchestify.providers.configured import ConfiguredProvider
+from orchestify.providers.litellm_provider import LiteLLMProvider
+from orchestify.providers.mock import MockProvider
+from orchestify.providers.openai_provider import OpenAIProvider
+from orchestify.providers.runtime import Runtime
+from orchestify.providers.targets import prices_of
+
+PROVIDER_CLASSES: Mapping[str, type[ConfiguredProvider]] = {
+    "anthropic": ClaudeProvider,
+    "openai": OpenAIProvider,
+    "litellm": LiteLLMProvider,
+    "mock": MockProvider,
+}
+
+
+def provider_of(provider_id: str, config: ProviderConfig) -> ConfiguredProvider:
+    """Return the provider that a configuration of a built-in type asks for.
+
+    Raises:
+        ConfigError: the lane cannot use the configuration.
+    """
+    return PROVIDER_CLASSES[config.type](provider_id, config)
+
+
+def runtime_of(providers: Mapping[str, ProviderConfig], settings: Settings) -> Runtime:
+    """Return the state that a registry's routes share: ledger, prices, budgets, health."""
+    events = Events()
+    ledger, alerts = settings.ledger, settings.alerts
+    budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
+    url = None if ledger is None or ledger.url is None else ledger.url.get_secret_value()
+
+    def tell(state: BudgetState, share: float) -> None:
+        budget = state.budget
+        events.emit(BudgetThreshold(budget.name, share, state.spent_usd, budget.limit_usd))
+
+    books = open_ledger(
+        url,
+        base_dir=Path(),
+        keep_days=ledger.keep_days if ledger else None,
+        durability=ledger.durability if ledger else "process",
+    )
+    health = Health(
+        error_rate=alerts.error_rate if alerts else None,
+        slow_s=alerts.slow_s if alerts else None,
+        emit=events.emit,
+    )
+    books.keep_health(lambda: [each.as_dict() for each in health.all().values()])
+    return Runtime(
+        ledger=books,
+        prices=PriceBook(prices_of(providers)),
+        budgets=budgets,
+        book=books.budget_book(tell),
+        events=events,
+        health=health,
+        estimates=bool(budgets) or url is not None,
+    )
+
+
+def _daily_alert(alerts: AlertsConfig | None) -> tuple[Budget, ...]:
+    """What `alerts.daily_cost_usd` says: a budget that only tells."""
+    if alerts is None or alerts.daily_cost_usd is None:
+        return ()
+    return (
+        Budget("alerts.daily_cost_usd", alerts.daily_cost_usd, mode="warn", on_unpriced="allow"),
+    )
+
+
+def _budget(config: BudgetConfig) -> Budget:
+    match = config.match
+    return Budget(
+        name=config.name,
+        limit_usd=config.limit_usd,
+        period=config.period,
+        match=BudgetMatch(match.provider, match.agent, match.model, match.label),
+        mode=config.mode,
+        alert_at=config.alert_at,
+        on_unpriced=config.on_unpriced,
+    )

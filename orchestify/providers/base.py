@@ -1,0 +1,250 @@
+"""The interface of every provider, and what its callers see of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from orchestify.estimate import count_tokens
+from orchestify.health import Health, ProviderHealth
+from orchestify.health_monitor import CHECK_TIMEOUT_S, Monitor, check
+from orchestify.pricing import CostRange
+from orchestify.providers.messages import MessagesLike
+from orchestify.providers.request import (
+    Call,
+    Defaults,
+    FallbackLike,
+    Priority,
+    ResponseFormatLike,
+    ThinkingLike,
+    ToolChoiceLike,
+    ToolLike,
+    call_of,
+)
+from orchestify.providers.stream import CompletionStream
+from orchestify.providers.sync import synchronous, synchronous_stream
+from orchestify.values import (
+    CompletionRequest,
+    LLMMessage,
+    LLMResponse,
+    StreamEvent,
+    TokenUsage,
+)
+
+__all__ = ["LLMMessage", "LLMProvider", "LLMResponse", "TokenUsage"]
+
+
+class LLMProvider(ABC):
+    """What a host calls: `complete` and `stream`, asynchronous or not.
+
+    A provider of a host's own overrides either `complete` and `stream`, or `send` and
+    `open_stream`, and is registered with `ProviderRegistry.register`; the registry calls it
+    through the same path as its own and books what its answers say.
+    """
+
+    provider_id: str = ""
+
+    @property
+    @abstractmethod
+    def provider_type(self) -> str:
+        """`anthropic`, `openai`, `litellm`, `mock`, or a host's own word."""
+
+    async def complete(
+        self,
+        messages: MessagesLike,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        tools: Iterable[ToolLike] | None = None,
+        thinking: ThinkingLike | None = None,
+        *,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        tool_choice: ToolChoiceLike | None = None,
+        response_format: ResponseFormatLike | None = None,
+        fallback: FallbackLike | None = None,
+        timeout_s: float | None = None,
+        max_attempts: int | None = None,
+        priority: Priority = "normal",
+        options: Mapping[str, Any] | None = None,
+    ) -> LLMResponse:
+        """Send a conversation and return the answer.
+
+        None means: what the agent, then the provider, configures; what nobody configures is
+        not sent. `timeout_s` covers the whole call in seconds, waits and fallbacks included.
+        `options` are extra fields of the request's body.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used, or the model cannot think.
+            APIError: one target failed; a subclass says how.
+            AllTargetsFailedError: several targets were tried, and all failed.
+            BudgetExceededError: a hard budget has no room for the call.
+        """
+        return await self._complete(
+            call_of(
+                messages,
+                model,
+                temperature,
+                max_tokens,
+                tools,
+                thinking,
+                top_p=top_p,
+                stop=stop,
+                seed=seed,
+                tool_choice=tool_choice,
+                response_format=response_format,
+                fallback=fallback,
+                timeout_s=timeout_s,
+                max_attempts=max_attempts,
+                priority=priority,
+                options=options,
+            )
+        )
+
+    def stream(
+        self,
+        messages: MessagesLike,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        tools: Iterable[ToolLike] | None = None,
+        thinking: ThinkingLike | None = None,
+        *,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        tool_choice: ToolChoiceLike | None = None,
+        response_format: ResponseFormatLike | None = None,
+        fallback: FallbackLike | None = None,
+        timeout_s: float | None = None,
+        max_attempts: int | None = None,
+        priority: Priority = "normal",
+        options: Mapping[str, Any] | None = None,
+    ) -> CompletionStream:
+        """Return the answer as it arrives; takes what `complete` takes.
+
+        `timeout_s` covers the time until the first output.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used. All else is raised on iterating.
+        """
+        return self._stream(
+            call_of(
+                messages,
+                model,
+                temperature,
+                max_tokens,
+                tools,
+                thinking,
+                top_p=top_p,
+                stop=stop,
+                seed=seed,
+                tool_choice=tool_choice,
+                response_format=response_format,
+                fallback=fallback,
+                timeout_s=timeout_s,
+                max_attempts=max_attempts,
+                priority=priority,
+                options=options,
+            )
+        )
+
+    complete_sync = synchronous(complete)
+    stream_sync = synchronous_stream(stream)
+
+    async def send(self, request: CompletionRequest) -> LLMResponse:
+        """Send one request, once, and return the whole answer.
+
+        Raises:
+            APIError: a subclass that says what failed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines neither complete nor send")
+
+    async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Send one request, once, and yield its events; see `orchestify.providers.lane.Lane`."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither stream nor open_stream")
+        yield  # makes this an async generator
+
+    def count_tokens(
+        self,
+        messages: MessagesLike,
+        tools: Iterable[ToolLike] | None = None,
+        model: str | None = None,
+    ) -> int:
+        """Return about how many input tokens a call would have; nothing is sent.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used.
+        """
+        return self._count_tokens(call_of(messages, model, tools=tools))
+
+    def estimate_cost(
+        self,
+        messages: MessagesLike,
+        max_tokens: int | None = None,
+        tools: Iterable[ToolLike] | None = None,
+        model: str | None = None,
+    ) -> CostRange:
+        """Return what one attempt would cost in USD, at least and at most; nothing is sent.
+
+        From the input alone, estimated and a quarter less, to the input and a quarter more with
+        as much output as the call may have. A cache may make it cheaper.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used.
+        """
+        return self._estimate_cost(call_of(messages, model, None, max_tokens, tools))
+
+    def supports_tools(self) -> bool:
+        """Whether the default model can call tools, as far as is known."""
+        return True
+
+    def supports_thinking(self) -> bool:
+        """Whether the default model has extended thinking, as far as is known."""
+        return False
+
+    def supports_code_execution(self) -> bool:
+        """Whether the provider itself can run code that the model writes."""
+        return False
+
+    def get_usage(self) -> TokenUsage:
+        """Return the usage since the last reset."""
+        return TokenUsage()
+
+    def reset_usage(self) -> None:
+        """Start a new period; a call under way is counted in the new one."""
+
+    async def list_models(self) -> list[str] | None:
+        """Return the models the provider offers, by a free request; None where there is none."""
+        return None
+
+    async def health_check(self, timeout_s: float = CHECK_TIMEOUT_S) -> ProviderHealth:
+        """Ask the provider by a free request, for `timeout_s` at most, and return its health.
+
+        What its calls did counts as well. `unknown` is what has no free request and no calls.
+        """
+        checks = {self.provider_id: partial(check, self)}
+        found = await Monitor(checks, self._health, timeout_s=timeout_s).check_now()
+        return found[self.provider_id]
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+
+    @property
+    def _health(self) -> Health:
+        return Health()
+
+    def _count_tokens(self, call: Call) -> int:
+        return count_tokens(call.messages, call.tools, call.model or "")
+
+    def _estimate_cost(self, call: Call) -> CostRange:
+        return CostRange()
+
+    async def _complete(self, call: Call) -> LLMResponse:
+        return await self.send(call.request(Defaults(), model=call.model or ""))
+
+    def _stream(self, call: Call) -> CompletionStream:
+        return CompletionStream(self.open_stream(call.request(Defaults(), model=call.model or "")))

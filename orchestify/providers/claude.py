@@ -1,0 +1,20 @@
+"""Claude, by Anthropic's Messages."""
+
+from __future__ import annotations
+
+from orchestify.providers.configured import ConfiguredProvider
+from orchestify.providers.lane import Lane
+from orchestify.providers.wire.lane import AnthropicLane
+
+
+class ClaudeProvider(ConfiguredProvider):
+    """A provider of `type: anthropic`."""
+
+    type = "anthropic"
+
+    def supports_code_execution(self) -> bool:
+        """True: Anthropic runs code itself where its code execution tool is given."""
+        return True
+
+    def _own_lane(self) -> Lane:
+        return AnthropicLane(self.provider_id, self.config)

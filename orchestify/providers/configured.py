@@ -1,0 +1,140 @@
+"""A provider made from its configuration: a lane, and the path its calls take."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from typing import Any, ClassVar, NoReturn
+
+from orchestify.core.providers import ProviderConfig
+from orchestify.errors import ConfigError, OrchestifyError
+from orchestify.health import Health
+from orchestify.model_map import ModelEntry, ModelMap
+from orchestify.price_book import PriceBook
+from orchestify.pricing import CostRange
+from orchestify.providers import capability
+from orchestify.providers._litellm import LiteLLMLane
+from orchestify.providers.base import LLMProvider
+from orchestify.providers.lane import Lane
+from orchestify.providers.mock_lane import MockLane
+from orchestify.providers.request import Call
+from orchestify.providers.route import Route
+from orchestify.providers.runtime import Runtime
+from orchestify.providers.stream import CompletionStream
+from orchestify.providers.targets import prices_of, target_of
+from orchestify.values import CompletionRequest, LLMResponse, StreamEvent, TokenUsage
+
+
+class ConfiguredProvider(LLMProvider):
+    """The base of the built-in providers.
+
+    On its own it keeps its own account. Once registered, its calls pass through the registry's
+    policies and are booked in the registry's ledger.
+    """
+
+    type: ClassVar[str]
+
+    def __init__(self, provider_id: str, config: ProviderConfig | Mapping[str, Any]) -> None:
+        """Make a provider from its part of the configuration.
+
+        Raises:
+            ConfigError: the configuration cannot be used, or is of another type.
+        """
+        self.provider_id = provider_id
+        if not isinstance(config, ProviderConfig):
+            config = ProviderConfig.model_validate({"type": self.type, **config})
+        if config.type != self.type:
+            raise ConfigError(
+                f"providers.{provider_id}.type: {type(self).__name__} takes {self.type}"
+            )
+        self.config = config
+        self._lane = self._make_lane()
+        self._route: Route | None = None
+
+    @property
+    def provider_type(self) -> str:
+        """The `type:` of the configuration."""
+        return self.type
+
+    @property
+    def route(self) -> Route:
+        """The path its calls take."""
+        if self._route is None:
+            runtime = Runtime(prices=PriceBook(prices_of({self.provider_id: self.config})))
+            self._route = Route(runtime, [target_of(runtime, self, self.config)])
+        return self._route
+
+    def join(self, route: Route) -> None:
+        """Let the calls take a registry's route from now on."""
+        self._route = route
+
+    def send(self, request: CompletionRequest) -> Coroutine[Any, Any, LLMResponse]:
+        """Send one request through the lane; no policy, no booking."""
+        return self._lane.send(request)
+
+    def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Stream one request through the lane; no policy, no booking."""
+        return self._lane.open_stream(request)
+
+    def supports_tools(self) -> bool:
+        """Whether the default model can call tools; True where nobody knows."""
+        return capability.has_tools(self._entry())
+
+    def supports_thinking(self) -> bool:
+        """Whether the default model has extended thinking; True where nobody knows."""
+        return capability.has_thinking(self.config.default_model or "", self._entry())
+
+    def get_usage(self) -> TokenUsage:
+        """Return the usage since the last reset."""
+        return self.route.get_usage()
+
+    def reset_usage(self) -> None:
+        """Start a new period; a call under way is counted in the new one."""
+        self.route.reset_usage()
+
+    async def list_models(self) -> list[str] | None:
+        """Return the models the provider lists, by a free request; None where there is none."""
+        return await self._lane.list_models()
+
+    async def aclose(self) -> None:
+        """Close the provider's connections."""
+        await self._lane.aclose()
+
+    @property
+    def _health(self) -> Health:
+        return self.route._health
+
+    def _count_tokens(self, call: Call) -> int:
+        return self.route._count_tokens(call)
+
+    def _estimate_cost(self, call: Call) -> CostRange:
+        return self.route._estimate_cost(call)
+
+    def _complete(self, call: Call) -> Coroutine[Any, Any, LLMResponse]:
+        return self.route._complete(call)
+
+    def _stream(self, call: Call) -> CompletionStream:
+        return self.route._stream(call)
+
+    def _entry(self) -> ModelEntry | None:
+        config, models = self.config, ModelMap.load()
+        model = config.default_model or ""
+        return models.entry(model, models.provider_of(config.type, model, config.base_url))
+
+    def _make_lane(self) -> Lane:
+        if self.config.engine == "mock":
+            return MockLane.from_options(self.provider_id, self.config.options)
+        if self.config.engine == "litellm":
+            return LiteLLMLane(self.provider_id, self.config)
+        return self._own_lane()
+
+    def _own_lane(self) -> Lane:
+        """Return the lane of the type, where no `engine` asks for another."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.provider_id}: {self.config.default_model}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise OrchestifyError(
+            "a provider holds a key and is not pickled; build it where it is used"
+        )

@@ -1,0 +1,159 @@
+"""A configuration with no file: from the keys and addresses that an environment holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestify.core.config import Config, parse_config
+
+FREE = {"input_usd_per_mtok": 0, "output_usd_per_mtok": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class EnvProvider:
+    """A provider that an environment can hold.
+
+    It is there when one of the variables of each group in `needs` is set; `values` are what
+    the configuration then says, with `{0}`, `{1}`... for the variables found, by group.
+    `optional` values are left out where their variable is not set. `model_variables` name the
+    default model; `model` is it where none is set.
+    """
+
+    name: str
+    needs: tuple[tuple[str, ...], ...]
+    values: Mapping[str, Any]
+    model: str
+    model_variables: tuple[str, ...] = ()
+    optional: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+
+
+def _keyed(name: str, key: str, model: str, **values: Any) -> EnvProvider:
+    return EnvProvider(
+        name,
+        (tuple(key.split()),),
+        {"type": "openai", "api_key": "${{{0}}}", **values},
+        model,
+        (f"DEFAULT_{name.upper()}_MODEL",),
+    )
+
+
+def _local(name: str, model: str) -> EnvProvider:
+    upper = name.upper()
+    return EnvProvider(
+        name,
+        ((f"{upper}_BASE_URL", f"{upper}_URL"),),
+        {"type": "openai", "base_url": "${{{0}}}", "price": FREE},
+        model,
+        (f"DEFAULT_{upper}_MODEL",),
+    )
+
+
+ENV_PROVIDERS = (
+    EnvProvider(
+        "azure",
+        (("AZURE_OPENAI_API_KEY",), ("AZURE_OPENAI_ENDPOINT",), ("AZURE_OPENAI_DEPLOYMENT",)),
+        {"type": "litellm", "api_key": "${{{0}}}", "base_url": "${{{1}}}"},
+        "azure/${{{2}}}",
+        optional={"options": ("AZURE_OPENAI_API_VERSION", {"api_version": "${{{0}}}"})},
+    ),
+    EnvProvider(
+        "openai",
+        (("OPENAI_API_KEY",),),
+        {"type": "openai", "api_key": "${{{0}}}"},
+        "gpt-5.1",
+        ("DEFAULT_OPENAI_MODEL",),
+        optional={
+            "base_url": ("OPENAI_BASE_URL", "${{{0}}}"),
+            "headers": ("OPENAI_ORG_ID", {"OpenAI-Organization": "${{{0}}}"}),
+        },
+    ),
+    _keyed("anthropic", "ANTHROPIC_API_KEY", "claude-sonnet-4-5", type="anthropic"),
+    _keyed("deepseek", "DEEPSEEK_API_KEY", "deepseek-chat", base_url="https://api.deepseek.com/v1"),
+    _keyed("xai", "XAI_API_KEY GROK_API_KEY", "grok-4", base_url="https://api.x.ai/v1"),
+    EnvProvider(
+        "gemini",
+        (("GEMINI_API_KEY", "GOOGLE_API_KEY"),),
+        {"type": "litellm", "api_key": "${{{0}}}"},
+        "gemini/gemini-2.5-flash",
+        ("DEFAULT_GEMINI_MODEL", "DEFAULT_GOOGLE_MODEL"),
+    ),
+    _keyed(
+        "groq",
+        "GROQ_API_KEY",
+        "llama-3.3-70b-versatile",
+        base_url="https://api.groq.com/openai/v1",
+    ),
+    _keyed(
+        "mistral", "MISTRAL_API_KEY", "mistral-large-latest", base_url="https://api.mistral.ai/v1"
+    ),
+    _keyed(
+        "openrouter",
+        "OPENROUTER_API_KEY",
+        "anthropic/claude-sonnet-4.5",
+        base_url="https://openrouter.ai/api/v1",
+    ),
+    _local("ollama", "llama3"),
+    _local("vllm", "default"),
+    _local("localai", "gpt-4"),
+)
+"""The providers looked for, in this order; local ones are free, said aloud."""
+
+_LIMITS = {
+    "requests_per_minute": "LLM_RATE_LIMIT_PER_MINUTE",
+    "requests_per_day": "LLM_RATE_LIMIT_PER_DAY",
+}
+_DAILY_COST = "LLM_DAILY_COST_ALERT_THRESHOLD"
+
+
+def document_from_env(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the configuration's document, with variables in place of what they hold."""
+    document: dict[str, Any] = {"providers": {}}
+    for row in ENV_PROVIDERS:
+        values = _values(row, environ)
+        if values is not None:
+            document["providers"][row.name] = values
+    limits = {key: f"${{{name}}}" for key, name in _LIMITS.items() if environ.get(name)}
+    if limits:
+        document["rate_limit"] = limits
+    if environ.get(_DAILY_COST):
+        document["alerts"] = {"daily_cost_usd": f"${{{_DAILY_COST}}}"}
+    return document
+
+
+def config_from_env(environ: Mapping[str, str]) -> Config:
+    """Return the configuration of what an environment holds.
+
+    Raises:
+        ConfigError: a value cannot be used; it is named, not shown.
+    """
+    return parse_config(
+        json.dumps(document_from_env(environ), indent=1), name="<environment>", environ=environ
+    )
+
+
+def _values(row: EnvProvider, environ: Mapping[str, str]) -> dict[str, Any] | None:
+    found = [_first_set(group, environ) for group in row.needs]
+    if not all(found):
+        return None
+    values: dict[str, Any] = {key: _filled(value, found) for key, value in row.values.items()}
+    for key, (name, value) in row.optional.items():
+        if environ.get(name):
+            values[key] = _filled(value, [name])
+    variable = _first_set(row.model_variables, environ)
+    model = f"${{{variable}}}" if variable else _filled(row.model, found)
+    if variable and row.values["type"] == "litellm" and "/" not in environ[variable]:
+        model = f"{row.model.partition('/')[0]}/{model}"
+    return {**values, "default_model": model}
+
+
+def _first_set(names: tuple[str, ...], environ: Mapping[str, str]) -> str | None:
+    return next((name for name in names if environ.get(name)), None)
+
+
+def _filled(value: Any, names: list[str | None]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _filled(each, names) for key, each in value.items()}
+    return value.format(*names) if isinstance(value, str) else value

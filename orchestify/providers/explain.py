@@ -1,0 +1,290 @@
+"""What a call of an agent would do, and where each of its settings was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from orchestify.core.agents import AgentConfig
+from orchestify.core.chains import Link, chain_of
+from orchestify.core.config import Config
+from orchestify.core.policies import EffectivePolicies, policies_for
+from orchestify.core.problems import Path
+from orchestify.core.source import Origin
+from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
+from orchestify.ledger.record import current_labels
+from orchestify.policy.budget import Budget
+from orchestify.providers.assembly import runtime_of
+from orchestify.providers.capability import lacking
+from orchestify.providers.directory import Directory
+from orchestify.providers.request import Call
+from orchestify.providers.runtime import Target
+from orchestify.providers.sampling import left_out
+
+INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
+
+_OF_AGENT = ("temperature", "top_p", "stop", "thinking", "cache", "strategy", "fallback_on")
+_OF_TARGET = ("retry", "circuit_breaker", "connect_timeout_s", "idle_timeout_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value in force; `origin` is where it was written, None where a default holds.
+
+    `this call` stands for a value that was given to the call itself.
+    """
+
+    name: str
+    value: Any
+    origin: Origin | Literal["this call"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """One target of the chain.
+
+    `left_out` names sampling parameters that its model refuses. `skipped` says why nothing
+    would be sent there now, None where something would. `attempt_usd` is what one attempt may
+    cost, None where nobody knows the price; `price_source` says who does.
+    """
+
+    provider: str
+    model: str
+    settings: tuple[Setting, ...]
+    left_out: tuple[str, ...] = ()
+    skipped: str | None = None
+    attempts_at_most: int = 0
+    attempt_usd: Decimal | None = None
+    price_source: str = "none"
+
+    @property
+    def cost_at_most_usd(self) -> Decimal | None:
+        """What all attempts at this target may cost together, None where nobody knows."""
+        if not self.attempts_at_most:
+            return Decimal(0)
+        return None if self.attempt_usd is None else self.attempt_usd * self.attempts_at_most
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetPlan:
+    """A budget that a call counts against, as it stands in this process."""
+
+    name: str
+    limit_usd: Decimal
+    period: str
+    mode: str
+    remaining_usd: Decimal
+    origin: Origin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What one call of an agent may do at most.
+
+    The call that is costed has `input_tokens`; `targets` are in the chain's order.
+    """
+
+    agent: str
+    input_tokens: int
+    settings: tuple[Setting, ...]
+    budgets: tuple[BudgetPlan, ...]
+    targets: tuple[TargetPlan, ...]
+
+    @property
+    def attempts_at_most(self) -> int:
+        """How many requests one call can send, retries and fallbacks included."""
+        return sum(target.attempts_at_most for target in self.targets)
+
+    @property
+    def cost_at_most_usd(self) -> Decimal | None:
+        """What one call can cost, every attempt billed in full; None where a price is unknown."""
+        costs = [target.cost_at_most_usd for target in self.targets]
+        return sum((cost for cost in costs if cost), Decimal(0)) if None not in costs else None
+
+
+def directory_of(config: Config) -> Directory:
+    """Return the targets of a configuration for reading: nothing is sent, litellm not imported."""
+    providers = config.providers
+    on = {name: each for name, each in providers.providers.items() if each.is_enabled}
+    return Directory(runtime_of(on, providers.settings), providers)
+
+
+def explain(
+    config: Config,
+    agent_id: str,
+    *,
+    input_tokens: int = INPUT_TOKENS,
+    max_tokens: int | None = None,
+    directory: Directory | None = None,
+) -> Explanation:
+    """Explain a call of `input_tokens` whose answer has at most `max_tokens`.
+
+    `directory` is a running registry's, whose circuits, limits and budgets then count; without
+    it they are those of a new process. A circuit that is open now does not lower what a call
+    may take at most, as it may close before.
+
+    Raises:
+        AgentNotFoundError: no such agent is configured, or it is off.
+    """
+    agent = config.agents.agents.get(agent_id)
+    if agent is None or not agent.enabled:
+        raise AgentNotFoundError(f"agent {agent_id!r} is {'off' if agent else 'not configured'}")
+    planner = _Planner(
+        config, agent_id, agent, directory or directory_of(config), input_tokens, max_tokens
+    )
+    links = chain_of(config, agent_id, agent)
+    return Explanation(
+        agent=agent_id,
+        input_tokens=input_tokens,
+        settings=tuple(planner.agent_settings(links[0])),
+        budgets=tuple(planner.budgets(links)),
+        targets=tuple(planner.target(link) for link in links),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """Plans the targets of one agent."""
+
+    config: Config
+    agent_id: str
+    agent: AgentConfig
+    directory: Directory
+    input_tokens: int
+    max_tokens: int | None
+
+    def agent_settings(self, own: Link) -> Iterable[Setting]:
+        """What holds for the whole call; its deadline is the first target's."""
+        here: Path = ("agents", self.agent_id)
+        for name in _OF_AGENT:
+            yield self._setting(name, getattr(self.agent, name), (*here, name))
+        yield self._policy("timeout_s", self._policies(own.provider), own.provider)
+
+    def target(self, link: Link) -> TargetPlan:
+        """Plan one target; what is off, or the host has yet to register, is skipped for good."""
+        settings = tuple(self._target_settings(link))
+        try:
+            target = self.directory.target(
+                link.provider, link.model, agent_id=self.agent_id, agent=self.agent
+            )
+        except ProviderNotFoundError:
+            return TargetPlan(link.provider, link.model, settings, skipped=self._absence(link))
+        call = Call(messages=(), max_tokens=self.max_tokens)
+        request = call.request(target.defaults, model=target.model)
+        runtime = self.directory.runtime
+        tokens = (self.input_tokens, runtime.tokens(target, request)[1])
+        attempt_usd, price = runtime.worst_case_usd(target, tokens), runtime.price(target)
+        lack = lacking(request, runtime.entry(target))
+        return TargetPlan(
+            provider=link.provider,
+            model=target.model,
+            settings=settings,
+            left_out=left_out(
+                self.config.providers.providers[link.provider], link.model, self.agent
+            ),
+            skipped=f"the model {lack}" if lack else self._blocked(target, attempt_usd, tokens),
+            attempts_at_most=0 if lack else target.retry.max_attempts,
+            attempt_usd=attempt_usd,
+            price_source=price.source if price else "none",
+        )
+
+    def budgets(self, links: Sequence[Link]) -> Iterable[BudgetPlan]:
+        """The budgets that a call at any of the targets counts against."""
+        labels, runtime = current_labels(), self.directory.runtime
+        written: dict[str, Path] = {
+            each.name: ("budgets", index) for index, each in enumerate(self.config.budgets)
+        }
+        for each in runtime.budgets:
+            if any(each.matches(at.provider, self.agent_id, at.model, labels) for at in links):
+                path = written.get(each.name, tuple(each.name.split(".")))
+                yield BudgetPlan(
+                    name=each.name,
+                    limit_usd=each.limit_usd,
+                    period=each.period,
+                    mode=each.mode,
+                    remaining_usd=runtime.book.state(each).remaining_usd,
+                    origin=self.config.origin(path),
+                )
+
+    def _absence(self, link: Link) -> str:
+        why = self.directory.off.get(link.provider)
+        return f"the provider is off: {why}" if why else "the host has not registered the provider"
+
+    def _target_settings(self, link: Link) -> Iterable[Setting]:
+        provider = self.config.providers.providers.get(link.provider)
+        at: Path = ("providers", link.provider)
+        yield self._setting("provider", link.provider, link.provider_at)
+        yield self._setting("model", link.model, link.model_at)
+        if provider is None:
+            return
+        for name in ("type", "engine", "base_url"):
+            yield self._setting(name, getattr(provider, name), (*at, name))
+        own_key = self.agent.api_key is not None and self.agent.provider in {None, link.provider}
+        key = self.agent.api_key if own_key else provider.api_key
+        keys_at = ("agents", self.agent_id) if own_key else at
+        yield self._setting("api_key", "set" if key else None, (*keys_at, "api_key"))
+        if self.max_tokens is not None:
+            yield Setting("max_tokens", self.max_tokens, "this call")
+        elif self.agent.max_tokens is not None:
+            tokens_at = ("agents", self.agent_id, "max_tokens")
+            yield self._setting("max_tokens", self.agent.max_tokens, tokens_at)
+        else:
+            yield self._setting("max_tokens", provider.max_tokens, (*at, "max_tokens"))
+        policies = self._policies(link.provider)
+        for name in _OF_TARGET:
+            yield self._policy(name, policies, link.provider)
+        shared = policies_for(self.config, provider)
+        yield self._policy("rate_limit", shared, link.provider)
+        if self.agent.rate_limit is not None:
+            limit_at = ("agents", self.agent_id, "rate_limit")
+            yield self._setting("agent's rate_limit", self.agent.rate_limit, limit_at)
+
+    def _policies(self, provider_id: str) -> EffectivePolicies:
+        provider = self.config.providers.providers.get(provider_id)
+        return policies_for(self.config, provider, self.agent)
+
+    def _policy(self, name: str, policies: EffectivePolicies, provider_id: str) -> Setting:
+        paths: dict[str, Path | None] = {
+            "agent": ("agents", self.agent_id, name),
+            "provider": ("providers", provider_id, name),
+            "top": (name,),
+            "default": None,
+        }
+        return self._setting(name, getattr(policies, name), paths[policies.levels[name]])
+
+    def _setting(self, name: str, value: Any, path: Path | None) -> Setting:
+        plain = value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+        return Setting(name, plain, self.config.origin(path) if path else None)
+
+    def _blocked(
+        self, target: Target, attempt_usd: Decimal | None, tokens: tuple[int, int]
+    ) -> str | None:
+        """Why the target's policies would send nothing now."""
+        runtime = self.directory.runtime
+        for_s = runtime.breaker(target).open_for_s
+        if for_s > 0:
+            return f"its circuit is open for {for_s:.0f} s more"
+        limiters = runtime.limiters_of(target)
+        wait_s = max((each.wait_s(sum(tokens)) for each in limiters), default=0.0)
+        if target.defaults.timeout_s is not None and wait_s > target.defaults.timeout_s:
+            return f"its rate limit has no turn for {wait_s:.0f} s"
+        matching = runtime.budgets_of(target, self.agent_id, current_labels())
+        reasons = (_refusal(each, runtime.book.state, attempt_usd) for each in matching)
+        return next((reason for reason in reasons if reason), None)
+
+
+def _refusal(
+    budget: Budget, state_of: Callable[[Budget], Any], attempt_usd: Decimal | None
+) -> str | None:
+    if attempt_usd is None:
+        blocks = budget.mode == "hard" and budget.on_unpriced == "block"
+        return f"budget {budget.name} refuses calls without a known price" if blocks else None
+    state = state_of(budget)
+    if state.decide(attempt_usd) != "refuse":
+        return None
+    left = f"{state.remaining_usd} of {budget.limit_usd} USD"
+    return f"budget {budget.name} has {left} left, an attempt may cost {attempt_usd} USD"

@@ -1,0 +1,214 @@
+"""A host's own provider, made callable through the call path."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from orchestify.errors import (
+    APIConnectionError,
+    APIError,
+    InvalidParameterError,
+    InvalidResponseError,
+    OrchestifyError,
+    RequestTimeoutError,
+    StreamInterruptedError,
+)
+from orchestify.providers.base import LLMProvider
+from orchestify.providers.stream import CompletionStream
+from orchestify.providers.wire.counts import checked_usage
+from orchestify.providers.wire.failures import interrupted
+from orchestify.values import (
+    UNKNOWN_USAGE,
+    CompletionRequest,
+    LLMResponse,
+    StreamEnd,
+    StreamEvent,
+    TextDelta,
+    Tool,
+    Usage,
+    UsageUpdate,
+)
+
+
+class ExternalProvider(LLMProvider):
+    """Calls `send` and `open_stream` of a host's provider, or its `complete` and `stream`.
+
+    Its `complete` is given, by name, what was asked for and is not None; an error that is none
+    of ours becomes an `APIError` that names its class.
+    """
+
+    def __init__(self, provider_id: str, provider: LLMProvider) -> None:
+        """Wrap a provider.
+
+        Raises:
+            InvalidParameterError: it defines neither pair of methods.
+        """
+        self.provider_id = provider_id
+        self.provider = provider
+        kind = type(provider)
+        self._sends = kind.send is not LLMProvider.send
+        self._streams = kind.open_stream is not LLMProvider.open_stream
+        completes = kind.complete is not LLMProvider.complete
+        if not (self._sends or completes):
+            raise InvalidParameterError(
+                f"{kind.__name__} defines neither complete and stream nor send and open_stream"
+            )
+
+    @property
+    def provider_type(self) -> str:
+        """The host's own word."""
+        return self.provider.provider_type
+
+    def supports_tools(self) -> bool:
+        """What the host's provider says."""
+        return self.provider.supports_tools()
+
+    def supports_thinking(self) -> bool:
+        """What the host's provider says."""
+        return self.provider.supports_thinking()
+
+    def supports_code_execution(self) -> bool:
+        """What the host's provider says."""
+        return self.provider.supports_code_execution()
+
+    async def list_models(self) -> list[str] | None:
+        """What the host's provider says."""
+        return await self.provider.list_models()
+
+    async def aclose(self) -> None:
+        """Close the host's provider."""
+        await self.provider.aclose()
+
+    async def send(self, request: CompletionRequest) -> LLMResponse:
+        """Let the host's provider answer."""
+        failure: APIError
+        try:
+            if self._sends:
+                response = await self.provider.send(request)
+            else:
+                complete = self.provider.complete
+                response = await complete(**_arguments(request, complete))
+            return self._checked(response)
+        except OrchestifyError:
+            raise
+        except Exception as error:  # the door to a provider that is not ours
+            failure = self._translated(error, request.model)
+        raise failure
+
+    async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Let the host's provider stream; texts become events."""
+        events = self.provider.open_stream(request) if self._streams else self._texts(request)
+        texts: list[str] = []
+        usage: Usage | None = None
+        has_output = False
+        failure: APIError = InvalidResponseError("the stream ended before its StreamEnd")
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, StreamEnd):
+                        yield StreamEnd(self._checked(event.response))
+                        return
+                    if isinstance(event, UsageUpdate):
+                        usage = checked_usage(event.usage)
+                        yield UsageUpdate(usage)
+                        continue
+                    has_output = True
+                    if isinstance(event, TextDelta):
+                        texts.append(event.text)
+                    yield event
+        except StreamInterruptedError:
+            raise
+        except APIError as error:
+            failure = error
+        except OrchestifyError:
+            raise
+        except Exception as error:  # the door to a provider that is not ours
+            failure = self._translated(error, request.model)
+        raise interrupted(failure, "".join(texts), usage) if has_output else failure
+
+    async def _texts(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        method: Any = self.provider.stream
+        opened = method(**_arguments(request, method))
+        texts: AsyncIterator[str] = await opened if inspect.isawaitable(opened) else opened
+        pieces: list[str] = []
+        try:
+            async for text in texts:
+                pieces.append(text)
+                yield TextDelta(text)
+        finally:
+            if isinstance(texts, (AsyncGenerator, CompletionStream)):
+                await texts.aclose()
+        yield StreamEnd(
+            LLMResponse("".join(pieces), request.model, 0, 0, "stop", usage=UNKNOWN_USAGE)
+        )
+
+    def _checked(self, response: object) -> LLMResponse:
+        if not isinstance(response, LLMResponse):
+            raise InvalidResponseError(
+                f"the provider returned a {type(response).__name__}, not an LLMResponse"
+            )
+        response = replace(response, usage=_usage_of(response))
+        if response.cost_usd is None:
+            return response
+        cost_usd = Decimal(str(response.cost_usd))
+        return replace(response, cost_usd=cost_usd, cost_source="provider")
+
+    def _translated(self, error: Exception, model: str) -> APIError:
+        kind: type[APIError] = APIError
+        if isinstance(error, TimeoutError):
+            kind = RequestTimeoutError
+        elif isinstance(error, ConnectionError):
+            kind = APIConnectionError
+        return kind(
+            f"the provider raised {type(error).__name__}", provider=self.provider_id, model=model
+        )
+
+
+def _usage_of(response: LLMResponse) -> Usage:
+    """The usage of an answer; that of the seed's providers is in two counts."""
+    if response.usage is not None:
+        return checked_usage(response.usage)
+    if not response.tokens_input and not response.tokens_output:
+        return UNKNOWN_USAGE
+    return checked_usage(Usage(response.tokens_input, response.tokens_output))
+
+
+def _arguments(request: CompletionRequest, method: Any) -> dict[str, Any]:
+    """The request as the arguments that a method takes, None left out."""
+    thinking = request.thinking
+    given = {
+        "messages": list(request.messages),
+        "model": request.model or None,
+        "temperature": request.temperature,
+        "max_tokens": request.max_tokens,
+        "tools": [_tool(tool) for tool in request.tools] or None,
+        "thinking": True if thinking is not None else None,
+        "top_p": request.top_p,
+        "stop": list(request.stop) or None,
+        "seed": request.seed,
+        "tool_choice": request.tool_choice,
+        "response_format": request.response_format,
+        "options": dict(request.options) or None,
+    }
+    parameters = inspect.signature(method).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and (takes_all or name in parameters)
+    }
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    if tool.server is not None:
+        return dict(tool.server)
+    return {
+        "name": tool.name,
+        "description": tool.description or "",
+        "input_schema": dict(tool.input_schema),
+    }

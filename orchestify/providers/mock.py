@@ -1,0 +1,50 @@
+"""A provider that answers from a script, for hosts' own tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestify.core.providers import ProviderConfig
+from orchestify.providers.configured import ConfiguredProvider
+from orchestify.providers.lane import Lane
+from orchestify.providers.mock_lane import MockAnswer, MockLane
+from orchestify.values import CompletionRequest
+
+
+class MockProvider(ConfiguredProvider):
+    """A provider of `type: mock`: scripted answers, no network.
+
+    provider = MockProvider("mock", answers=["first", MockAnswer(error="ServerError")])
+    """
+
+    type = "mock"
+
+    def __init__(
+        self,
+        provider_id: str = "mock",
+        config: ProviderConfig | Mapping[str, Any] | None = None,
+        *,
+        answers: Sequence[str | MockAnswer] = (),
+    ) -> None:
+        """`answers` are given in order, the last repeats; without them `options` has them."""
+        self._answers = [
+            MockAnswer(text=each) if isinstance(each, str) else each for each in answers
+        ]
+        super().__init__(provider_id, {} if config is None else config)
+
+    @property
+    def requests(self) -> Sequence[CompletionRequest]:
+        """The requests that came, in order."""
+        return self._mock.requests
+
+    def supports_thinking(self) -> bool:
+        """True: a scripted answer may hold thinking."""
+        return True
+
+    def _make_lane(self) -> Lane:
+        if self._answers:
+            self._mock = MockLane(self.provider_id, self._answers)
+        else:
+            self._mock = MockLane.from_options(self.provider_id, self.config.options)
+        return self._mock

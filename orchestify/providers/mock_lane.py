@@ -1,0 +1,174 @@
+"""Scripted answers without a network, for hosts' own tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from orchestify import errors
+from orchestify.errors import APIError, ConfigError, StreamInterruptedError
+from orchestify.values import (
+    CompletionRequest,
+    LLMResponse,
+    StreamEnd,
+    StreamEvent,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+
+DEFAULT_TEXT = "This is a mock answer."
+_PIECES = re.compile(r"\s*\S+\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MockAnswer:
+    """One scripted answer.
+
+    `tool_calls` are (name, arguments) pairs. `delay_s` passes before the answer or a stream's
+    first piece, `chunk_delay_s` between pieces. `error` is the name of a class of
+    `orchestify.errors` to raise instead, `retry_after_s` what a rate limit asks for; a stream
+    with `cut_after` breaks after so many pieces. Token counts are words where not given.
+    """
+
+    text: str = field(default=DEFAULT_TEXT, repr=False)
+    thinking: str = field(default="", repr=False)
+    tool_calls: Sequence[tuple[str, Mapping[str, Any]]] = field(default=(), repr=False)
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    delay_s: float = 0.0
+    chunk_delay_s: float = 0.0
+    error: str | None = None
+    retry_after_s: float | None = None
+    cut_after: int | None = None
+
+
+class MockLane:
+    """Answers from a script, in order; the last answer repeats. `requests` holds what came."""
+
+    def __init__(self, provider_id: str, answers: Sequence[MockAnswer] = ()) -> None:
+        self.provider_id = provider_id
+        self.answers = tuple(answers) or (MockAnswer(),)
+        self.requests: list[CompletionRequest] = []
+
+    @classmethod
+    def from_options(cls, provider_id: str, options: Mapping[str, Any]) -> MockLane:
+        """Build from the configuration: `answer:` is one answer, `answers:` several, in order.
+
+        An answer is a text, or a mapping of the fields of `MockAnswer`.
+
+        Raises:
+            ConfigError: an answer has another form, or a field nobody knows.
+        """
+        given = options.get("answers", [options["answer"]] if "answer" in options else [])
+        if not isinstance(given, (list, tuple)):
+            raise ConfigError(f"providers.{provider_id}.options.answers: expected a list")
+        where = f"providers.{provider_id}.options"
+        return cls(provider_id, [_answer_of(each, where) for each in given])
+
+    async def send(self, request: CompletionRequest) -> LLMResponse:
+        """Return the next scripted answer, or raise its error."""
+        answer = await self._next(request)
+        return _response(answer, request)
+
+    async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        """Yield the next scripted answer word by word."""
+        answer = await self._next(request)
+        response = _response(answer, request)
+        sent: list[str] = []
+        for number, event in enumerate([*_events(response), StreamEnd(response)]):
+            if number == answer.cut_after:
+                error = StreamInterruptedError(provider=self.provider_id, model=request.model)
+                error.text = "".join(sent)
+                raise error
+            if number and answer.chunk_delay_s:
+                await asyncio.sleep(answer.chunk_delay_s)
+            if isinstance(event, TextDelta):
+                sent.append(event.text)
+            yield event
+
+    async def list_models(self) -> list[str] | None:
+        """Return the models that have been asked for."""
+        return sorted({request.model for request in self.requests})
+
+    async def aclose(self) -> None:
+        """Do nothing: nothing is open."""
+
+    async def _next(self, request: CompletionRequest) -> MockAnswer:
+        answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
+        self.requests.append(request)
+        if answer.delay_s:
+            await asyncio.sleep(answer.delay_s)
+        if answer.error is not None:
+            kind: type[APIError] = getattr(errors, answer.error)
+            raise kind(
+                provider=self.provider_id,
+                model=request.model,
+                retry_after_s=answer.retry_after_s,
+            )
+        return answer
+
+
+def _answer_of(given: object, where: str) -> MockAnswer:
+    if isinstance(given, str):
+        return MockAnswer(text=given)
+    known = {each.name for each in fields(MockAnswer)}
+    if not isinstance(given, Mapping) or not set(given) <= known:
+        raise ConfigError(f"{where}: an answer is a text or has keys of {', '.join(sorted(known))}")
+    values = dict(given)
+    if "tool_calls" in values:
+        values["tool_calls"] = tuple(_tool_call(call, where) for call in values["tool_calls"])
+    kind = getattr(errors, str(values.get("error")), None)
+    if "error" in values and not (isinstance(kind, type) and issubclass(kind, APIError)):
+        raise ConfigError(f"{where}: error is the name of an APIError of orchestify.errors")
+    return MockAnswer(**values)
+
+
+def _tool_call(given: object, where: str) -> tuple[str, Mapping[str, Any]]:
+    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        raise ConfigError(f"{where}: a tool call has a name, and arguments")
+    return given["name"], given.get("arguments", {})
+
+
+def _response(answer: MockAnswer, request: CompletionRequest) -> LLMResponse:
+    calls = tuple(
+        ToolCall(f"call_{secrets.token_hex(6)}", name, dict(arguments))
+        for name, arguments in answer.tool_calls
+    )
+    text = "" if calls and answer.text == DEFAULT_TEXT else answer.text
+    words = sum(len(message.text.split()) for message in request.messages)
+    usage = Usage(
+        words if answer.input_tokens is None else answer.input_tokens,
+        len(text.split()) if answer.output_tokens is None else answer.output_tokens,
+    )
+    return LLMResponse(
+        content=text,
+        model=request.model,
+        tokens_input=usage.input_tokens,
+        tokens_output=usage.output_tokens,
+        finish_reason=answer.finish_reason or ("tool_calls" if calls else "stop"),
+        tool_calls=calls,
+        thinking=Thinking(answer.thinking) if answer.thinking else None,
+        usage=usage,
+    )
+
+
+def _events(response: LLMResponse) -> list[StreamEvent]:
+    events: list[StreamEvent] = []
+    if response.thinking is not None:
+        events.append(ThinkingDelta(response.thinking.text))
+    events += [TextDelta(piece) for piece in _PIECES.findall(response.content)]
+    events += [
+        ToolCallDelta(index, call.id, call.name, json.dumps(dict(call.arguments)))
+        for index, call in enumerate(response.tool_calls)
+    ]
+    return events

@@ -1,0 +1,16 @@
+"""OpenAI's Chat Completions, and every endpoint that speaks them."""
+
+from __future__ import annotations
+
+from orchestify.providers.configured import ConfiguredProvider
+from orchestify.providers.lane import Lane
+from orchestify.providers.wire.lane import OpenAILane
+
+
+class OpenAIProvider(ConfiguredProvider):
+    """A provider of `type: openai`, at OpenAI or at `base_url`."""
+
+    type = "openai"
+
+    def _own_lane(self) -> Lane:
+        return OpenAILane(self.provider_id, self.config)

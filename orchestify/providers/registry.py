@@ -1,0 +1,287 @@
+"""The registry: from a configuration to the provider of each agent, and the account of all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from orchestify.core.agents import AgentConfig, AgentsConfig
+from orchestify.core.config import Config
+from orchestify.core.providers import ProvidersConfig
+from orchestify.core.settings import Settings
+from orchestify.errors import (
+    AgentNotFoundError,
+    ConfigError,
+    ProviderNotFoundError,
+)
+from orchestify.health import ProviderHealth
+from orchestify.health_monitor import CHECK_TIMEOUT_S, Monitor, check
+from orchestify.ledger.base import UsageReport
+from orchestify.ledger.summary import summary_of, token_usage
+from orchestify.providers import catalogue
+from orchestify.providers._litellm import begin_import
+from orchestify.providers.assembly import runtime_of
+from orchestify.providers.base import LLMProvider
+from orchestify.providers.catalogue import ModelInfo
+from orchestify.providers.connectivity import check_in_thread
+from orchestify.providers.directory import Directory
+from orchestify.providers.environment import config_from_env
+from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
+from orchestify.providers.route import Route
+from orchestify.values import TokenUsage
+
+
+class ProviderRegistry:
+    """Providers by name, an agent-bound provider for each agent, and one account of all calls.
+
+    All calls made through a registry share its ledger, limits, breakers and budgets.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        """Make an empty registry, for providers that are registered in code."""
+        self._start(_whole(ProvidersConfig(settings=settings or Settings())))
+
+    @classmethod
+    def from_config(
+        cls,
+        providers_config: ProvidersConfig | Config,
+        validate_connectivity: bool = False,
+    ) -> Self:
+        """Build the registry of a configuration: its providers, or the whole with its agents.
+
+        With `validate_connectivity` each provider is asked for its models, a free request, in
+        a thread, so that this works under a running event loop; one that has no free request
+        passes.
+
+        Raises:
+            ConfigError: a provider cannot be built, or, all of them at once, did not answer.
+        """
+        registry = cls.__new__(cls)
+        registry._start(_whole(providers_config))
+        if validate_connectivity:
+            problems = check_in_thread(registry._directory.providers)
+            if problems:
+                raise ConfigError(problems)
+        return registry
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Build a registry with no file from the keys and addresses that the environment holds.
+
+        Raises:
+            ConfigError: one of them cannot be used.
+        """
+        return cls.from_config(config_from_env(os.environ if environ is None else environ))
+
+    def register(self, provider_id: str, provider: LLMProvider) -> None:
+        """Register a provider; its calls are booked here from now on. A name's last one counts.
+
+        Raises:
+            InvalidParameterError: it is no provider, or defines none of the methods it needs.
+        """
+        self._directory.register(provider_id, provider)
+        self._agents.clear()
+
+    def get(self, provider_id: str) -> LLMProvider:
+        """Return a provider by name.
+
+        Raises:
+            ProviderNotFoundError: there is none, or it is off; the message says why.
+        """
+        return self._directory.face(provider_id)
+
+    def get_for_agent(
+        self, agent_id: str, agents_config: AgentsConfig | None = None
+    ) -> LLMProvider:
+        """Return a provider bound to the agent's model, parameters and chain of fallbacks.
+
+        Raises:
+            AgentNotFoundError: no such agent is configured, or it is off.
+            ProviderNotFoundError: its provider is not registered, or is off.
+        """
+        agents = self._config.agents if agents_config is None else agents_config
+        agent = agents.agents.get(agent_id)
+        if agent is None or not agent.enabled:
+            state = "is off" if agent else "is not configured"
+            known = ", ".join(name for name, each in agents.agents.items() if each.enabled)
+            raise AgentNotFoundError(f"agent {agent_id!r} {state}; there are: {known or 'none'}")
+        bound = self._agents.get(agent_id)
+        if bound is None or bound[0] is not agent:
+            bound = (agent, self._directory.agent_route(agent_id, agent))
+            self._agents[agent_id] = bound
+        return bound[1]
+
+    def list_providers(self) -> list[str]:
+        """Return the names of the registered providers, in order of registration."""
+        return list(self._directory.providers)
+
+    def get_default(self, preferred: str | None = None) -> LLMProvider:
+        """Return the default chain: `preferred`, then the configured default or seed 001's order.
+
+        That order is Azure, OpenAI, Anthropic, DeepSeek, Ollama, those that are registered, and
+        then all others.
+
+        Raises:
+            ProviderNotFoundError: `preferred` is not registered, or nothing is.
+        """
+        return self._directory.default_route(preferred)
+
+    def get_best_provider(self, capability: str) -> LLMProvider:
+        """Return the best provider for `tools`, `images`, `thinking`, `structured_output`...
+
+        One that is known to be capable goes before one of which nobody knows; among equals the
+        healthier one does.
+
+        Raises:
+            InvalidParameterError: no such capability is known here.
+            ProviderNotFoundError: no registered provider has it.
+        """
+        ranked = [
+            (catalogue.capable(capability, target, self._runtime), target)
+            for target in map(self._directory.target, self._directory.providers)
+        ]
+        able = [(known, target) for known, target in ranked if known is not False]
+        if not able:
+            raise ProviderNotFoundError(f"no registered provider has {capability}")
+        best = max(able, key=lambda each: (each[0] is True, self._directory.score(each[1])))
+        return self.get(best[1].provider_id)
+
+    def list_models(self, provider_id: str) -> list[str]:
+        """Return the models that are known for a provider, without a request."""
+        return catalogue.models_of(self._directory.target(provider_id), self._runtime)
+
+    def get_model_info(self, provider_id: str, model: str) -> ModelInfo:
+        """Return a model's context window, price and capabilities, as far as is known."""
+        return catalogue.model_info(self._directory.target(provider_id, model), self._runtime)
+
+    def calculate_cost(
+        self, provider_id: str, model: str, input_tokens: int, output_tokens: int
+    ) -> Decimal | None:
+        """Return what so many tokens cost in USD; None where nobody knows the price."""
+        target = self._directory.target(provider_id, model)
+        return catalogue.cost_of_tokens(target, self._runtime, input_tokens, output_tokens)
+
+    def get_total_usage(self) -> dict[str, TokenUsage]:
+        """Return the usage of each provider since the last reset."""
+        totals = self._runtime.ledger.totals
+        return {
+            name: token_usage(totals.total(provider=name)) for name in self._directory.providers
+        }
+
+    def get_usage_summary(self) -> dict[str, Any]:
+        """Return usage as plain numbers: `total`, `by_provider`, `by_agent`, `by_model`."""
+        return summary_of(self._runtime.ledger.totals, list(self._directory.providers))
+
+    def reset_all_usage(self) -> None:
+        """Start a new period for all; calls under way are counted in it."""
+        self._runtime.ledger.totals.reset()
+
+    async def usage(
+        self,
+        by: str | Sequence[str] = "provider",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> UsageReport:
+        """Return the ledger's usage by `provider`, `agent`, `model`, `day` or `label:<key>`.
+
+        Raises:
+            InvalidParameterError: an axis that does not exist.
+            LedgerError: the database could not be read.
+        """
+        return await self._runtime.ledger.usage(by, since=since, until=until, where=where)
+
+    def explain(
+        self, agent_id: str, *, input_tokens: int = INPUT_TOKENS, max_tokens: int | None = None
+    ) -> Explanation:
+        """Explain what a call of the agent does, and may cost at most, as things stand here.
+
+        Raises:
+            AgentNotFoundError: no such agent is configured, or it is off.
+        """
+        return explain(
+            self._config,
+            agent_id,
+            input_tokens=input_tokens,
+            max_tokens=max_tokens,
+            directory=self._directory,
+        )
+
+    def on(self, handler: Callable[[Any], object], *kinds: type[Any]) -> Callable[[], None]:
+        """Call `handler` for each event of these classes, or of all; return what ends that.
+
+        A handler runs in a thread of its own, a coroutine function on the loop that runs now;
+        one that fails or is slow harms nobody.
+        """
+        return self._runtime.events.on(handler, *kinds)
+
+    def get_health(self) -> dict[str, ProviderHealth]:
+        """Return how each provider has been doing, from real calls and from checks."""
+        return {name: self._runtime.health.stats(name) for name in self._directory.providers}
+
+    async def check_health(self, timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, ProviderHealth]:
+        """Ask all providers at once, by free requests, each for at most `timeout_s` seconds."""
+        return await self.monitor(timeout_s=timeout_s).check_now()
+
+    def monitor(self, interval_s: float = 30.0, timeout_s: float = CHECK_TIMEOUT_S) -> Monitor:
+        """Return a background check: `async with registry.monitor(interval_s=30): ...`."""
+        checks = {
+            name: partial(check, provider) for name, provider in self._directory.providers.items()
+        }
+        return Monitor(checks, self._runtime.health, interval_s=interval_s, timeout_s=timeout_s)
+
+    async def aclose(self) -> None:
+        """Close all connections, and the ledger once it has written what is pending."""
+        try:
+            await self._directory.aclose()
+        finally:
+            await self._runtime.ledger.aclose()
+            await asyncio.to_thread(self._runtime.events.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __len__(self) -> int:
+        return len(self._directory.providers)
+
+    def __contains__(self, provider_id: object) -> bool:
+        return provider_id in self._directory.providers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._directory.providers)
+
+    def __repr__(self) -> str:
+        return f"<ProviderRegistry: {', '.join(self._directory.providers) or 'empty'}>"
+
+    def _start(self, config: Config) -> None:
+        self._config, providers = config, config.providers
+        on = {name: each for name, each in providers.providers.items() if each.is_enabled}
+        self._runtime = runtime_of(on, providers.settings)
+        self._directory = Directory(self._runtime, providers)
+        self._agents: dict[str, tuple[AgentConfig, Route]] = {}
+        if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):
+            begin_import()
+
+
+def _whole(config: ProvidersConfig | Config) -> Config:
+    """Return a whole configuration; that of providers alone has no agents."""
+    if isinstance(config, Config):
+        return config
+    settings = config.settings
+    written = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return Config(**written, providers=config)

@@ -1,0 +1,119 @@
+"""From the configuration to targets: a provider and a model with the policies in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from orchestify.core.agents import AgentConfig, ThinkingBudget
+from orchestify.core.policies import EffectivePolicies, Policies, RateLimitConfig, policies_for
+from orchestify.core.providers import PriceConfig, ProviderConfig
+from orchestify.policy.rate_limit import RateLimiter
+from orchestify.policy.retry import RetryPolicy
+from orchestify.price_book import ConfiguredPrice, configured_price
+from orchestify.providers.base import LLMProvider
+from orchestify.providers.request import Defaults, thinking_of
+from orchestify.providers.runtime import BreakerSettings, Runtime, Target
+
+NO_AGENT = AgentConfig()
+FREE = configured_price({"input_usd_per_mtok": 0.0, "output_usd_per_mtok": 0.0})
+
+
+def target_of(
+    runtime: Runtime,
+    provider: LLMProvider,
+    config: ProviderConfig,
+    *,
+    model: str | None = None,
+    weight: float | None = None,
+    agent_id: str = "",
+    agent: AgentConfig = NO_AGENT,
+    top: Policies | None = None,
+) -> Target:
+    """Return the target that an agent, or a caller without one, reaches at a provider."""
+    policies = policies_for(top, config, agent)
+    chosen = model or config.default_model or config.type
+    retry, breaker = policies.retry, policies.circuit_breaker
+    return Target(
+        provider=provider,
+        model=chosen,
+        endpoint=runtime.prices.model_map.provider_of(config.type, chosen, config.base_url),
+        defaults=_defaults(config, agent, policies),
+        retry=RetryPolicy(retry.max_attempts, retry.first_delay_s, retry.max_delay_s),
+        breaker=BreakerSettings(
+            breaker.failures, breaker.window_s, breaker.open_s, breaker.max_open_s
+        ),
+        limiters=_limiters(runtime, provider.provider_id, config, agent_id, agent, top),
+        weight=1.0 if weight is None else float(weight),
+    )
+
+
+def prices_of(providers: Mapping[str, ProviderConfig]) -> dict[str, ConfiguredPrice]:
+    """Return the prices that the configuration says, by provider, or by provider and model.
+
+    A scripted provider is free where nothing else is said.
+    """
+    prices: dict[str, ConfiguredPrice] = {}
+    for name, config in providers.items():
+        if isinstance(config.price, PriceConfig):
+            prices[name] = configured_price(config.price.model_dump())
+        elif config.price is None and config.type == "mock":
+            prices[name] = FREE
+        elif config.price is not None:
+            prices[name] = {
+                model: configured_price(price.model_dump()) for model, price in config.price.items()
+            }
+    return prices
+
+
+def _defaults(config: ProviderConfig, agent: AgentConfig, policies: EffectivePolicies) -> Defaults:
+    thinking = agent.thinking
+    given = thinking.model_dump() if isinstance(thinking, ThinkingBudget) else thinking
+    return Defaults(
+        temperature=agent.temperature,
+        max_tokens=agent.max_tokens or config.max_tokens,
+        top_p=agent.top_p,
+        stop=agent.stop,
+        thinking=thinking_of(given),
+        cache=agent.cache,
+        timeout_s=policies.timeout_s,
+        connect_timeout_s=policies.connect_timeout_s,
+        idle_timeout_s=policies.idle_timeout_s,
+    )
+
+
+def _limiters(
+    runtime: Runtime,
+    provider_id: str,
+    config: ProviderConfig,
+    agent_id: str,
+    agent: AgentConfig,
+    top: Policies | None,
+) -> tuple[RateLimiter, ...]:
+    """The limiters a call passes: its provider's and its agent's.
+
+    An agent's limit holds beside its provider's: both are bounds.
+    """
+    limiters = []
+    for key, limit in (
+        (("provider", provider_id), policies_for(top, config).rate_limit),
+        (("agent", agent_id), agent.rate_limit),
+    ):
+        if limit is not None:
+            runtime.estimates |= bool(limit.tokens_per_minute or limit.tokens_per_day)
+            make = partial(_limiter, runtime, limit)
+            limiters.append(runtime.limiter((*key, repr(limit)), make))
+    return tuple(limiters)
+
+
+def _limiter(runtime: Runtime, limit: RateLimitConfig) -> RateLimiter:
+    return RateLimiter(
+        requests_per_minute=limit.requests_per_minute,
+        requests_per_day=limit.requests_per_day,
+        tokens_per_minute=limit.tokens_per_minute,
+        tokens_per_day=limit.tokens_per_day,
+        burst=limit.burst,
+        concurrency=limit.concurrency,
+        algorithm=limit.algorithm,
+        clock=runtime.clock,
+    )

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from orchestify.core.chains import Link, chain_of, configured_models
+from orchestify.core.config import parse_config
+
+CONFIG = parse_config(
+    """\
+default_provider: main
+providers:
+  main: {type: openai, api_key: made-up, default_model: gpt-4o}
+  other: {type: openai, api_key: made-up, default_model: gpt-4.1}
+  off: {type: openai, enabled: false, default_model: gpt-4}
+agents:
+  plain: {}
+  chained:
+    provider: other
+    model: o3
+    fallback: [main, {provider: main, model: gpt-5.1}, off]
+  absent: {provider: main, model: gpt-3.5-turbo, enabled: false}
+""",
+    name="config.yaml",
+)
+
+
+def test_an_agent_without_a_provider_takes_the_default_one_and_its_model() -> None:
+    assert chain_of(CONFIG, "plain", CONFIG.agents.agents["plain"]) == [
+        Link("main", "gpt-4o", ("default_provider",), ("providers", "main", "default_model"))
+    ]
+
+
+def test_a_chain_holds_the_fallbacks_and_where_each_is_written() -> None:
+    here = ("agents", "chained")
+    assert chain_of(CONFIG, "chained", CONFIG.agents.agents["chained"]) == [
+        Link("other", "o3", (*here, "provider"), (*here, "model")),
+        Link("main", "gpt-4o", (*here, "fallback", 0), ("providers", "main", "default_model")),
+        Link(
+            "main",
+            "gpt-5.1",
+            (*here, "fallback", 1, "provider"),
+            (*here, "fallback", 1, "model"),
+        ),
+        Link("off", "gpt-4", (*here, "fallback", 2), ("providers", "off", "default_model")),
+    ]
+
+
+def test_configured_models_are_those_that_are_on_without_repetition() -> None:
+    assert configured_models(CONFIG) == [
+        ("main", "gpt-4o"),
+        ("main", "gpt-5.1"),
+        ("other", "gpt-4.1"),
+        ("other", "o3"),
+    ]

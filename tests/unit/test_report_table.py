@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from orchestify.ledger import Total, UsageReport, UsageRow
+from orchestify.report import UsageTable
+
+SONNET = Total(
+    calls=516,
+    attempts=535,
+    input_tokens=6_520_000,
+    cache_read=3_260_000,
+    output_tokens=438_000,
+    cost_usd=Decimal("18.08"),
+)
+LLAMA = Total(calls=34, attempts=34, input_tokens=9_000, output_tokens=250, unpriced_calls=34)
+BOTH = Total(
+    calls=550,
+    attempts=569,
+    input_tokens=6_529_000,
+    cache_read=3_260_000,
+    output_tokens=438_250,
+    cost_usd=Decimal("18.08"),
+    unpriced_calls=34,
+)
+REPORT = UsageReport(
+    by=("model",),
+    rows=(UsageRow(("llama3",), LLAMA), UsageRow(("claude-sonnet-4-5",), SONNET)),
+    total=BOTH,
+    unpriced={"local/llama3": 34},
+)
+LONG = UsageReport(
+    by=("day", "agent", "model"),
+    rows=(UsageRow(("2026-03-14", "a" * 60, "m" * 60), SONNET),),
+    total=SONNET,
+)
+
+
+def _printed(report: UsageReport, **options: object) -> list[str]:
+    out = StringIO()
+    settings: dict[str, object] = {"width": 80, "markup": True, **options}
+    Console(file=out, **settings).print(UsageTable(report))  # type: ignore[arg-type]
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_table_has_figures_bars_and_remarks() -> None:
+    assert _printed(REPORT) == [
+        "Usage by model; all time",
+        "",
+        "model              calls  not ok     in  cached   out     cost",
+        "─" * 80,
+        "claude-sonnet-4-5    516      19  6.52M     50%  438k   $18.08  ████████████████",
+        "llama3                34          9,000      0%   250  unknown",
+        "─" * 80,
+        "total                550      19  6.53M   49.9%  438k  $18.08+",
+        "",
+        "· 34 calls have no known price and are not in the cost: local/llama3 (34)",
+        "· none of the cost is estimated",
+    ]
+
+
+@pytest.mark.parametrize("report", [REPORT, LONG])
+def test_no_line_is_wider_than_the_terminal(report: UsageReport) -> None:
+    assert max(map(len, _printed(report))) <= 80
+
+
+def test_long_name_is_folded_and_not_cut() -> None:
+    assert "".join(_printed(LONG)).count("m") >= 60
+
+
+def test_bars_are_of_tokens_where_no_cost_is_known() -> None:
+    row = UsageRow(("llama3",), LLAMA)
+    assert "█" in "".join(_printed(UsageReport(("model",), (row,), LLAMA)))
+
+
+def test_report_of_nothing_says_so() -> None:
+    assert "No call was booked in this time." in _printed(UsageReport(("model",), (), Total()))
+
+
+def test_name_is_neither_markup_nor_obeyed() -> None:
+    row = UsageRow(("[red]\x1b[31mx",), SONNET)
+    text = "\n".join(_printed(UsageReport(("agent",), (row,), SONNET)))
+    assert "[red]?[31mx" in text
+    assert "\x1b" not in text
