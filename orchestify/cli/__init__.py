@@ -1,0 +1,102 @@
+"""The command `orchestify`; each command's module is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from io import TextIOWrapper
+
+import click
+
+from orchestify.cli.failure import CONFIG_ERROR, INTERRUPTED, PROBLEMS, show_error
+from orchestify.errors import ConfigError, OrchestifyError
+
+COMMANDS = {
+    "init": ("init", "Write a commented configuration from the keys in the environment."),
+    "check": ("check", "Say what is wrong with a configuration, or what is on and off."),
+    "explain": ("explain", "Show what a call of an agent does, and where that is written."),
+    "ask": ("ask", "Ask an agent and stream its answer."),
+    "models": ("models", "List models: context window, prices, capabilities."),
+    "usage": ("usage", "Report tokens and money: a table, JSON, CSV or a page."),
+    "providers": ("providers", "List the providers, or try each of them."),
+    "schema": ("schema", "Print the configuration's JSON Schema, for editors."),
+    "demo": ("demo", "Run three agents against a server on this machine; needs no key."),
+}
+"""Commands by name, in the order shown: the module, and the first line of its help."""
+
+_EPILOG = """\b
+Exit codes:
+  0    done
+  1    `check` found problems, or a call, a test or a write failed
+  2    wrong command line: an unknown command, option, agent or provider
+  3    the configuration cannot be used (where that is not what was asked)
+  130  interrupted; what was used until then is booked
+"""
+
+
+class LazyCommands(click.Group):
+    """A group that knows its commands' names and imports none of them to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order shown."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command's module and return its `command`."""
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"orchestify.cli.{COMMANDS[name][0]}")
+        command: click.Command = module.command
+        command.name = name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their help, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; what fails is told in one block, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            show_error(error)
+            ctx.exit(CONFIG_ERROR)
+        except OrchestifyError as error:
+            show_error(error)
+            ctx.exit(PROBLEMS)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import orchestify  # noqa: PLC0415 - its version is looked up only here
+
+        click.echo(f"orchestify {orchestify.__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyCommands,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Print the version and exit.",
+)
+def cli() -> None:
+    """YAML in, accountable LLM providers out."""
+
+
+def main() -> None:
+    """Run the command and exit."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of what it cannot read or show
+    cli(prog_name="orchestify")

@@ -1,0 +1,176 @@
+"""`orchestify providers list` and `orchestify providers test`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestify.cli.configuration import check_provider, config_option, json_option, load
+from orchestify.cli.failure import PROBLEMS
+from orchestify.cli.output import console, count, plain, plural, print_json, table, usd
+
+if TYPE_CHECKING:
+    from orchestify.core.config import Config
+    from orchestify.core.providers import ProviderConfig
+    from orchestify.providers.trial import Check, Trial
+
+
+RECENT = timedelta(minutes=10)  # as long as statistics of calls reach back in a running host
+
+
+@click.group()
+def command() -> None:
+    """List the providers, or try each of them."""
+
+
+@command.command("list")
+@config_option
+@json_option
+def list_(path: Path, as_json: bool) -> None:
+    """List the providers: how they are reached, whether they are on, how they have been doing.
+
+    The last ten minutes' calls are those in the ledger's database, where there is one. Sends
+    nothing.
+    """
+    config = load(path)
+    recent = asyncio.run(_recent(config))
+    rows = [
+        {**_row(name, each), "recent": recent.get(name)}
+        for name, each in config.providers.providers.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    titles = ("name", "type", "model", "address", "key", "state")
+    made = table("", *titles, *(("last 10 min",) if recent else ()))
+    for row in rows:
+        kind = f"{row['type']}, engine {row['engine']}" if row["engine"] else row["type"]
+        key = "set" if row["has_key"] else "none"
+        state = "on" if row["on"] else "off"
+        cells = (row["name"], kind, row["model"] or "", row["base_url"] or "", key, state)
+        made.add_row(*cells, *((_doing(row["recent"]),) if recent else ()))
+    console().print(made)
+    for row in rows:
+        if not row["on"]:
+            click.echo(f"{row['name']} is off: {row['reason']}")
+
+
+@command.command("test")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@config_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the results there, too, as JSON.",
+)
+@json_option
+def test(names: tuple[str, ...], path: Path, output: Path | None, as_json: bool) -> None:
+    """Try each provider (or those named) with a few short calls, all at once.
+
+    Connect, complete, stream, tools, structured output, a wrong model. These are real calls that
+    cost a little; they are booked. Exits with 1 where a check fails.
+    """
+    config = load(path)
+    for name in names:
+        check_provider(config, name)
+    trials, total = asyncio.run(_try(config, names))
+    report = {"ok": all(each.ok for each in trials), "providers": _as_dicts(trials), "usage": total}
+    if output is not None:
+        _write(output, report)
+    if as_json:
+        print_json(report)
+    else:
+        _show(trials, total)
+    if not report["ok"]:
+        click.get_current_context().exit(PROBLEMS)
+
+
+def _row(name: str, provider: ProviderConfig) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": provider.type,
+        "engine": provider.engine,
+        "model": provider.default_model,
+        "base_url": provider.base_url,
+        "has_key": provider.api_key is not None,
+        "on": provider.is_enabled,
+        "reason": provider.off_reason,
+    }
+
+
+async def _recent(config: Config) -> dict[str, dict[str, Any]]:
+    """Return how the providers' calls of the last ten minutes went, as the ledger tells."""
+    if config.ledger is None or config.ledger.url is None:
+        return {}
+    from orchestify.ledger import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
+
+    url, since = config.ledger.url.get_secret_value(), datetime.now(UTC) - RECENT
+    async with aclosing(open_ledger(url, base_dir=Path())) as ledger:
+        rows = (await ledger.usage("provider", since=since)).rows
+    return {
+        row.key[0]: {
+            "answered": row.total.calls,
+            "failed": row.total.failed + row.total.interrupted,
+            "latency_mean_s": row.total.latency_s / row.total.attempts,
+        }
+        for row in rows
+        if row.total.attempts
+    }
+
+
+def _doing(recent: dict[str, Any] | None) -> str:
+    if recent is None:
+        return "no calls"
+    answered, failed = recent["answered"], recent["failed"]
+    return f"{answered} of {answered + failed} answered, {recent['latency_mean_s']:.2f} s each"
+
+
+async def _try(config: Config, names: tuple[str, ...]) -> tuple[list[Trial], dict[str, Any]]:
+    from orchestify.providers.registry import ProviderRegistry  # noqa: PLC0415 - slow to import
+    from orchestify.providers.trial import try_providers  # noqa: PLC0415
+
+    async with ProviderRegistry.from_config(config) as registry:
+        trials = await try_providers(registry, names or None)
+        return trials, registry.get_usage_summary()["total"]
+
+
+def _as_dicts(trials: list[Trial]) -> list[dict[str, Any]]:
+    return [{"provider": each.provider, "ok": each.ok, "checks": each.checks} for each in trials]
+
+
+def _write(output: Path, report: dict[str, Any]) -> None:
+    try:
+        output.write_text(json.dumps(plain(report), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or "no reason given").lower()
+        raise click.ClickException(f"{output} cannot be written: {reason}") from None
+
+
+def _show(trials: list[Trial], total: dict[str, Any]) -> None:
+    titles = [check.name for check in trials[0].checks] if trials else []
+    made = table("", "provider", *titles)
+    for trial in trials:
+        made.add_row(trial.provider, *map(_cell, trial.checks))
+    console().print(made)
+    click.echo()
+    for trial in trials:
+        for check in trial.checks:
+            if check.result != "ok" and check.message:
+                click.echo(f"{trial.provider}: {check.name} {check.result}: {check.message}")
+    tokens = f"{count(total['input_tokens'])} tokens in, {count(total['output_tokens'])} out"
+    unpriced = total["unpriced_calls"]
+    rest = f" and {plural(unpriced, 'call')} without a known price" if unpriced else ""
+    click.echo(
+        f"used: {plural(total['attempts'], 'request')}, {tokens}, {usd(total['cost_usd'])}{rest}"
+    )
+
+
+def _cell(check: Check) -> str:
+    return f"ok {check.latency_s:.2f} s" if check.result == "ok" else check.result
