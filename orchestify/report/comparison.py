@@ -1,0 +1,109 @@
+"""How a comparison with other prices is shown: table, JSON, CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from decimal import Decimal
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestify.ledger.repricing import Comparison, Repricing
+from orchestify.report.data import Cell, csv_text, json_text, write_exact
+from orchestify.report.figures import named, plural, write_cost, write_count, write_usd
+from orchestify.report.remarks import coverage, unpriced_remark
+from orchestify.report.table import plain_table, remark_list
+
+
+@dataclass(frozen=True, slots=True)
+class RepricingTable:
+    """A comparison that `rich` prints; `prices` says which prices it is with."""
+
+    repricing: Repricing
+    prices: str
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        found = self.repricing
+        covers = coverage(found.by, found.since, found.until, found.where)
+        yield Text.assemble((f"Booked, and at {self.prices} ", "bold"), (covers, "dim"))
+        yield ""
+        yield _table(found)
+        yield ""
+        yield remark_list(repricing_remarks(found), options)
+
+
+def repricing_remarks(repricing: Repricing) -> list[str]:
+    """Return what a reader must know to believe the comparison, one sentence each."""
+    total = repricing.total
+    said = [f"at these prices, {unpriced_remark(total.repriced_unpriced, repricing.unpriced)}"]
+    if total.booked_unpriced:
+        said.append(f"{plural(total.booked_unpriced, 'record')} had no price when booked")
+    if total.provider_cost:
+        said.append(
+            f"{plural(total.provider_cost, 'record')} had a cost by the provider itself, "
+            "which a price can only approach"
+        )
+    if repricing.pruned_before:
+        said.append(f"records from before {repricing.pruned_before:%Y-%m-%d} were pruned")
+    return said
+
+
+def repricing_json(repricing: Repricing) -> str:
+    """Return a comparison as one JSON object, money as text, exactly."""
+    return json_text(
+        {
+            "by": repricing.by,
+            "since": repricing.since,
+            "until": repricing.until,
+            "where": dict(repricing.where),
+            "rows": [
+                {**dict(zip(repricing.by, key, strict=True)), **_sums(row)}
+                for key, row in repricing.rows.items()
+            ],
+            "total": _sums(repricing.total),
+            "unpriced": dict(repricing.unpriced),
+            "pruned_before": repricing.pruned_before,
+        }
+    )
+
+
+def repricing_csv(repricing: Repricing) -> str:
+    """Return a comparison's rows as CSV: the axes, then the sums."""
+    lines = [(*key, *_sums(row).values()) for key, row in repricing.rows.items()]
+    return csv_text((*repricing.by, *_sums(repricing.total)), lines)
+
+
+def _sums(row: Comparison) -> dict[str, Cell]:
+    values = {each.name: getattr(row, each.name) for each in fields(row)}
+    return {
+        name: write_exact(value) if isinstance(value, Decimal) else value
+        for name, value in values.items()
+    }
+
+
+def _table(repricing: Repricing) -> Table:
+    table = plain_table()
+    for axis in repricing.by:
+        table.add_column(Text(named(axis.removeprefix("label:"))), overflow="fold")
+    table.columns[0].footer = "total"
+    names = ("records", "booked", "repriced", "difference")
+    for name, value in zip(names, _cells(repricing.total), strict=True):
+        table.add_column(name, value, justify="right", no_wrap=True)
+    for key, row in repricing.rows.items():
+        table.add_row(*(Text(named(each)) for each in key), *_cells(row))
+    return table
+
+
+def _cells(row: Comparison) -> tuple[str, ...]:
+    # with other calls left out on each side, a difference would say nothing
+    change = (row.repriced_usd - row.booked_usd) * (row.booked_unpriced == row.repriced_unpriced)
+    return (
+        write_count(row.attempts),
+        write_cost(row.booked_usd, row.booked_unpriced),
+        write_cost(row.repriced_usd, row.repriced_unpriced),
+        f"{'+' if change > 0 else ''}{write_usd(change)}" if change else "",
+    )

@@ -1,0 +1,167 @@
+"""`orchestify usage` and `orchestify usage reprice`, on a ledger in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from orchestify.cli import cli
+from tests.ledgers import sqlite_rows
+from tests.reports import write_ledger
+
+CONFIG = """
+providers:
+  claude_main: {{type: anthropic, api_key: sk-test, default_model: claude-sonnet-4-5}}
+  local:
+    type: litellm
+    default_model: ollama/llama3
+    price: {{input_usd_per_mtok: 1, output_usd_per_mtok: 2}}
+agents: {{}}
+ledger: {{url: "{url}"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ledger") / "usage.db"
+    asyncio.run(write_ledger(path))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, file: Path) -> Path:
+    path = tmp_path / "orchestify.yaml"
+    path.write_text(CONFIG.format(url=f"sqlite:///{file}"))
+    return path
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner(env={"COLUMNS": "80"}).invoke(cli, ["usage", *map(str, arguments)])
+
+
+def test_table_is_by_provider_dearest_first(file: Path) -> None:
+    result = _run("--ledger", f"sqlite:///{file}")
+    assert result.exit_code == 0
+    assert [line.split()[:2] for line in result.stdout.splitlines()[4:7]] == [
+        ["claude_main", "2"],
+        ["openai", "1"],
+        ["local", "1"],
+    ]
+    assert "local/ollama/llama3 (1)" in result.stdout
+
+
+def test_configuration_names_the_ledger(config: Path) -> None:
+    result = _run("--config", config, "--format", "json")
+    assert json.loads(result.stdout)["total"]["attempts"] == 5
+
+
+def test_axes_time_and_filter_reach_the_ledger(file: Path) -> None:
+    span = ("--since", "2026-03-15", "--until", "2026-03-16")
+    axes = ("--by", "day", "--by", "label:run", "--where", "agent=reviewer")
+    result = _run("--ledger", f"sqlite:///{file}", *span, *axes, "--format", "json")
+    told = json.loads(result.stdout)
+    assert told["by"] == ["day", "label:run"]
+    assert told["where"] == {"agent": "reviewer"}
+    assert [(row["day"], row["label:run"], row["cost_usd"]) for row in told["rows"]] == [
+        ("2026-03-15", "r2", "1.125000000001")
+    ]
+
+
+def test_csv_says_on_stderr_what_it_leaves_out(file: Path) -> None:
+    result = _run("--ledger", f"sqlite:///{file}", "--format", "csv", "--by", "model")
+    assert [line.split(",")[0] for line in result.stdout.splitlines()] == [
+        "model",
+        "claude-sonnet-4-5",
+        "gpt-5.1",
+        "ollama/llama3",
+    ]
+    assert "note: 1 call has no known price" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["table", "json", "csv", "html"])
+def test_output_is_written_to_a_file(file: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "report"
+    result = _run("--ledger", f"sqlite:///{file}", "--format", kind, "--output", path)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "claude_main" in path.read_text()
+
+
+def test_file_that_cannot_be_written_is_told(file: Path, tmp_path: Path) -> None:
+    result = _run("--ledger", f"sqlite:///{file}", "--output", tmp_path / "nowhere" / "report")
+    assert result.exit_code == 1
+    assert "cannot be written: no such file or directory" in result.stderr
+
+
+def test_ledger_in_memory_has_nothing_to_report(tmp_path: Path) -> None:
+    path = tmp_path / "orchestify.yaml"
+    path.write_text("providers: {m: {type: mock}}\nagents: {}\n")
+    result = _run("--config", path)
+    assert result.exit_code == 1
+    assert "the configuration's ledger is in memory" in result.stderr
+
+
+def test_ledger_that_is_not_there_is_not_created(tmp_path: Path) -> None:
+    result = _run("--ledger", f"sqlite:///{tmp_path}/none.db")
+    assert result.exit_code == 1
+    assert "none.db: nothing was booked" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--by", "colour"], "cannot report by 'colour'"),
+        (["--since", "soon"], "'soon' is no time; write 30m"),
+        (["--where", "agent"], "'agent' has no value"),
+        (["--where", "agent=a", "--where", "agent=b"], "agent is given twice"),
+        (["--where", "colour=red"], "cannot report by 'colour'"),
+        (["--by", "model", "reprice"], "write the options behind `reprice`"),
+    ],
+)
+def test_wrong_command_line_is_told(arguments: list[str], said: str) -> None:
+    result = _run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_repricing_shows_todays_prices_beside_what_was_booked(config: Path) -> None:
+    result = _run("reprice", "--config", config, "--format", "json", "--where", "provider=local")
+    assert json.loads(result.stdout)["rows"] == [
+        {
+            "provider": "local",
+            "model": "ollama/llama3",
+            "attempts": 1,
+            "provider_cost": 0,
+            "booked_unpriced": 1,
+            "repriced_unpriced": 0,
+            "booked_usd": "0",
+            "repriced_usd": "0.00014",
+        }
+    ]
+
+
+def test_repricing_changes_no_record(file: Path, config: Path) -> None:
+    query = "SELECT * FROM usage_records ORDER BY id"
+    before = sqlite_rows(file, query)
+    assert _run("reprice", "--config", config).exit_code == 0
+    assert sqlite_rows(file, query) == before
+
+
+def test_repricing_needs_no_configuration(file: Path) -> None:
+    result = _run("reprice", "--ledger", f"sqlite:///{file}", "--prices", "dated")
+    assert result.exit_code == 0
+    assert "Booked, and at genai-prices of the record's date" in result.stdout
+    assert "1 record had no price when booked" in result.stdout
+
+
+def test_repricing_as_csv_says_on_stderr_what_it_leaves_out(file: Path) -> None:
+    result = _run("reprice", "--ledger", f"sqlite:///{file}", "--format", "csv")
+    assert result.stdout.splitlines()[0] == (
+        "provider,model,attempts,provider_cost,booked_unpriced,repriced_unpriced,"
+        "booked_usd,repriced_usd"
+    )
+    assert "note: 1 record had no price when booked" in result.stderr
