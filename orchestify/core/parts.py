@@ -13,7 +13,7 @@ from orchestify.core.checks import cross_checks
 from orchestify.core.fields import Model
 from orchestify.core.problems import MOST_SHOWN, Path, did_you_mean
 from orchestify.core.providers import FilledIn, ProviderConfig, may_lack_variables
-from orchestify.core.reading import HOST_PREFIX, NOT_A_MAPPING, REQUIRED, Sources
+from orchestify.core.reading import HOST_PREFIX, NOT_A_MAPPING, SECTIONS, Sources
 from orchestify.core.settings import Settings
 from orchestify.core.validation import validated
 from orchestify.core.variables import MALFORMED, Variables
@@ -46,7 +46,7 @@ def validate(sources: Sources, environ: Mapping[str, str]) -> Parts:
         return parts
     if "providers" not in sources.values:
         sources.report(("providers",), "missing")
-    known = {kind: _keys(sources.values.get(kind)) for kind in REQUIRED}
+    known = {kind: _keys(sources.values.get(kind)) for kind in SECTIONS}
     _report(sources, cross_checks(parts.settings, parts.providers, parts.agents, known))
     return parts
 
@@ -55,10 +55,10 @@ def _settings(sources: Sources, environ: Mapping[str, str]) -> Settings | None:
     top = {
         key: value
         for key, value in sources.values.items()
-        if key not in REQUIRED and not key.startswith(HOST_PREFIX)
+        if key not in SECTIONS and not key.startswith(HOST_PREFIX)
     }
     unknown = [key for key in top if key not in Settings.model_fields]
-    names = (*Settings.model_fields, *REQUIRED)
+    names = (*Settings.model_fields, *SECTIONS)
     _report(sources, (((key,), "unknown key" + did_you_mean(key, names)) for key in unknown))
     known = {key: value for key, value in top.items() if key in Settings.model_fields}
     return _validated(sources, (), known, Settings, environ)

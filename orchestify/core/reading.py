@@ -18,8 +18,9 @@ from orchestify.core.source import (
     compose,
 )
 
-REQUIRED = ("providers",)
-OPTIONAL = ("policies",)
+SECTIONS = ("providers", "agents")
+FILES = (*SECTIONS, "policies")
+REQUIRED = "providers"
 HOST_PREFIX = "x-"
 NOT_A_MAPPING = "expected a mapping of keys to values"
 
@@ -150,18 +151,14 @@ def read_text(text: str, name: str) -> Sources:
 
 def _read_directory(path: FilePath) -> Sources:
     sources = Sources(folder=path)
-    missing = []
-    for stem in (*REQUIRED, *OPTIONAL):
+    for stem in FILES:
         found = [file for suffix in _SUFFIXES if (file := path / (stem + suffix)).is_file()]
         if len(found) > 1:
             sources._fail(found[1], f"{found[0].name} is there too; keep one")
         elif found:
-            sources.add_file(found[0], may_be_empty=stem in OPTIONAL)
-        elif stem in REQUIRED:
-            missing.append(stem)
-    for stem in missing:
-        if stem not in sources.values:
-            sources._fail(path / (stem + _SUFFIXES[0]), _NO_SUCH)
+            sources.add_file(found[0], may_be_empty=stem != REQUIRED)
+    if REQUIRED not in sources.values and not sources.names:
+        sources._fail(path / (REQUIRED + _SUFFIXES[0]), _NO_SUCH)
     return sources
 
 
