@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Self, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 from orchestify.errors import InvalidParameterError, OrchestifyError, RateLimitError
 from orchestify.health import Health, ProviderHealth
+
+CHECK_TIMEOUT_S = 15.0
 
 CheckCall: TypeAlias = Callable[[], Awaitable[bool | None]]
 
@@ -21,6 +23,22 @@ class Check:
     ok: bool | None
     latency_s: float
     message: str = ""
+
+
+class ListsModels(Protocol):
+    """What can be checked for free."""
+
+    async def list_models(self) -> list[str] | None:
+        """Return the models on offer, by a free request; None where there is none."""
+
+
+async def check(provider: ListsModels) -> bool | None:
+    """Ask a provider for its models; True when it answers, None where nothing is free to ask.
+
+    Raises:
+        APIError: it did not answer, or refused.
+    """
+    return None if await provider.list_models() is None else True
 
 
 async def check_all(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.record import Record
@@ -95,6 +95,22 @@ class Ledger(Protocol):
 
         `on_threshold` takes a budget's state and the share of its limit that was spent, once
         a period, in any thread; it must not raise.
+        """
+
+    def keep_health(self, take: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        """Write what `take` returns, the providers' present health, from time to time.
+
+        Each is ready for JSON and has its `provider` and `status`. In memory nothing is kept:
+        `Health` itself remembers a day.
+        """
+
+    async def health_history(
+        self, provider: str | None = None, since: datetime | None = None
+    ) -> list[Mapping[str, Any]]:
+        """Return the health that was written since then, of one provider or of all, oldest first.
+
+        Raises:
+            LedgerError: the database could not be read.
         """
 
     async def aclose(self) -> None:

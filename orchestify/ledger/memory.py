@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.base import UsageReport, UsageRow, as_utc, axes_of
@@ -76,6 +77,15 @@ class MemoryLedger:
     def budget_book(self, on_threshold: OnThreshold | None = None) -> BudgetBook:
         """Return budgets of this process alone."""
         return BudgetBook(on_threshold=on_threshold)
+
+    def keep_health(self, take: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        """Do nothing: there is no database to keep it in."""
+
+    async def health_history(
+        self, provider: str | None = None, since: datetime | None = None
+    ) -> list[Mapping[str, Any]]:
+        """Return nothing."""
+        return []
 
     async def aclose(self) -> None:
         """Do nothing: memory is closed with its process."""

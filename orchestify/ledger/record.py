@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,9 @@ Outcome: TypeAlias = Literal["open", "ok", "failed", "cancelled", "interrupted"]
 CostSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices", "none"]
 
 NO_LABELS: Mapping[str, str] = {}
+_ids = random.Random()  # noqa: S311  # ids are no secrets; the host may have seeded the module's
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.seed)
 _labels: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
     "orchestify_labels", default=NO_LABELS
 )
@@ -106,7 +110,7 @@ def new_id() -> str:
 
     Source: RFC 9562, section 5.7 (48 bits of milliseconds, then randomness).
     """
-    return f"{time.time_ns() // 1_000_000:012x}{random.getrandbits(80):020x}"
+    return f"{time.time_ns() // 1_000_000:012x}{_ids.getrandbits(80):020x}"
 
 
 def utc_now() -> datetime:

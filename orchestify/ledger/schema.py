@@ -205,6 +205,17 @@ budget_holds = Table(
 STANDS = budget_holds.c.booked_picousd.is_(None)
 Index("budget_holds_period", budget_holds.c.period_id)
 
+health_history = Table(
+    "health_history",
+    metadata,
+    Column("provider", String, primary_key=True),
+    Column("at", UtcTime, primary_key=True),
+    # the process whose calls and checks it tells of
+    Column("owner", String, primary_key=True),
+    Column("status", String, nullable=False),
+    Column("snapshot", JSON, nullable=False),
+)
+
 RECORD_COLUMNS = tuple(column for column in usage_records.c if column.computed is None)
 SUM_COLUMNS = {
     each.name: usage_days.c[each.name.replace("_usd", "_picousd")] for each in fields(Total)

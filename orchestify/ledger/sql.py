@@ -20,6 +20,7 @@ from orchestify.ledger.base import UsageReport, as_utc, axes_of
 from orchestify.ledger.budget_book import SqlBudgetBook
 from orchestify.ledger.budget_desk import Desk
 from orchestify.ledger.database import Database
+from orchestify.ledger.health_history import HealthHistory, Snapshot, read_history
 from orchestify.ledger.journal import Journal
 from orchestify.ledger.pruning import PRUNE_CHUNK, prune
 from orchestify.ledger.reading import Reading, Span, read_usage
@@ -195,6 +196,23 @@ class SqlLedger:
         desk = Desk(self._journal, now, on_threshold)
         self._writer.chores.append(desk)
         return SqlBudgetBook(desk, self, now=now, clock=clock, call_later=call_later)
+
+    def keep_health(self, take: Callable[[], Sequence[Snapshot]]) -> None:
+        """Write what `take` returns, the providers' present health, from time to time."""
+        self._writer.chores.append(HealthHistory(self._journal, take))
+
+    async def health_history(
+        self, provider: str | None = None, since: datetime | None = None
+    ) -> list[Snapshot]:
+        """Return the health that was written since then, of one provider or of all, oldest first.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        start = None if since is None else as_utc(since)
+        return await asyncio.to_thread(
+            self.read, lambda connection: read_history(connection, provider, start)
+        )
 
     def start(self) -> None:
         """Begin to write, once; the process may not fork any more.

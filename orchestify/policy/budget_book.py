@@ -72,8 +72,8 @@ class BudgetBook:
             hold.is_open = False
             for state in hold.states:
                 state.settle(hold.amount_usd, actual_usd)
-                for share in state.new_shares():
-                    told.append((replace(state), share))
+                if shares := state.new_shares():
+                    told += [(replace(state), share) for share in shares]
                 self._accounts[state.budget.name].queue.wake_head()
         if self.on_threshold is not None:
             for state, share in told:

@@ -226,6 +226,16 @@ class ProviderRegistry:
         """Return how each provider has been doing, from real calls and from checks."""
         return {name: self._runtime.health.stats(name) for name in self._directory.providers}
 
+    async def health_history(
+        self, provider_id: str | None = None, since: datetime | None = None
+    ) -> list[dict[str, Any]]:
+        """Return what the ledger's database keeps of providers' health; empty in memory.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        return await self._runtime.ledger.health_history(provider_id, since)
+
     async def check_health(self, timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, ProviderHealth]:
         """Ask all providers at once, by free requests, each for at most `timeout_s` seconds."""
         return await self.monitor(timeout_s=timeout_s).check_now()

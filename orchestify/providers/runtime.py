@@ -54,6 +54,7 @@ class Target:
     """A provider and a model, with the policies in force there.
 
     `endpoint` is LiteLLM's name of the company at the other end, None where no map knows it.
+    `provider_id` is the provider's name in the configuration.
     """
 
     provider: LLMProvider
@@ -64,11 +65,10 @@ class Target:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     limiters: tuple[RateLimiter, ...] = ()
     weight: float = 1.0
+    provider_id: str = field(init=False)
 
-    @property
-    def provider_id(self) -> str:
-        """The provider's name in the configuration."""
-        return self.provider.provider_id
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "provider_id", self.provider.provider_id)
 
 
 @dataclass(slots=True)
