@@ -151,14 +151,17 @@ def read_text(text: str, name: str) -> Sources:
 
 def _read_directory(path: FilePath) -> Sources:
     sources = Sources(folder=path)
+    missing: FilePath | None = None
     for stem in FILES:
         found = [file for suffix in _SUFFIXES if (file := path / (stem + suffix)).is_file()]
         if len(found) > 1:
             sources._fail(found[1], f"{found[0].name} is there too; keep one")
         elif found:
             sources.add_file(found[0], may_be_empty=stem != REQUIRED)
-    if REQUIRED not in sources.values and not sources.names:
-        sources._fail(path / (REQUIRED + _SUFFIXES[0]), _NO_SUCH)
+        elif stem == REQUIRED:
+            missing = path / (stem + _SUFFIXES[0])
+    if missing is not None and REQUIRED not in sources.values:
+        sources._fail(missing, _NO_SUCH)
     return sources
 
 

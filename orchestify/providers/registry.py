@@ -228,7 +228,7 @@ class ProviderRegistry:
 
     async def health_history(
         self, provider_id: str | None = None, since: datetime | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[Mapping[str, Any]]:
         """Return what the ledger's database keeps of providers' health; empty in memory.
 
         Raises:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from statistics import median
 
 import pytest
-from tests.recorded_requests import FOLDER, RecordedRequest, recorded_requests
 
 from orchestify.estimate import count_tokens
+from tests.recorded import need_recorded
+from tests.recorded_requests import RecordedRequest, recorded_requests
 
 
 @pytest.fixture(scope="module")
 def requests() -> list[RecordedRequest]:
-    if FOLDER.is_dir():
-        return list(recorded_requests())
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"no recordings at {FOLDER}")
-    pytest.skip(f"no recordings at {FOLDER}; set ORCHESTIFY_RECORDED")
+    need_recorded()
+    return list(recorded_requests())
 
 
 def error_of(request: RecordedRequest) -> int:
