@@ -63,7 +63,7 @@ def measure(what: str, worker: list[str], processes: int, calls: int, limit_usd:
         command = [sys.executable, __file__, "--worker", server.url, str(calls), str(limit_usd)]
         pipe = subprocess.PIPE
         workers = [
-            subprocess.Popen([*command, *worker], stdin=pipe, stdout=pipe, text=True)  # noqa: S603
+            subprocess.Popen([*command, *worker], stdin=pipe, stdout=pipe, text=True)
             for _ in range(processes)
         ]
         for each in workers:
@@ -101,21 +101,21 @@ def _reply(request: StubRequest) -> Reply:
 
 
 def _said(worker: subprocess.Popen[str]) -> str:
-    assert worker.stdout is not None  # noqa: S101
+    assert worker.stdout is not None
     return worker.stdout.readline()
 
 
 def _tell(worker: subprocess.Popen[str]) -> None:
-    assert worker.stdin is not None  # noqa: S101
+    assert worker.stdin is not None
     worker.stdin.write("\n")
     worker.stdin.flush()
 
 
 async def orchestify_calls(url: str, calls: int, limit_usd: float, ledger: str) -> Counter[str]:
     """Make the calls through an agent, under one hard budget."""
-    from orchestify import ProviderRegistry  # noqa: PLC0415
-    from orchestify.core.config import parse_config  # noqa: PLC0415
-    from orchestify.errors import BudgetExceededError, OrchestifyError  # noqa: PLC0415
+    from orchestify import ProviderRegistry
+    from orchestify.core.config import parse_config
+    from orchestify.errors import BudgetExceededError, OrchestifyError
 
     price = {"input_usd_per_mtok": 0, "output_usd_per_mtok": USD_PER_TOKEN * 1e6}
     config = {
@@ -155,7 +155,7 @@ async def orchestify_calls(url: str, calls: int, limit_usd: float, ledger: str) 
 async def router_calls(url: str, calls: int, limit_usd: float, redis: str) -> Counter[str]:
     """Make the calls through LiteLLM's Router, under its provider budget."""
     os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
-    import litellm  # noqa: PLC0415
+    import litellm
 
     litellm.suppress_debug_info = True
     host, _, port = redis.partition(":")
@@ -194,7 +194,7 @@ async def router_calls(url: str, calls: int, limit_usd: float, redis: str) -> Co
 
 
 async def _go() -> None:
-    print("ready", flush=True)  # noqa: T201
+    print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
 
 
@@ -202,7 +202,7 @@ def work(url: str, calls: str, limit_usd: str, kind: str, where: str) -> None:
     """Be one of the processes."""
     make = orchestify_calls if kind == "orchestify" else router_calls
     ends = asyncio.run(make(url, int(calls), float(limit_usd), where))
-    print(json.dumps(ends), flush=True)  # noqa: T201
+    print(json.dumps(ends), flush=True)
 
 
 def main() -> None:

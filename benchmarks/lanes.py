@@ -33,12 +33,11 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
 
 CONFIG = """
+x-key: &own {{api_key: {key}{policies}}}
 providers:
-  openai: {{type: openai, api_key: {key}, default_model: gpt-4o, base_url: "{url}/v1"{policies}}}
-  claude: {{type: anthropic, api_key: {key}, default_model: claude-sonnet-4-5, base_url: "{url}"{policies}}}
-  lite: {{type: litellm, api_key: {key}, default_model: openai/gpt-4o, base_url: "{url}/v1"{policies}}}
-agents:
-  agent: {{provider: openai, max_tokens: 100}}
+  openai: {{<<: *own, type: openai, default_model: gpt-4o, base_url: "{url}/v1"}}
+  claude: {{<<: *own, type: anthropic, default_model: claude-sonnet-4-5, base_url: "{url}"}}
+  lite: {{<<: *own, type: litellm, default_model: openai/gpt-4o, base_url: "{url}/v1"}}
 """
 POLICIES = ", rate_limit: {requests_per_minute: 100000000, tokens_per_minute: 100000000000}"
 BUDGETS = """
@@ -177,7 +176,7 @@ def router_client(url: str) -> Client:
     async def call() -> Any:
         return await router.acompletion(model="m", messages=MESSAGES, max_tokens=100)
 
-    async def stream(model: str) -> tuple[int, float]:
+    async def stream(_: str) -> tuple[int, float]:
         return await _drain(router.acompletion(model="s", messages=MESSAGES, stream=True))
 
     return Client("litellm.Router", call, stream)
@@ -190,9 +189,7 @@ def openai_sdk(url: str) -> Client:
     sdk = AsyncOpenAI(api_key=KEY, base_url=f"{url}/v1", max_retries=0)
 
     async def call() -> Any:
-        return await sdk.chat.completions.create(
-            model="gpt-4o", messages=MESSAGES, max_tokens=100
-        )
+        return await sdk.chat.completions.create(model="gpt-4o", messages=MESSAGES, max_tokens=100)
 
     async def stream(model: str) -> tuple[int, float]:
         return await _drain(
@@ -215,9 +212,7 @@ def anthropic_sdk(url: str) -> Client:
 
     async def stream(model: str) -> tuple[int, float]:
         return await _drain(
-            sdk.messages.create(
-                model=model, messages=MESSAGES, max_tokens=8192, stream=True
-            )
+            sdk.messages.create(model=model, messages=MESSAGES, max_tokens=8192, stream=True)
         )
 
     return Client("anthropic SDK", call, stream)
@@ -233,9 +228,7 @@ def any_llm_client(url: str) -> Client:
         return await any_llm.acompletion("gpt-4o", provider="openai", max_tokens=100, **given)
 
     async def stream(model: str) -> tuple[int, float]:
-        return await _drain(
-            any_llm.acompletion(model, provider="openai", stream=True, **given)
-        )
+        return await _drain(any_llm.acompletion(model, provider="openai", stream=True, **given))
 
     return Client("any-llm", call, stream)
 
@@ -430,7 +423,7 @@ def main() -> None:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         resident, loaded = probe.stdout.split()
-        print(f"\nresident after a Claude call: {resident} MiB; of litellm, openai, httpx: {loaded}")
+        print(f"\nresident after a Claude call: {resident} MiB; loaded of the others: {loaded}")
         tables += asyncio.run(run(rounds, url, quick=options.quick))
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""Imports point down only: the layers of the package, from the top, as its import statements are."""
+"""Imports point down only: the layers, from the top, as the import statements draw them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LAYERS = [
     ["providers.trial"],
     ["providers.registry"],
     ["providers.explain", "providers.price_check", "providers.template"],
-    ["providers.directory", "providers.environment", "providers.catalogue"]
-    + ["providers.connectivity", "providers.sampling"],
+    ["providers.directory", "providers.environment", "providers.catalogue"],
+    ["providers.connectivity", "providers.sampling"],
     ["providers.assembly"],
-    ["providers.claude", "providers.openai_provider", "providers.litellm_provider"]
-    + ["providers.mock"],
+    ["providers.claude", "providers.openai_provider", "providers.litellm_provider"],
+    ["providers.mock"],
     ["providers.configured", "providers.external"],
     ["providers.targets"],
     ["providers.route"],
@@ -29,8 +29,8 @@ LAYERS = [
     ["providers.base", "providers.mock_lane", "providers._litellm"],
     ["providers.litellm_access", "providers.litellm_ear", "providers.litellm_stream"],
     ["providers.litellm_answer"],
-    ["providers.litellm_body", "providers.litellm_errors"]
-    + ["providers.litellm_idle", "providers.litellm_usage"],
+    ["providers.litellm_body", "providers.litellm_errors"],
+    ["providers.litellm_idle", "providers.litellm_usage"],
     ["providers.wire", "providers.sync"],
     ["providers.stream", "providers.request", "providers.lane"],
     ["providers.messages", "providers.classify"],

@@ -102,4 +102,3 @@ def test_completing_a_record_makes_another_and_leaves_it_open() -> None:
         Decimal("0.01"),
         Usage(3, 2),
     )
-

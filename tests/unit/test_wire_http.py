@@ -7,9 +7,9 @@ import pytest
 
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, InvalidParameterError
-from orchestify.providers.wire.lane import AnthropicLane, OpenAILane
 from orchestify.providers.wire.dialects import dialect_of
 from orchestify.providers.wire.http import Endpoint, Sealed, check_base_url
+from orchestify.providers.wire.lane import AnthropicLane, OpenAILane
 from orchestify.values import CompletionRequest, LLMMessage, Tool
 
 KEY = "sk-test-0123456789"
