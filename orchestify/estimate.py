@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from orchestify.values import ImagePart, LLMMessage, ResponseFormat, Tool, ToolCall
@@ -95,7 +96,8 @@ def count_tokens(
     """
     family = family_of(model)
     total: float = family.request + family.message * len(messages)
-    total += sum(_message_tokens(message, family) for message in messages)
+    for message in messages:
+        total += _message_tokens(message, family)
     if tools:
         total += family.tools + sum(_tool_tokens(tool, family) for tool in tools)
     if response_format is not None and response_format.schema:
@@ -118,6 +120,7 @@ def image_tokens(model: str, width: int | None = None, height: int | None = None
     return _image_tokens(family_of(model), width, height)
 
 
+@lru_cache(maxsize=1_000)
 def family_of(model: str) -> Family:
     """Return the family that a model's name belongs to, `OTHER` for names nobody knows."""
     found = _FAMILY.search(model.lower().rsplit("/", 1)[-1])
@@ -125,7 +128,9 @@ def family_of(model: str) -> Family:
 
 
 def _message_tokens(message: LLMMessage, family: Family) -> float:
-    pieces = _pieces(message.text) + sum(_call_pieces(call) for call in message.tool_calls)
+    pieces = _pieces(message.text)
+    for call in message.tool_calls:
+        pieces += _call_pieces(call)
     if message.thinking:
         pieces += _pieces(message.thinking.text)
     total = family.text * pieces

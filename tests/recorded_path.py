@@ -90,7 +90,12 @@ async def read_all(
     kept = list(exchanges)
     async with _replay() as url:
         providers = {
-            each.id: {"base_url": f"{url}/i/{each.id}", "api_key": "test-key", **settings(each)}
+            each.id: {
+                "base_url": url,
+                "api_key": "test-key",
+                "headers": {"x-replay-id": each.id},
+                **settings(each),
+            }
             for each in kept
         }
         written = {
@@ -152,6 +157,6 @@ def _read(exchange: Exchange, answer: Any, row: tuple[Any, ...]) -> Read:
 async def _replay() -> AsyncIterator[str]:
     runner, port, _ = await recorded.replay_module().serve(recorded.FOLDER / "interactions")
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         await runner.cleanup()

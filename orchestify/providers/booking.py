@@ -50,7 +50,7 @@ class Booking:
         usage = response.usage or UNKNOWN_USAGE
         if usage.source == "unknown":
             usage = self._estimated(usage, _written(response))
-        if response.headers:
+        if "0" in response.headers.values():  # something is used up
             self._learn(response.headers)
         reported = response.cost_usd if response.cost_source == "provider" else None
         return usage, self.close("ok", usage, response.model, reported)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.lane import Lane
-from orchestify.providers.wire.lane import AnthropicLane
 
 
 class ClaudeProvider(ConfiguredProvider):
@@ -17,4 +16,6 @@ class ClaudeProvider(ConfiguredProvider):
         return True
 
     def _own_lane(self) -> Lane:
+        from orchestify.providers.wire.lane import AnthropicLane  # noqa: PLC0415 - brings aiohttp: 80 ms
+
         return AnthropicLane(self.provider_id, self.config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from orchestify.core.providers import ProviderConfig
-from orchestify.providers.wire.lane import AnthropicLane, OpenAILane
 
 _NO_KEY = "none"
 _SECRET_OPTION = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
@@ -94,8 +93,11 @@ async def list_models(provider_id: str, config: ProviderConfig) -> list[str] | N
         return None
     if not address:
         return None
+    from orchestify.providers.wire import lane as direct  # noqa: PLC0415 - brings aiohttp: 80 ms
+
     asked = config.model_copy(update={"base_url": address})
-    lane = (AnthropicLane if prefix == "anthropic" else OpenAILane)(provider_id, asked)
+    kind = direct.AnthropicLane if prefix == "anthropic" else direct.OpenAILane
+    lane = kind(provider_id, asked)
     try:
         listed = await lane.list_models()
     finally:

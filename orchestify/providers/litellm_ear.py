@@ -25,7 +25,7 @@ LOGGERS = (
     "openai._legacy_response",
     "openai._response",
 )
-_POOL = "ThreadPoolExecutor"  # how the threads of a pool are called by default
+_POOLS = ("ThreadPoolExecutor", "litellm-")  # how the threads of its pools are called
 
 
 @dataclass(slots=True)
@@ -126,4 +126,4 @@ def hush() -> None:
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    return CALL.get() is None and not (record.threadName or "").startswith(_POOL)
+    return CALL.get() is None and not (record.threadName or "").startswith(_POOLS)

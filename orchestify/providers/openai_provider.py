@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.lane import Lane
-from orchestify.providers.wire.lane import OpenAILane
 
 
 class OpenAIProvider(ConfiguredProvider):
@@ -13,4 +12,6 @@ class OpenAIProvider(ConfiguredProvider):
     type = "openai"
 
     def _own_lane(self) -> Lane:
+        from orchestify.providers.wire.lane import OpenAILane  # noqa: PLC0415 - brings aiohttp: 80 ms
+
         return OpenAILane(self.provider_id, self.config)

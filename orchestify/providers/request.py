@@ -253,9 +253,9 @@ def _tool(form: Mapping[str, Any], schema_key: str) -> Tool:
 
 
 def _tool_choice_of(value: ToolChoiceLike | None, tools: tuple[Tool, ...]) -> ToolChoice | None:
-    choice = _parse_tool_choice(value)
-    if choice is None:
+    if value is None:
         return None
+    choice = _parse_tool_choice(value)
     if not tools:
         if choice.mode == "none":
             return None
@@ -268,8 +268,8 @@ def _tool_choice_of(value: ToolChoiceLike | None, tools: tuple[Tool, ...]) -> To
     return choice
 
 
-def _parse_tool_choice(value: ToolChoiceLike | None) -> ToolChoice | None:
-    if value is None or isinstance(value, ToolChoice):
+def _parse_tool_choice(value: ToolChoiceLike) -> ToolChoice:
+    if isinstance(value, ToolChoice):
         return value
     if isinstance(value, Mapping):
         kind = value.get("type")

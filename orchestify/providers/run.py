@@ -165,11 +165,14 @@ class Run:
 
     def timed_out(self, target: Target) -> RequestTimeoutError:
         """Return the error of a call whose time is up."""
+        waits = self.booking is not None and not self.booking.opened
+        what = "no turn at the rate limits and budgets" if waits else "no answer"
         error = RequestTimeoutError(
-            f"no answer within {self.timeout_s:g} s",
+            f"{what} within {self.timeout_s:g} s",
             provider=target.provider_id,
             model=target.model,
         )
+        error.may_be_billed = not waits
         # A caller's own impatience says nothing about the provider.
         error.trips_breaker = self.call.timeout_s is None
         return error

@@ -159,7 +159,7 @@ class MessageAnswer:
         """Merge a report: the last one holds, but leaves out what has not changed."""
         if not isinstance(raw, Mapping):
             return _NO_EVENTS
-        self._raw_usage.update((name, value) for name, value in raw.items() if value is not None)
+        self._raw_usage |= {name: value for name, value in raw.items() if value is not None}
         self.usage = anthropic_usage(self._raw_usage)
         return (UsageUpdate(self.usage),)
 
@@ -178,7 +178,7 @@ class MessageAnswer:
             finish_reason=reason,
             raw_response=raw or {"stop_reason": self._stop_reason, "usage": self._raw_usage},
             tool_calls=calls,
-            thinking=self._thinking() or None,
+            thinking=self._thinking(),
             usage=usage,
             headers=headers,
         )
@@ -187,8 +187,10 @@ class MessageAnswer:
         block = self._blocks[index]
         return tool_call(block["id"], block["name"], "".join(self._pieces[index]))
 
-    def _thinking(self) -> Thinking:
+    def _thinking(self) -> Thinking | None:
         kept = [self._kept(*item) for item in self._blocks.items() if item[1]["type"] != "tool_use"]
+        if not kept:
+            return None
         thoughts = [block["thinking"] for block in kept if block["type"] == "thinking"]
         return Thinking("".join(thoughts), tuple(kept))
 

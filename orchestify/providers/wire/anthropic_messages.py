@@ -91,9 +91,7 @@ def request_body(request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
 def betas(request: CompletionRequest) -> list[str]:
     """Return the beta features that a request needs."""
     types = [str(tool.server.get("type", "")) for tool in request.tools if tool.server]
-    needed = {
-        beta for start, beta in _TOOL_BETAS.items() if any(t.startswith(start) for t in types)
-    }
+    needed = {beta for start, beta in _TOOL_BETAS.items() for t in types if t.startswith(start)}
     if _native_schema(request):
         needed.add(_JSON_BETA)
     return sorted(needed)
@@ -140,10 +138,11 @@ def _blocks(message: LLMMessage) -> list[dict[str, Any]]:
 
 def _parts(message: LLMMessage) -> list[dict[str, Any]]:
     """Return a message's content as blocks; Anthropic refuses empty text, so it is left out."""
-    content = (TextPart(message.content),) if isinstance(message.content, str) else message.content
+    if isinstance(message.content, str):
+        return [{"type": "text", "text": message.content}] if message.content else []
     return [
         {"type": "text", "text": part.text} if isinstance(part, TextPart) else _image(part)
-        for part in content
+        for part in message.content
         if not isinstance(part, TextPart) or part.text
     ]
 

@@ -142,7 +142,7 @@ class _Counts:
 
     def total(self, *path: str) -> int:
         """Return the sum of one count over the sources."""
-        return sum(self._count(source, path) for source in self._sources)
+        return sum([self._count(source, path) for source in self._sources])
 
     def usage(
         self,
@@ -177,11 +177,11 @@ class _Counts:
             if not isinstance(value, dict):
                 return 0
             value = value.get(name)
-        if value is None:
-            return 0
-        if _is_count(value):
+        is_whole = value.__class__ is int or (isinstance(value, float) and value.is_integer())
+        if is_whole and 0 <= value < MAX_TOKENS:
             return int(value)
-        self._invalid.append(".".join(path))
+        if value is not None:
+            self._invalid.append(".".join(path))
         return 0
 
     def _part(self, name: str, part: int, whole: int) -> int:
@@ -191,14 +191,8 @@ class _Counts:
         return 0
 
 
-def _has_counts(raw: Mapping[str, Any], *names: str) -> bool:
-    return any([raw.get(name) is not None for name in names])
-
-
-def _is_count(value: Any) -> bool:
-    if value.__class__ is not int and not (isinstance(value, float) and value.is_integer()):
-        return False
-    return bool(0 <= value < MAX_TOKENS)
+def _has_counts(raw: Mapping[str, Any], given: str, written: str) -> bool:
+    return raw.get(given) is not None or raw.get(written) is not None
 
 
 def _sum(own: Decimal | None, upstream: Decimal | None) -> Decimal | None:

@@ -59,7 +59,7 @@ class Endpoint:
             RefusedError: another status.
             aiohttp.ClientError, OSError: no answer.
         """
-        session = await self._sessions.get()
+        session = self._sessions.current or await self._sessions.open()
         response = await session.post(
             self._url(path),
             data=body,
@@ -75,7 +75,7 @@ class Endpoint:
 
     async def get(self, path: str, *, timeout_s: float) -> bytes:
         """Return the body that a path answers with. Raises as `post` does, and MalformedError."""
-        session = await self._sessions.get()
+        session = self._sessions.current or await self._sessions.open()
         response = await session.get(
             self._url(path),
             allow_redirects=False,

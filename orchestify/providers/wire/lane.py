@@ -23,17 +23,16 @@ from orchestify.providers.wire.anthropic_messages import VERSION, betas
 from orchestify.providers.wire.anthropic_messages import request_body as messages_body
 from orchestify.providers.wire.dialects import dialect_of
 from orchestify.providers.wire.failures import (
-    FAILURES,
     MISSHAPEN,
     MalformedError,
     RefusedError,
     bare,
-    transport_error,
 )
 from orchestify.providers.wire.http import Endpoint, Sealed, check_base_url, read_body
 from orchestify.providers.wire.openai_answer import ChatAnswer
 from orchestify.providers.wire.openai_chat import request_body as chat_body
 from orchestify.providers.wire.stream import StreamRun
+from orchestify.providers.wire.transport import FAILURES, transport_error
 from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEvent
 
 OPENAI_URL = "https://api.openai.com/v1"

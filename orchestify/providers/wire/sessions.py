@@ -33,22 +33,15 @@ class Sessions:
         self._kept: _Kept = {}
         weakref.finalize(self, _close_all, self._kept)
 
-    async def get(self) -> aiohttp.ClientSession:
-        """Return the running loop's session; it is opened where there is none."""
+    @property
+    def current(self) -> aiohttp.ClientSession | None:
+        """The running loop's session, None where none is open."""
+        session = self._kept.get(asyncio.get_running_loop())
+        return None if session is None or session.closed else session
+
+    async def open(self) -> aiohttp.ClientSession:
+        """Open a session for the running loop and return it."""
         loop = asyncio.get_running_loop()
-        session = self._kept.get(loop)
-        if session is None or session.closed:
-            session = await self._open(loop)
-        return session
-
-    async def aclose(self) -> None:
-        """Close the running loop's session at once, and those of other loops in their own time."""
-        session = self._kept.pop(asyncio.get_running_loop(), None)
-        if session is not None:
-            await _close(session)
-        _close_all(self._kept)
-
-    async def _open(self, loop: AbstractEventLoop) -> aiohttp.ClientSession:
         for other in [other for other in list(self._kept) if other.is_closed()]:
             _close_behind(self._kept.pop(other))
         session = self._open_session()
@@ -57,6 +50,13 @@ class Sessions:
         _KEEPERS[session] = keeper
         await anext(keeper)
         return session
+
+    async def aclose(self) -> None:
+        """Close the running loop's session at once, and those of other loops in their own time."""
+        session = self._kept.pop(asyncio.get_running_loop(), None)
+        if session is not None:
+            await _close(session)
+        _close_all(self._kept)
 
 
 async def _keep(session: aiohttp.ClientSession, kept: _Kept, loop: AbstractEventLoop) -> _Keeper:

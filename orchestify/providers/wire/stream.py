@@ -11,7 +11,6 @@ import aiohttp
 from orchestify.errors import APIError
 from orchestify.providers.wire.answers import Answer, events_of, kept_headers
 from orchestify.providers.wire.failures import (
-    FAILURES,
     MISSHAPEN,
     CutError,
     MalformedError,
@@ -20,6 +19,7 @@ from orchestify.providers.wire.failures import (
 )
 from orchestify.providers.wire.http import IdleWatch, let_go, read_body
 from orchestify.providers.wire.sse import EventReader
+from orchestify.providers.wire.transport import FAILURES
 from orchestify.values import LLMResponse, StreamEnd, StreamEvent, UsageUpdate
 
 

@@ -1,0 +1,271 @@
+"""What is told of providers while real calls go to them: events, statistics, checks, `explain`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from orchestify import (
+    AgentNotFoundError,
+    CircuitOpenError,
+    LLMProvider,
+    LLMResponse,
+    ProviderRegistry,
+    ServerError,
+)
+from orchestify.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    ErrorRateHigh,
+    Event,
+    FallbackTaken,
+    ProviderUnavailable,
+    SlowCall,
+    TargetSkipped,
+)
+from orchestify.health import ProviderHealth
+from orchestify.testing import Reply, StubServer
+from orchestify.values import CompletionRequest
+from tests.registries import registry_on
+
+BREAKER = {"failures": 2, "window_s": 60, "open_s": 0.1, "max_open_s": 60}
+CHAIN = {"it": {"provider": "a", "fallback": ["b"]}}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[StubServer]:
+    async with StubServer() as server:
+        yield server
+
+
+async def fails(provider: LLMProvider) -> str:
+    """Call once; return the error's class."""
+    try:
+        await provider.complete("hi", max_attempts=1)
+    except (ServerError, CircuitOpenError) as error:
+        return type(error).__name__
+    return ""
+
+
+class TestEvents:
+    async def test_a_circuit_tells_each_of_its_changes(self, server: StubServer) -> None:
+        told: list[Event] = []
+        server.script(Reply(status=503), Reply(status=503), model="a")
+        async with registry_on(server, {"a": {"circuit_breaker": BREAKER}}) as registry:
+            registry.on(told.append, CircuitOpened, CircuitHalfOpened, CircuitClosed)
+            provider = registry.get("a")
+            ends = [await fails(provider) for _ in range(3)]
+            await asyncio.sleep(0.12)
+            await provider.complete("hi")
+        assert ends == ["ServerError", "ServerError", "CircuitOpenError"]
+        assert server.account.received == 3
+        opened, *others = told
+        assert isinstance(opened, CircuitOpened)
+        assert (opened.provider, opened.model) == ("a", "a")
+        assert opened.open_s == pytest.approx(0.1, abs=0.01)
+        assert others == [CircuitHalfOpened("a", "a"), CircuitClosed("a", "a")]
+
+    async def test_fallbacks_and_skips_are_told_apart(self, server: StubServer) -> None:
+        told: list[Event] = []
+        server.script(*[Reply(status=503)] * 2, model="a")
+        async with registry_on(
+            server, {"a": {"circuit_breaker": {**BREAKER, "open_s": 60}}, "b": {}}, CHAIN
+        ) as registry:
+            registry.on(told.append, FallbackTaken, TargetSkipped)
+            agent = registry.get_for_agent("it")
+            for _ in range(3):
+                await agent.complete("hi", max_attempts=1)
+        assert told == [
+            FallbackTaken("it", "a", "a", "b", "b", "ServerError"),
+            FallbackTaken("it", "a", "a", "b", "b", "ServerError"),
+            TargetSkipped("it", "a", "a", "CircuitOpenError"),
+        ]
+
+    async def test_alerts_are_told(self, server: StubServer) -> None:
+        told: list[Event] = []
+        server.script(*[Reply(status=500)] * 10, Reply(slow_headers_s=0.15), model="a")
+        providers = {"a": {"circuit_breaker": {"failures": 100}}}
+        alerts = {"error_rate": 0.5, "slow_s": 0.1}
+        async with registry_on(server, providers, alerts=alerts) as registry:
+            registry.on(told.append)
+            for _ in range(10):
+                await fails(registry.get("a"))
+            await registry.get("a").complete("hi")
+        unavailable, high, slow = told
+        assert unavailable == ProviderUnavailable("a", "ServerError")
+        assert high == ErrorRateHigh("a", 1.0)
+        assert isinstance(slow, SlowCall)
+        assert 0.1 <= slow.latency_s < 5
+
+    async def test_handlers_that_fail_or_are_slow_harm_no_call(
+        self, server: StubServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        told: list[Event] = []
+        seen_by_coroutine: list[Event] = []
+
+        def fail(event: Event) -> None:
+            raise RuntimeError("the handler's secret")
+
+        def dawdle(event: Event) -> None:
+            time.sleep(0.1)
+
+        async def note(event: Event) -> None:
+            seen_by_coroutine.append(event)
+            raise RuntimeError("the handler's secret")
+
+        server.respond = lambda request: Reply(status=401 if request.model == "a" else 200)
+        began = time.monotonic()
+        async with registry_on(server, {"a": {}, "b": {}}, CHAIN) as registry:
+            for handler in (fail, dawdle, note, told.append):
+                registry.on(handler, FallbackTaken)
+            agent = registry.get_for_agent("it")
+            answers = [await agent.complete("hi") for _ in range(5)]
+            took_s = time.monotonic() - began
+        assert [each.provider for each in answers] == ["b"] * 5
+        assert took_s < 0.4
+        assert len(told) == 5
+        assert seen_by_coroutine
+        assert "fail failed: RuntimeError; told once" in caplog.text
+        assert "secret" not in caplog.text
+
+    async def test_without_handlers_each_is_one_line_in_the_log(
+        self, server: StubServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "orchestify.events")
+        server.script(Reply(status=401), model="a")
+        async with registry_on(server, {"a": {}, "b": {}}, CHAIN) as registry:
+            await registry.get_for_agent("it").complete("hi")
+        assert caplog.messages == [
+            "fallback_taken agent=it provider=a model=a to_provider=b to_model=b "
+            "error=AuthenticationError"
+        ]
+
+
+class Silent(LLMProvider):
+    """A host's provider that has no free request."""
+
+    provider_type = "mine"
+
+    async def send(self, request: CompletionRequest) -> LLMResponse:
+        return LLMResponse("yes", request.model, 1, 1, "stop")
+
+
+class Hanging(Silent):
+    """One whose list of models never comes."""
+
+    async def list_models(self) -> list[str] | None:
+        await asyncio.Event().wait()
+        return None
+
+
+def checked(server: StubServer) -> ProviderRegistry:
+    """Three providers that are well, one with a wrong key, one not to be asked, one that hangs."""
+    providers: dict[str, dict[str, Any]] = {
+        "well": {},
+        "claude": {"type": "anthropic"},
+        "locked": {"api_key": "wrong-key-0123456789"},
+        "mock": {"type": "mock"},
+    }
+    registry = registry_on(server, providers)
+    registry.register("silent", Silent())
+    registry.register("hanging", Hanging())
+    return registry
+
+
+def briefly(found: dict[str, ProviderHealth]) -> dict[str, tuple[str, str]]:
+    """The status of each provider, and why, as far as the class of an error."""
+    return {name: (each.status, each.message.split(": ")[0]) for name, each in found.items()}
+
+
+EXPECTED = {
+    "well": ("healthy", "ok"),
+    "claude": ("healthy", "ok"),
+    "locked": ("unavailable", "AuthenticationError"),
+    "mock": ("healthy", "ok"),
+    "silent": ("unknown", "no free request to check with"),
+    "hanging": ("unavailable", "no answer in 0.2 s"),
+}
+
+
+class TestChecks:
+    async def test_all_are_asked_at_once_each_for_a_while(self, server: StubServer) -> None:
+        async with checked(server) as registry:
+            began = time.monotonic()
+            found = await registry.check_health(timeout_s=0.2)
+            took_s = time.monotonic() - began
+            assert briefly(found) == briefly(registry.get_health()) == EXPECTED
+            assert registry.get_usage_summary()["total"]["attempts"] == 0
+        assert 0.2 <= took_s < 1
+        assert [each.path for each in server.requests] == ["/v1/models"] * 3
+
+    async def test_a_monitor_checks_again_and_again_and_ends(self, server: StubServer) -> None:
+        told: list[Event] = []
+        async with checked(server) as registry:
+            registry.on(told.append, ProviderUnavailable)
+            async with registry.monitor(interval_s=0.01, timeout_s=0.2):
+                await asyncio.sleep(0.5)
+                found = registry.get_health()
+            before = server.account.received
+            await asyncio.sleep(0.05)
+            assert server.account.received == before >= 6
+            assert briefly(found) == EXPECTED
+        assert sorted(each.provider for each in told) == ["hanging", "locked"]
+
+    @pytest.mark.parametrize(("name", "expected"), EXPECTED.items())
+    async def test_one_provider_is_asked_by_its_own_method(
+        self, server: StubServer, name: str, expected: tuple[str, str]
+    ) -> None:
+        async with checked(server) as registry:
+            found = await registry.get(name).health_check(timeout_s=0.2)
+            assert briefly({name: found}) == {name: expected}
+            assert briefly(registry.get_health())[name] == expected
+
+    async def test_an_agent_asks_its_first_provider(self, server: StubServer) -> None:
+        async with registry_on(server, {"a": {}, "b": {}}, CHAIN) as registry:
+            found = await registry.get_for_agent("it").health_check()
+        assert (found.provider, found.status) == ("a", "healthy")
+
+    async def test_a_provider_without_a_registry_is_asked_too(self) -> None:
+        found = await Hanging().health_check(timeout_s=0.01)
+        assert (found.status, found.message) == ("unavailable", "no answer in 0.01 s")
+
+    async def test_real_calls_speak_for_themselves(self, server: StubServer) -> None:
+        server.script(Reply(status=503), model="a")
+        async with registry_on(server, {"a": {}}) as registry:
+            provider = registry.get("a")
+            await fails(provider)
+            for _ in range(3):
+                stream = provider.stream("hi")
+                assert [piece async for piece in stream]
+            health = registry.get_health()["a"]
+        assert (health.calls, health.success_rate, health.status) == (4, 0.75, "degraded")
+        assert health.errors == {"ServerError": 1}
+        assert health.first_chunk_p50_s is not None
+        assert health.latency_p95_s is not None
+        assert 0 < health.first_chunk_p50_s <= health.latency_p95_s
+
+
+class TestExplain:
+    async def test_a_running_registry_tells_what_it_would_skip(self, server: StubServer) -> None:
+        server.script(Reply(status=429, retry_after="30"), model="b")
+        breaker = {**BREAKER, "failures": 1, "open_s": 60}
+        providers = {"a": {"circuit_breaker": breaker}, "b": {}}
+        async with registry_on(server, providers, CHAIN) as registry:
+            fresh = registry.explain("it")
+            server.script(Reply(status=503), model="a")
+            await fails(registry.get("a"))
+            assert [each.skipped for each in fresh.targets] == [None, None]
+            first, second = registry.explain("it").targets
+        assert first.skipped == "its circuit is open for 60 s more"
+        assert second.skipped is None
+
+    async def test_an_agent_that_is_not_there_is_said(self, server: StubServer) -> None:
+        async with registry_on(server, {"a": {}}) as registry:
+            with pytest.raises(AgentNotFoundError):
+                registry.explain("nobody")
