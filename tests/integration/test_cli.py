@@ -362,13 +362,14 @@ class TestSchema:
 
 class TestDemo:
     def test_demo_shows_three_answers_and_an_account_that_the_server_confirms(self) -> None:
-        result = run("demo")
-        assert result.exit_code == 0
-        assert "planner  | First, read the file as a stream" in result.stdout
-        assert "coder    |     print(sum(len(line.split()) for line in file))" in result.stdout
-        assert "reviewer | An empty file, a file without a last line break" in result.stdout
-        assert "The server counted 4 requests, " in result.stdout
-        assert ": the ledger agrees.\n1 call without a known price" in result.stdout
+        with orchestify("demo") as process:
+            output, told = process.communicate(timeout=60)
+        assert (process.returncode, told) == (0, "")
+        assert "planner  | First, read the file as a stream" in output
+        assert "coder    |     print(sum(len(line.split()) for line in file))" in output
+        assert "reviewer | An empty file, a file without a last line break" in output
+        assert "The server counted 4 requests, " in output
+        assert ": the ledger agrees.\n1 call without a known price" in output
 
     def test_demo_as_json(self) -> None:
         with orchestify("demo", "--json") as process:
