@@ -83,12 +83,15 @@ class Seen:
 
     @property
     def booked(self) -> str:
-        """Outcome, tokens and source of each record."""
-        return "; ".join(
-            f"{each.outcome} {each.usage.input_tokens}+{each.usage.output_tokens} "
-            f"{each.usage.source}"
-            for each in self.records
-        )
+        """Outcome, source of usage, and tokens where they are not ours, of each record."""
+        return "; ".join(map(_booked, self.records))
+
+
+def _booked(record: Record) -> str:
+    usage = record.usage
+    if usage.source == "estimated":
+        return f"{record.outcome} estimated"
+    return f"{record.outcome} {usage.input_tokens}+{usage.output_tokens} {usage.source}"
 
 
 @asynccontextmanager
