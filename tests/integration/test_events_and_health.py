@@ -253,7 +253,6 @@ class TestChecks:
 
 class TestExplain:
     async def test_a_running_registry_tells_what_it_would_skip(self, server: StubServer) -> None:
-        server.script(Reply(status=429, retry_after="30"), model="b")
         breaker = {**BREAKER, "failures": 1, "open_s": 60}
         providers = {"a": {"circuit_breaker": breaker}, "b": {}}
         async with registry_on(server, providers, CHAIN) as registry:

@@ -386,3 +386,22 @@ def test_loops_in_several_threads_share_one_limit() -> None:
         thread.join()
     assert done == 400
     assert most <= 3
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "fixed_window"])
+async def test_what_is_given_back_once_goes_to_the_first_who_waits(
+    make: Make, clock: ManualClock, algorithm: str
+) -> None:
+    limiter = make(requests_per_minute=1, tokens_per_minute=10, algorithm=algorithm)
+    (unsent,) = await take(limiter, 1, tokens=10)
+    log: list[str] = []
+    tasks = [start(limiter, log, name, tokens=10) for name in ("first", "second")]
+    await clock.run(0)
+    assert log == []
+    unsent.give_back()
+    unsent.give_back()
+    await clock.run(0)
+    assert log == ["first"]
+    await clock.run(120)
+    assert log == ["first", "second"]
+    await asyncio.gather(*tasks)
