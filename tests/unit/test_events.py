@@ -309,9 +309,10 @@ def test_handler_that_hangs_lets_the_interpreter_exit() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_forked_child_tells_its_own_events_once() -> None:
     script = """
-import os
+import os, time
 events = Events()
 events.emit(SlowCall("before", "m", 1.0))
+time.sleep(0.5)  # a fork in the middle of a write would copy a lock that nobody frees
 child = os.fork()
 if child:
     os.waitpid(child, 0)
