@@ -68,6 +68,12 @@ class ImagePart:
             raise InvalidParameterError("an image has either a url or data")
         if self.data is not None and not self.media_type:
             raise InvalidParameterError("an image given as data needs a media_type")
+        if self.data is not None and not isinstance(self.data, str):
+            raise InvalidParameterError(
+                "an image's data is base64 text; encode bytes with base64.b64encode(...).decode()"
+            )
+        if self.url is not None and not self.url.startswith(("https://", "http://", "data:")):
+            raise InvalidParameterError("an image's url begins with https://, http:// or data:")
 
     @property
     def data_url(self) -> str:

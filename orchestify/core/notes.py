@@ -23,6 +23,8 @@ def _found(config: Config) -> Iterator[tuple[Path, str]]:
     for name, provider in config.providers.providers.items():
         if provider.sends_key and _is_exposed(provider):
             yield ("providers", name, "base_url"), _IN_THE_CLEAR
+        if _lacks_key(provider):
+            yield ("providers", name), "no api_key; the provider will refuse every call"
     for name, agent in config.agents.agents.items():
         if agent.api_key is not None and _is_exposed(_provider_of(config, agent)):
             yield ("agents", name, "api_key"), _IN_THE_CLEAR
@@ -30,6 +32,12 @@ def _found(config: Config) -> Iterator[tuple[Path, str]]:
 
 def _is_exposed(provider: ProviderConfig | None) -> bool:
     return provider is not None and exposure(provider.base_url) != "none"
+
+
+def _lacks_key(provider: ProviderConfig) -> bool:
+    """Whether a provider goes to its company's own address, which wants a key, without one."""
+    direct = provider.engine in {None, "direct"} and provider.type in {"anthropic", "openai"}
+    return direct and provider.is_enabled and provider.base_url is None and not provider.sends_key
 
 
 def _provider_of(config: Config, agent: AgentConfig) -> ProviderConfig | None:

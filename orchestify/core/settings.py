@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from orchestify.core.fields import Count, Model, Positive, Seconds, Share, Text, Usd
 from orchestify.core.policies import Policies
@@ -33,6 +33,13 @@ class BudgetConfig(Model):
     )
 
 
+def _known_database(url: SecretStr) -> SecretStr:
+    scheme = url.get_secret_value().partition("://")[0].partition("+")[0]
+    if scheme not in {"sqlite", "postgresql", "postgres"}:
+        raise ValueError("expected sqlite:///path or postgresql://host/database")
+    return url
+
+
 class LedgerConfig(Model):
     """Where usage is booked; in memory where there is no `url`.
 
@@ -41,7 +48,7 @@ class LedgerConfig(Model):
     survives the process, with `power` also a power cut.
     """
 
-    url: Annotated[SecretStr, Field(min_length=1)] | None = None
+    url: Annotated[SecretStr, Field(min_length=1), AfterValidator(_known_database)] | None = None
     keep_days: Count | None = None
     durability: Literal["process", "power"] = "process"
 

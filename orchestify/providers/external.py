@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from orchestify.errors import (
@@ -165,8 +167,18 @@ class ExternalProvider(LLMProvider):
         elif isinstance(error, ConnectionError):
             kind = APIConnectionError
         return kind(
-            f"the provider raised {type(error).__name__}", provider=self.provider_id, model=model
+            f"the provider raised {type(error).__name__}{_place(error)}",
+            provider=self.provider_id,
+            model=model,
         )
+
+
+def _place(error: Exception) -> str:
+    """Where an error was raised, since its own message may hold what nobody may see."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
 
 
 def _usage_of(response: LLMResponse) -> Usage:

@@ -70,6 +70,8 @@ def _checked(message: LLMMessage) -> LLMMessage:
 def _from_mapping(message: Mapping[str, Any]) -> LLMMessage:
     role = message.get("role")
     content = message.get("content")
+    if content is None and role != "assistant":
+        raise InvalidParameterError("its content is missing")
     calls = tuple(_tool_call(call) for call in message.get("tool_calls") or ())
     return LLMMessage(
         role="system" if role == "developer" else str(role),

@@ -752,3 +752,15 @@ def test_a_configuration_without_anything_odd_has_no_notes(config: Config) -> No
 def test_budget_needs_a_period() -> None:
     with pytest.raises(ConfigError, match="period: missing"):
         BudgetConfig(name="a", limit_usd=1)
+
+
+def test_a_ledger_nobody_can_open_is_a_problem_at_its_line() -> None:
+    with pytest.raises(ConfigError, match=r"ledger\.url: expected sqlite:///path or postgresql"):
+        parse_config('providers: {p: {type: mock}}\nledger: {url: "mysql://u:pw@h/db"}\n')
+
+
+def test_a_provider_that_goes_home_without_a_key_is_noted() -> None:
+    config = parse_config("providers: {p: {type: openai, default_model: gpt-4o}}\n", environ={})
+    assert notes(config) == (
+        "<text>:1:13: providers.p: no api_key; the provider will refuse every call",
+    )

@@ -122,6 +122,7 @@ def test_a_message_keeps_all_it_has() -> None:
             r"messages\[0\]: an image's data: URL is base64",
         ),
         ([{"role": "assistant", "tool_calls": [{"id": "c"}]}], r"messages\[0\]: not a message"),
+        ([{"role": "user"}], r"messages\[0\]: its content is missing"),
         ([{"role": "assistant", "thinking": 5}], r"messages\[0\]: thinking is a Thinking"),
     ],
 )

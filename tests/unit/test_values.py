@@ -111,7 +111,9 @@ def test_counts_are_inclusive() -> None:
     "value",
     [
         LLMMessage("user", SECRET),
-        LLMMessage("user", [TextPart(SECRET), ImagePart(SECRET)], thinking=Thinking(SECRET)),
+        LLMMessage(
+            "user", [TextPart(SECRET), ImagePart(f"https://h/{SECRET}")], thinking=Thinking(SECRET)
+        ),
         TextPart(SECRET),
         ImagePart(data=SECRET, media_type="image/png"),
         ToolCall("c", "t", {"a": SECRET}, SECRET),
@@ -142,3 +144,13 @@ def test_values_are_frozen_and_can_be_pickled(value: Any, name: str) -> None:
     with pytest.raises(FrozenInstanceError):
         setattr(value, name, "x")
     assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301 - our own bytes
+
+
+def test_image_bytes_are_refused_with_what_to_do() -> None:
+    with pytest.raises(InvalidParameterError, match="encode bytes with base64"):
+        ImagePart(data=b"png", media_type="image/png")  # type: ignore[arg-type]
+
+
+def test_an_image_comes_from_the_web_or_from_its_data() -> None:
+    with pytest.raises(InvalidParameterError, match="begins with https://"):
+        ImagePart(url="file:///etc/passwd")
