@@ -24,9 +24,10 @@ from rich.table import Table
 from sqlalchemy import text
 
 from orchestify.ledger import Ledger, MemoryLedger, Record, open_ledger
-from orchestify.ledger.database import Database, database_url
+from orchestify.ledger.database import ledger_database
 from orchestify.ledger.record import new_id, utc_now
 from orchestify.ledger.sql import SqlLedger
+from orchestify.sql import database_url
 from orchestify.values import Usage
 
 USAGE = Usage(input_tokens=1200, output_tokens=300, cache_read=800)
@@ -113,7 +114,7 @@ async def summary_ms() -> dict[str, float]:
     """Return the times of summaries of 1,000,000 records of a year, medians of nine."""
     broken = datetime(2025, 3, 14, 12, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as folder:
-        there = Database(database_url("sqlite:///usage.db", Path(folder)))
+        there = ledger_database(database_url("sqlite:///usage.db", Path(folder)))
         there.run(lambda connection: connection.execute(text(MILLION)))
         there.run(lambda connection: connection.execute(text(DAYS)))
         ledger = SqlLedger(there)

@@ -19,8 +19,9 @@ import psycopg
 import pytest
 
 from orchestify.ledger import Record
-from orchestify.ledger.database import Database, database_url
+from orchestify.ledger.database import ledger_database
 from orchestify.ledger.record import new_id
+from orchestify.sql import Database, database_url
 from orchestify.values import Usage
 
 POSTGRES = os.environ.get("ORCHESTIFY_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")
@@ -75,7 +76,7 @@ def postgres_schema() -> Iterator[str]:
 
 def database(url: str, base_dir: Path) -> Database:
     """The database at `url`, as the ledger uses it."""
-    return Database(database_url(url, base_dir))
+    return ledger_database(database_url(url, base_dir))
 
 
 def sqlite_rows(path: Path, query: str) -> list[tuple[Any, ...]]:

@@ -122,12 +122,13 @@ async def _page(query: Query) -> str:
 
 
 def _reprice(query: Query, prices: str) -> Repricing:
-    from orchestify.ledger.database import Database, database_url  # noqa: PLC0415 - as above
+    from orchestify.ledger.database import ledger_database  # noqa: PLC0415 - as above
     from orchestify.ledger.repricing import reprice  # noqa: PLC0415
     from orchestify.report import dated_prices, todays_prices  # noqa: PLC0415
+    from orchestify.sql import database_url  # noqa: PLC0415
 
     price_of = (todays_prices if prices == "today" else dated_prices)(query.config)
-    database = Database(database_url(query.url, Path()))
+    database = ledger_database(database_url(query.url, Path()))
     try:
         return reprice(database, price_of, query.by, **query.selection)
     finally:

@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 
 from orchestify.errors import LedgerError
 from orchestify.ledger.booking import book
-from orchestify.ledger.database import Database
 from orchestify.ledger.holds import lapse
 from orchestify.ledger.holds import prune as prune_budgets
 from orchestify.ledger.lease import close_expired, release, renew
@@ -19,6 +18,7 @@ from orchestify.ledger.pruning import PRUNE_CHUNK, prune
 from orchestify.ledger.record import Record, new_id
 from orchestify.ledger.rows import opening_of, storable
 from orchestify.ledger.spool import Spool
+from orchestify.sql import Database
 
 T = TypeVar("T")
 

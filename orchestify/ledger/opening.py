@@ -31,13 +31,14 @@ def open_ledger(
     if url is None:
         return MemoryLedger()
     # SQLAlchemy takes a quarter of a second to import
-    from orchestify.ledger.database import Database, database_url  # noqa: PLC0415
+    from orchestify.ledger.database import ledger_database  # noqa: PLC0415
     from orchestify.ledger.spool import Spool  # noqa: PLC0415
     from orchestify.ledger.sql import SqlLedger  # noqa: PLC0415
+    from orchestify.sql import database_url  # noqa: PLC0415
 
     found = database_url(url, base_dir)
     spool = None
     if found.get_backend_name() == "postgresql":
         key = hashlib.sha256(found.set(password=None).render_as_string().encode()).hexdigest()
         spool = Spool(base_dir / ".orchestify" / f"spool-{key[:12]}.db", durability)
-    return SqlLedger(Database(found, durability), spool, keep_days=keep_days)
+    return SqlLedger(ledger_database(found, durability), spool, keep_days=keep_days)

@@ -11,12 +11,12 @@ from typing import TypeAlias
 from sqlalchemy import Connection, select
 
 from orchestify.ledger.base import as_utc, axes_of
-from orchestify.ledger.database import Database
 from orchestify.ledger.pruning import pruned_before
 from orchestify.ledger.record import Record
 from orchestify.ledger.rows import record_of
 from orchestify.ledger.schema import IS_OPEN, RECORD_COLUMNS, usage_records
 from orchestify.pricing import Price, cost_of
+from orchestify.sql import Database
 
 PriceOf: TypeAlias = Callable[[Record], Price | None]
 """The price to apply to a record, None where nobody knows it."""

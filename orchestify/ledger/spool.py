@@ -8,10 +8,11 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, bindparam, delete, func, select
 from sqlalchemy.dialects import sqlite
 
-from orchestify.ledger.database import Database, Durability
+from orchestify.ledger.database import ledger_database
 from orchestify.ledger.record import Record
 from orchestify.ledger.rows import Row, completion_of, opening_of, record_of
 from orchestify.ledger.schema import RECORD_COLUMNS, usage_records
+from orchestify.sql import Durability
 
 CHUNK = 500
 
@@ -24,7 +25,7 @@ class Spool:
 
     def __init__(self, path: Path, durability: Durability = "process") -> None:
         self._path = path
-        self._file = Database(URL.create("sqlite", database=str(path)), durability)
+        self._file = ledger_database(URL.create("sqlite", database=str(path)), durability)
 
     def add(self, owner: str, opens: Sequence[Record], done: Sequence[Record]) -> None:
         """Keep opened and completed records.

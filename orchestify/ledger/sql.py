@@ -19,7 +19,6 @@ from orchestify.errors import LedgerError
 from orchestify.ledger.base import UsageReport, as_utc, axes_of
 from orchestify.ledger.budget_book import SqlBudgetBook
 from orchestify.ledger.budget_desk import Desk
-from orchestify.ledger.database import Database
 from orchestify.ledger.health_history import HealthHistory, Snapshot, read_history
 from orchestify.ledger.journal import Journal
 from orchestify.ledger.pruning import PRUNE_CHUNK, prune
@@ -30,6 +29,7 @@ from orchestify.ledger.totals import Totals
 from orchestify.ledger.writer import Writer
 from orchestify.policy.budget_store import OnThreshold
 from orchestify.policy.waiting import CallLater, call_later
+from orchestify.sql import Database
 from orchestify.values import Usage
 
 T = TypeVar("T")

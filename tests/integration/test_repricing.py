@@ -12,10 +12,10 @@ import pytest
 
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger import Record, open_ledger
-from orchestify.ledger.database import Database
 from orchestify.ledger.repricing import Comparison, reprice
 from orchestify.ledger.sql import SqlLedger
 from orchestify.pricing import Price, Rates
+from orchestify.sql import Database
 from orchestify.values import Usage
 from tests.ledgers import NOON, answered, database, opened, postgres_schema
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from orchestify.ledger.budget_orders import Order, Settlement
 from orchestify.ledger.budget_sitting import Sitting
-from orchestify.ledger.database import Database
 from orchestify.ledger.holds import kept_usd, lapse, read
 from orchestify.ledger.lease import release, renew
 from orchestify.ledger.record import new_id, utc_now
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
 from orchestify.policy.budget_store import Hold
 from orchestify.policy.waiting import Waiter
+from orchestify.sql import Database
 from tests.ledgers import database
 
 BUDGETS = (

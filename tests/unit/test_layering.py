@@ -47,6 +47,7 @@ LAYERS = [
     ["policy"],
     ["core"],
     ["vault"],
+    ["sql"],
     ["values"],
     ["errors"],
 ]

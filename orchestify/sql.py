@@ -1,0 +1,216 @@
+"""A SQL database, SQLite or PostgreSQL: connections, transactions, migration, errors."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from orchestify.errors import LedgerError, MissingExtraError, OrchestifyError
+
+Durability: TypeAlias = Literal["process", "power"]
+T = TypeVar("T")
+
+BUSY_S = 30.0
+"""How long SQLite waits for another process that writes."""
+
+LOCK_S = 10.0
+"""How long PostgreSQL waits for another transaction's rows."""
+
+# libpq's parameters: a server that is gone is noticed within seconds, not after minutes
+POSTGRES_ARGUMENTS = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+
+
+class Database:
+    """A SQLite file or a PostgreSQL database, migrated at its first use.
+
+    `migrate` makes the tables, or brings older ones up to date, in a transaction of its own.
+    `name` is what messages call the database, and what cannot be done with it is an `error`.
+    SQLite's `durability`: a commit survives the end of the process, or also of the machine's
+    power. PostgreSQL keeps its server's own setting.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        durability: Durability = "process",
+        *,
+        migrate: Callable[[Connection], None],
+        name: str = "the database",
+        error: type[OrchestifyError] = OrchestifyError,
+    ) -> None:
+        self._url = url
+        self._migrate_tables = migrate
+        self._name = name
+        self._error = error
+        self._tries = 1 if url.get_backend_name() == "sqlite" else 2
+        self._engine = _sqlite(url, durability) if self._tries == 1 else _postgresql(url)
+        self._migrated = False
+        self._migrating = threading.Lock()
+
+    def run(self, work: Callable[[Connection], T], *, read_only: bool = False) -> T:
+        """Do `work` in one transaction and return what it returns.
+
+        On PostgreSQL a transaction that fails is tried once more, so `work` may run twice: the
+        connection may have died since its last use, and of two that block each other the server
+        ends one.
+
+        Raises:
+            OrchestifyError: the database cannot be used (of the class `error`); the message is
+                without the URL's password.
+        """
+        problem = ""
+        for _ in range(self._tries):
+            connected = False
+            try:
+                self._migrate()
+                with self._engine.connect() as connection:
+                    connected = True
+                    connection.execution_options(**_options(connection, read_only))
+                    with connection.begin():
+                        return work(connection)
+            except OrchestifyError:
+                raise
+            except (SQLAlchemyError, OSError, ValueError, ArithmeticError) as error:
+                problem = self._describe(error)
+            if not connected:
+                break
+        raise self._error(problem)
+
+    def dispose(self) -> None:
+        """Close all connections; a later `run` opens new ones."""
+        self._engine.dispose()
+
+    def _migrate(self) -> None:
+        with self._migrating:
+            if self._migrated:
+                return
+            if self._engine.dialect.name == "sqlite":
+                Path(str(self._url.database)).parent.mkdir(parents=True, exist_ok=True)
+            with self._engine.begin() as connection:
+                self._migrate_tables(connection)
+            self._migrated = True
+
+    def _describe(self, error: Exception) -> str:
+        reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+        for secret in (self._url.password, self._url.query.get("password")):
+            if secret:
+                reason = reason.replace(str(secret), "***")
+        where = self._url.set(query={}).render_as_string(hide_password=True)
+        return f"{self._name} {where} cannot be used: {reason.splitlines()[0][:300]}"
+
+
+def database_url(
+    url: str,
+    base_dir: Path,
+    *,
+    name: str = "ledger.url",
+    error: type[OrchestifyError] = LedgerError,
+) -> URL:
+    """Return the URL with its driver named, a relative SQLite path under `base_dir`.
+
+    `name` is what messages call the URL.
+
+    Raises:
+        OrchestifyError: no URL of SQLite or PostgreSQL, or SQLite without a file (as `error`).
+        MissingExtraError: PostgreSQL's driver is not installed.
+    """
+    parsed = _parsed(url)
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+        raise error(
+            f"{name} is neither sqlite:///path/to/file.db nor postgresql://user@host/database"
+        )
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise error(f"{name} names no file")
+        path = (base_dir / str(parsed.database)).absolute()
+        return parsed.set(drivername="sqlite+pysqlite", database=str(path))
+    try:
+        import psycopg  # noqa: F401, PLC0415  (an extra, needed for PostgreSQL alone)
+    except ImportError:
+        raise MissingExtraError(
+            f'{name} in PostgreSQL needs its driver: pip install "orchestify[postgres]"'
+        ) from None
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _parsed(url: str) -> URL | None:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+
+
+def _options(connection: Connection, read_only: bool) -> dict[str, object]:
+    if not read_only:
+        return {}
+    if connection.dialect.name == "sqlite":
+        return {"read_only": True}
+    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _postgresql(url: URL) -> Engine:
+    given = {name: value for name, value in POSTGRES_ARGUMENTS.items() if name not in url.query}
+    engine = create_engine(url, connect_args=given, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:  # noqa: ARG001
+        # a process that was stopped in a transaction must not stop all others
+        with contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute(f"SET lock_timeout='{LOCK_S:.0f}s'")
+            cursor.execute(f"SET idle_in_transaction_session_timeout='{2 * LOCK_S:.0f}s'")
+        connection.commit()
+
+    return engine
+
+
+def _sqlite(url: URL, durability: Durability) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_S}, hide_parameters=True)
+    synchronous = "FULL" if durability == "power" else "NORMAL"
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:  # noqa: ARG001
+        connection.isolation_level = None  # the transactions are begun below
+        _use_wal(connection)
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # a writer that began as a reader could find the database changed and fail: begin as one
+        reads = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Turn on the write-ahead log.
+
+    While another process does the same, SQLite does not wait but fails at once.
+    Source: sqlite.org/wal.html, "Sometimes Queries Return SQLITE_BUSY In WAL Mode".
+    """
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
