@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestify.core.providers import ProviderConfig
-from orchestify.core.settings import AlertsConfig, BudgetConfig, Settings
+from orchestify.core.settings import AlertsConfig, BudgetConfig, LedgerConfig, Settings
 from orchestify.events import BudgetThreshold, Events
 from orchestify.health import Health
-from orchestify.ledger import open_ledger
+from orchestify.ledger import Ledger, MemoryLedger, open_ledger
 from orchestify.policy.budget import Budget, BudgetMatch, BudgetState
 from orchestify.price_book import PriceBook
 from orchestify.providers.claude import ClaudeProvider
@@ -18,6 +18,7 @@ from orchestify.providers.litellm_provider import LiteLLMProvider
 from orchestify.providers.mock import MockProvider
 from orchestify.providers.openai_provider import OpenAIProvider
 from orchestify.providers.runtime import Runtime
+from orchestify.providers.surroundings import ALONE, Surroundings
 from orchestify.providers.targets import prices_of
 
 PROVIDER_CLASSES: Mapping[str, type[ConfiguredProvider]] = {
@@ -37,23 +38,21 @@ def provider_of(provider_id: str, config: ProviderConfig) -> ConfiguredProvider:
     return PROVIDER_CLASSES[config.type](provider_id, config)
 
 
-def runtime_of(providers: Mapping[str, ProviderConfig], settings: Settings) -> Runtime:
+def runtime_of(
+    providers: Mapping[str, ProviderConfig],
+    settings: Settings,
+    around: Surroundings = ALONE,
+) -> Runtime:
     """Return the state that a registry's routes share: ledger, prices, budgets, health."""
     events = Events()
-    ledger, alerts = settings.ledger, settings.alerts
+    alerts = settings.alerts
     budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
-    url = None if ledger is None or ledger.url is None else ledger.url.get_secret_value()
 
     def tell(state: BudgetState, share: float) -> None:
         budget = state.budget
         events.emit(BudgetThreshold(budget.name, share, state.spent_usd, budget.limit_usd))
 
-    books = open_ledger(
-        url,
-        base_dir=Path(),
-        keep_days=ledger.keep_days if ledger else None,
-        durability=ledger.durability if ledger else "process",
-    )
+    books = around.ledger or _ledger(settings.ledger)
     health = Health(
         error_rate=alerts.error_rate if alerts else None,
         slow_s=alerts.slow_s if alerts else None,
@@ -67,7 +66,20 @@ def runtime_of(providers: Mapping[str, ProviderConfig], settings: Settings) -> R
         book=books.budget_book(tell),
         events=events,
         health=health,
-        estimates=bool(budgets) or url is not None,
+        estimates=bool(budgets) or not isinstance(books, MemoryLedger),
+        make_limiter=around.make_limiter,
+        observers=around.observers,
+    )
+
+
+def _ledger(config: LedgerConfig | None) -> Ledger:
+    if config is None:
+        return MemoryLedger()
+    return open_ledger(
+        None if config.url is None else config.url.get_secret_value(),
+        base_dir=Path(),
+        keep_days=config.keep_days,
+        durability=config.durability,
     )
 
 

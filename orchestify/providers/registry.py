@@ -34,6 +34,7 @@ from orchestify.providers.directory import Directory
 from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
 from orchestify.providers.route import Route
+from orchestify.providers.surroundings import ALONE, Surroundings
 from orchestify.values import TokenUsage
 
 
@@ -68,6 +69,17 @@ class ProviderRegistry:
             problems = check_in_thread(registry._directory.providers)
             if problems:
                 raise ConfigError(problems)
+        return registry
+
+    @classmethod
+    def assemble(cls, config: Config, around: Surroundings) -> Self:
+        """Build the registry of a configuration with parts that a host of many gives it.
+
+        Raises:
+            ConfigError: a provider cannot be built.
+        """
+        registry = cls.__new__(cls)
+        registry._start(config, around)
         return registry
 
     @classmethod
@@ -278,10 +290,10 @@ class ProviderRegistry:
     def __repr__(self) -> str:
         return f"<ProviderRegistry: {', '.join(self._directory.providers) or 'empty'}>"
 
-    def _start(self, config: Config) -> None:
+    def _start(self, config: Config, around: Surroundings = ALONE) -> None:
         self._config, providers = config, config.providers
         on = {name: each for name, each in providers.providers.items() if each.is_enabled}
-        self._runtime = runtime_of(on, providers.settings)
+        self._runtime = runtime_of(on, providers.settings, around)
         self._directory = Directory(self._runtime, providers)
         self._agents: dict[str, tuple[AgentConfig, Route]] = {}
         if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):

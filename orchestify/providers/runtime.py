@@ -30,6 +30,7 @@ from orchestify.price_book import PriceBook
 from orchestify.pricing import CostRange, Price, plain_cost_usd
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.request import Defaults
+from orchestify.providers.surroundings import MakeLimiter
 from orchestify.providers.wire.anthropic_messages import MAX_TOKENS
 from orchestify.values import CompletionRequest, TokenUsage
 
@@ -78,6 +79,7 @@ class Runtime:
     `clock` is monotonic, in seconds; `sleep` and `chance` (uniform in [0, 1)) are passed in so
     that tests can move time by hand and repeat a run. `estimates` says whether somebody wants
     an attempt's worst case: a budget, a limit on tokens, a ledger that keeps records.
+    `make_limiter` and `observers` are those of `Surroundings`.
     """
 
     ledger: Ledger = field(default_factory=MemoryLedger)
@@ -90,6 +92,8 @@ class Runtime:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
     estimates: bool = False
+    make_limiter: MakeLimiter | None = None
+    observers: tuple[Callable[[Record], None], ...] = ()
     _breakers: dict[tuple[str, str, BreakerSettings], CircuitBreaker] = field(
         default_factory=dict, repr=False
     )
@@ -189,6 +193,8 @@ class Runtime:
     def observe(self, record: Record) -> None:
         """Tell the statistics of a completed attempt; say once what cannot be true of it."""
         self.health.observe(record)
+        for observer in self.observers:
+            observer(record)
         for name in record.usage.invalid:
             if (record.provider, name) not in self._doubted:
                 self._doubted.add((record.provider, name))

@@ -14,6 +14,7 @@ from orchestify.price_book import ConfiguredPrice, configured_price
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.request import Defaults, thinking_of
 from orchestify.providers.runtime import BreakerSettings, Runtime, Target
+from orchestify.providers.surroundings import LimiterKey
 
 NO_AGENT = AgentConfig()
 FREE = configured_price({"input_usd_per_mtok": 0.0, "output_usd_per_mtok": 0.0})
@@ -101,12 +102,15 @@ def _limiters(
     ):
         if limit is not None:
             runtime.estimates |= bool(limit.tokens_per_minute or limit.tokens_per_day)
-            make = partial(_limiter, runtime, limit)
-            limiters.append(runtime.limiter((*key, repr(limit)), make))
+            known_as = (*key, repr(limit))
+            make = partial(_limiter, runtime, known_as, limit)
+            limiters.append(runtime.limiter(known_as, make))
     return tuple(limiters)
 
 
-def _limiter(runtime: Runtime, limit: RateLimitConfig) -> RateLimiter:
+def _limiter(runtime: Runtime, key: LimiterKey, limit: RateLimitConfig) -> RateLimiter:
+    if runtime.make_limiter is not None:
+        return runtime.make_limiter(key, limit)
     return RateLimiter(
         requests_per_minute=limit.requests_per_minute,
         requests_per_day=limit.requests_per_day,

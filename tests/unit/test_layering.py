@@ -26,6 +26,7 @@ LAYERS = [
     ["providers.run", "providers.capability"],
     ["providers.booking", "providers.structured"],
     ["providers.runtime"],
+    ["providers.surroundings"],
     ["providers.base", "providers.mock_lane", "providers._litellm"],
     ["providers.litellm_access", "providers.litellm_ear", "providers.litellm_stream"],
     ["providers.litellm_answer"],
