@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -95,8 +97,21 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command and exit."""
+    """Run the command and exit; a polite kill ends it as Ctrl-C does, and books what was used."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # of what it cannot read or show
-    cli(prog_name="orchestify")
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        _run()
+    except OSError as error:
+        click.echo(f"Error: the output cannot be written: {error.strerror or error}", err=True)
+        os._exit(PROBLEMS)  # what is left in the buffer would fail again on the way out
+
+
+def _run() -> None:
+    """Run the command, and write what it printed while a failure can still be told."""
+    try:
+        cli(prog_name="orchestify")
+    finally:
+        sys.stdout.flush()

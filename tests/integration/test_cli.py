@@ -394,13 +394,14 @@ def orchestify(*arguments: str, **environ: str) -> subprocess.Popen[str]:
 
 
 class TestProcess:
+    @pytest.mark.parametrize("told_to", [signal.SIGINT, signal.SIGTERM])
     def test_an_interrupt_stops_the_provider_books_and_exits_with_130(
-        self, config: str, stub: StubServer
+        self, config: str, stub: StubServer, told_to: signal.Signals
     ) -> None:
         with orchestify("ask", "slow", "hello", "--config", config) as process:
             assert process.stdout is not None
             first = process.stdout.read(3)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(told_to)
             rest, told = process.communicate(timeout=20)
         assert first == "one"
         assert process.returncode == 130
@@ -417,6 +418,18 @@ class TestProcess:
             told = process.stderr.read()
         assert "Traceback" not in told
         assert wait_for_outcome(stub) == "client_left"
+
+    def test_a_full_disk_is_told_without_a_traceback(self) -> None:
+        with Path("/dev/full").open("w") as full:
+            ended = subprocess.run(  # noqa: S603 - our own code
+                [sys.executable, "-m", "orchestify", "schema"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert ended.returncode == 1
+        assert ended.stderr == "Error: the output cannot be written: No space left on device\n"
 
     def test_no_colour_goes_to_a_pipe(self, config: str) -> None:
         with orchestify("check", config) as process:
