@@ -9,8 +9,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "orchestify"
 
 LAYERS = [
-    ["__main__", "server"],
+    ["__main__"],
     ["cli"],
+    ["server"],
     ["testing", "report"],
     ["providers.trial"],
     ["providers.registry"],
