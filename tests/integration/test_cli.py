@@ -421,7 +421,7 @@ class TestProcess:
 
     def test_a_full_disk_is_told_without_a_traceback(self) -> None:
         with Path("/dev/full").open("w") as full:
-            ended = subprocess.run(  # noqa: S603 - our own code
+            ended = subprocess.run(
                 [sys.executable, "-m", "orchestify", "schema"],
                 stdout=full,
                 stderr=subprocess.PIPE,
