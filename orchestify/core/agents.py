@@ -83,7 +83,9 @@ class AgentConfig(Policies):
         Literal["priority", "round_robin", "least_recently_used", "weighted", "health"] | None
     ) = None
     weight: Number | None = Field(default=None, description="Of its own target: strategy weighted")
-    api_key: Key | None = Field(default=None, description="Its own; unwritten: the provider's")
+    api_key: Key | None = Field(
+        default=None, description="Its own, also vault:NAME; unwritten: the provider's"
+    )
     enabled: Flag = True
     mode: Literal["autonomous", "interactive"] | None = None
     metadata: FreeForm = Field(default_factory=dict, repr=False)

@@ -85,7 +85,8 @@ class Config(Settings):
 def load_config(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Config:
     """Read a directory (`providers.yaml`, `agents.yaml`, `policies.yaml`) or one file.
 
-    Variables come from `environ`, by default from the process's environment.
+    Variables come from `environ`, by default from the process's environment; so do the vault's
+    place and encryption keys, where an `api_key` is `vault:NAME`.
 
     Raises: ConfigError with every problem of every file, in file order.
     """

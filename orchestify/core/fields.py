@@ -17,12 +17,11 @@ from pydantic import (
     ValidationError,
 )
 
+from orchestify.core.filling import REFERENCE
 from orchestify.core.problems import dotted
 from orchestify.core.scalars import PlainText, reread
 from orchestify.core.validation import problems_of
 from orchestify.errors import ConfigError
-
-_VAULT = "vault:"
 
 
 class Model(BaseModel):
@@ -120,8 +119,8 @@ def _usable_key(secret: SecretStr) -> SecretStr:
     key = secret.get_secret_value().strip()
     if not key:
         raise ValueError("expected a key, not blanks")
-    if key.startswith(_VAULT):
-        raise ValueError("keys in a vault cannot be read yet; use a variable, as in ${NAME}")
+    if key.startswith(REFERENCE):
+        raise ValueError("a key does not begin with vault:; only YAML itself may say vault:NAME")
     if not key.isascii() or not key.isprintable():
         raise ValueError("a key has no line breaks and only ASCII characters")
     return SecretStr(key)

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 from orchestify.core.agents import AgentConfig
 from orchestify.core.checks import cross_checks
 from orchestify.core.fields import Model
+from orchestify.core.filling import VaultKeys, fill_in
 from orchestify.core.problems import MOST_SHOWN, Path, did_you_mean
-from orchestify.core.providers import FilledIn, ProviderConfig, may_lack_variables
+from orchestify.core.providers import FilledIn, ProviderConfig
 from orchestify.core.reading import HOST_PREFIX, NOT_A_MAPPING, SECTIONS, Sources
 from orchestify.core.settings import Settings
 from orchestify.core.validation import validated
-from orchestify.core.variables import MALFORMED, Variables
+from orchestify.core.variables import Variables
 
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -33,15 +34,16 @@ class Parts:
 
 
 def validate(sources: Sources, environ: Mapping[str, str]) -> Parts:
-    """Fill the variables in, validate every part and check what refers to what.
+    """Fill in variables and keys of the vault, validate every part, check what refers to what.
 
     Problems go to `sources.problems`; after `MOST_SHOWN` of them no more are looked for.
     """
     parts = Parts()
-    settings = _settings(sources, environ)
+    vault = VaultKeys(environ, sources.folder)
+    settings = _settings(sources, vault)
     parts.settings = settings or parts.settings
-    parts.providers = _entries(sources, "providers", ProviderConfig, environ)
-    parts.agents = _entries(sources, "agents", AgentConfig, environ)
+    parts.providers = _entries(sources, "providers", ProviderConfig, vault)
+    parts.agents = _entries(sources, "agents", AgentConfig, vault)
     if sources.broken:
         return parts
     if "providers" not in sources.values:
@@ -51,7 +53,7 @@ def validate(sources: Sources, environ: Mapping[str, str]) -> Parts:
     return parts
 
 
-def _settings(sources: Sources, environ: Mapping[str, str]) -> Settings | None:
+def _settings(sources: Sources, vault: VaultKeys) -> Settings | None:
     top = {
         key: value
         for key, value in sources.values.items()
@@ -61,11 +63,11 @@ def _settings(sources: Sources, environ: Mapping[str, str]) -> Settings | None:
     names = (*Settings.model_fields, *SECTIONS)
     _report(sources, (((key,), "unknown key" + did_you_mean(key, names)) for key in unknown))
     known = {key: value for key, value in top.items() if key in Settings.model_fields}
-    return _validated(sources, (), known, Settings, environ)
+    return _validated(sources, (), known, Settings, vault)
 
 
 def _entries(
-    sources: Sources, kind: str, model: type[ModelT], environ: Mapping[str, str]
+    sources: Sources, kind: str, model: type[ModelT], vault: VaultKeys
 ) -> dict[str, ModelT]:
     values = sources.values.get(kind)
     if values is None:
@@ -75,7 +77,7 @@ def _entries(
         return {}
     entries = {}
     for name, value in values.items():
-        entry = _validated(sources, (kind, name), {} if value is None else value, model, environ)
+        entry = _validated(sources, (kind, name), {} if value is None else value, model, vault)
         if entry is not None:
             entries[name] = entry
         if len(sources.problems) > MOST_SHOWN:
@@ -84,10 +86,10 @@ def _entries(
 
 
 def _validated(
-    sources: Sources, path: Path, value: Any, model: type[ModelT], environ: Mapping[str, str]
+    sources: Sources, path: Path, value: Any, model: type[ModelT], vault: VaultKeys
 ) -> ModelT | None:
-    variables = Variables(environ)
-    filled = variables.fill(value, path)
+    part = fill_in(value, Variables(vault.environ), vault, path)
+    filled = part.values
     if isinstance(filled, dict):  # a key without a value is not written
         filled = {
             key: inner
@@ -95,14 +97,11 @@ def _validated(
             if inner is not None or key not in model.model_fields
         }
         filled = _with_ledger_at(sources.folder, filled) if model is Settings else filled
-    unfilled = [*variables.malformed, *(at for at, _ in variables.unset)]
-    _report(sources, ((at, MALFORMED) for at in variables.malformed))
-    if not (isinstance(filled, dict) and may_lack_variables(filled)):
-        _report(sources, ((at, f"variable {name} is not set") for at, name in variables.unset))
-    entry, found = validated(model, filled, FilledIn(variables.unset_names))
+    _report(sources, part.found)
+    entry, found = validated(model, filled, FilledIn(part.unset))
     for inner, what in found:
         at = (*path, *inner)
-        if not any(at[: len(gone)] == gone for gone in unfilled):
+        if not any(at[: len(gone)] == gone for gone in part.unfilled):
             sources.report(at, what)
     return entry
 

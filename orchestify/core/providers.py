@@ -22,12 +22,13 @@ from pydantic import (
 
 from orchestify.core.endpoints import address_problem, exposure
 from orchestify.core.fields import Count, Flag, FreeForm, HeaderText, Key, Model, Text, Usd, mask
+from orchestify.core.filling import VaultKeys, fill_in
 from orchestify.core.policies import Policies
 from orchestify.core.problems import Path
 from orchestify.core.scalars import reread
 from orchestify.core.settings import Settings
 from orchestify.core.validation import refusal, refuse
-from orchestify.core.variables import MALFORMED, Variables
+from orchestify.core.variables import Variables
 
 PLAIN_HTTP = "a key would go over plain http to a public host; use https, or set allow_http: true"
 
@@ -42,7 +43,11 @@ _KEY_HEADERS = ("authorization", "cookie", "key", "token")
 
 @dataclass(frozen=True, slots=True)
 class FilledIn:
-    """Validation context: variables were filled in before; `unset` names those that are not set."""
+    """Validation context: variables and the vault's key were filled in before.
+
+    `unset` names those that are not there. The values are data: a variable or a `vault:NAME` in
+    them refers to nothing.
+    """
 
     unset: tuple[str, ...] = ()
 
@@ -95,15 +100,17 @@ Enabled: TypeAlias = Annotated[
 class ProviderConfig(Policies):
     """One provider.
 
-    Built in code, it fills its own variables in, from `os.environ`. Keys never show: neither in
-    repr nor in dumps.
+    Built in code, it fills in its own variables, from `os.environ`, and an `api_key` that is
+    `vault:NAME`. Keys never show: neither in repr nor in dumps.
     """
 
     type: Literal["anthropic", "openai", "litellm", "mock", "external"]
     engine: Literal["direct", "litellm", "mock"] | None = Field(
         default=None, description="The lane, where it is not the type's own"
     )
-    api_key: Key | None = None
+    api_key: Key | None = Field(
+        default=None, description="As ${NAME} from a variable, as vault:NAME from the vault"
+    )
     default_model: Text | None = Field(
         default=None, description="The model of calls that name none; mock and external need none"
     )
@@ -203,17 +210,7 @@ def not_set(names: tuple[str, ...]) -> str:
     return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
 
 
-def may_lack_variables(values: Mapping[str, Any]) -> bool:
-    """Say whether a provider's or agent's `enabled` makes unset variables no problem."""
-    enabled = reread(values.get("enabled"))
-    return enabled is False or enabled == "auto"
-
-
 def _filled(values: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-    variables = Variables(os.environ, all_plain=True)
-    filled = variables.fill(values)
-    found: list[tuple[Path, str]] = [(path, MALFORMED) for path in variables.malformed]
-    if not may_lack_variables(filled):
-        found += [(path, f"variable {name} is not set") for path, name in variables.unset]
-    refuse(found)
-    return filled, variables.unset_names
+    part = fill_in(values, Variables(os.environ, all_plain=True), VaultKeys(os.environ))
+    refuse(part.found)
+    return part.values, part.unset

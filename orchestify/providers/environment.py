@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import SecretStr
+
 from orchestify.core.config import Config, parse_config
 
 FREE = {"input_usd_per_mtok": 0, "output_usd_per_mtok": 0}
@@ -121,6 +123,16 @@ def document_from_env(environ: Mapping[str, str]) -> dict[str, Any]:
     if environ.get(_DAILY_COST):
         document["alerts"] = {"daily_cost_usd": f"${{{_DAILY_COST}}}"}
     return document
+
+
+def keys_from_env(environ: Mapping[str, str]) -> dict[str, tuple[str, SecretStr]]:
+    """Return the keys that an environment holds: by provider, the variable and the key."""
+    keys = {}
+    for row in ENV_PROVIDERS:
+        variable = _first_set(row.needs[0], environ) if "api_key" in row.values else None
+        if variable:
+            keys[row.name] = (variable, SecretStr(environ[variable]))
+    return keys
 
 
 def config_from_env(environ: Mapping[str, str]) -> Config:

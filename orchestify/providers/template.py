@@ -16,7 +16,8 @@ _MODELINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n\n"
 
 _PROVIDERS = """\
 # Who answers. Keys stay in the environment: ${NAME} is filled in when this is loaded,
-# ${NAME:-default} has a default. `orchestify check` says what is wrong, at which line.
+# ${NAME:-default} has a default. Or they go into the vault, by `orchestify keys set NAME`, and
+# are written api_key: vault:NAME. `orchestify check` says what is wrong, at which line.
 #
 # More keys of a provider:
 #   max_tokens: 8192          # a default for agents that name none

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.vaults import OLD, vault_at
+
 CONFIG = """\
 providers:
   main: {type: openai, api_key: a-made-up-key, default_model: gpt-4o, engine: mock}
@@ -41,21 +43,42 @@ def config_(tmp_path: Path) -> str:
 
 
 def test_help_imports_no_command_and_no_library_but_click() -> None:
-    heavy = {"aiohttp", "asyncio", "litellm", "pydantic", "rich", "sqlalchemy", "yaml"}
+    heavy = {
+        "aiohttp",
+        "asyncio",
+        "cryptography",
+        "litellm",
+        "pydantic",
+        "rich",
+        "sqlalchemy",
+        "yaml",
+    }
     commands = {"orchestify.cli.ask", "orchestify.cli.check", "orchestify.cli.demo"}
     assert modules_after("--help") & (heavy | commands) == set()
 
 
 @pytest.mark.parametrize(
     "command",
-    ["ask", "check", "demo", "explain", "init", "models", "providers", "schema", "usage"],
+    ["ask", "check", "demo", "explain", "init", "keys", "models", "providers", "schema", "usage"],
 )
 def test_a_commands_help_imports_neither_configuration_nor_providers(command: str) -> None:
     assert modules_after(command, "--help") & {"aiohttp", "litellm", "pydantic", "yaml"} == set()
 
 
 def test_check_imports_nothing_that_sends(config: str) -> None:
-    assert modules_after("check", config) & {"litellm", "openai", "sqlalchemy"} == set()
+    heavy = {"cryptography", "litellm", "openai", "sqlalchemy"}
+    assert modules_after("check", config) & heavy == set()
+
+
+def test_a_vault_in_a_file_imports_no_database(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTIFY_ENCRYPTION_KEYS", OLD)
+    with vault_at(str(Path(config).parent / ".orchestify" / "vault.json"), OLD) as vault:
+        vault.set("main", "a-made-up-key")
+    Path(config).write_text(CONFIG.replace("a-made-up-key", "vault:main"))
+    modules = modules_after("check", config)
+    assert modules & {"cryptography", "sqlalchemy"} == {"cryptography"}
 
 
 @pytest.mark.parametrize("command", [["explain", "assistant"], ["models"], ["providers", "list"]])

@@ -411,9 +411,9 @@ class TestProblems:
              "with a host"),
             ("base_url: https://me:pw@host",
              "4:5: providers.p.base_url: credentials do not belong in an address; use api_key"),
-            ("api_key: vault:main",
-             "4:5: providers.p.api_key: keys in a vault cannot be read yet; use a variable, as in "
-             "${NAME}"),
+            ("api_key: vault:a b",
+             "4:5: providers.p.api_key: a key of the vault is written vault:NAME, without "
+             "variables; a name has letters, digits, dots, dashes and underscores"),
             ("api_key: ' '", "4:5: providers.p.api_key: expected a key, not blanks"),
             ("retry: {max_delay_s: 0.5}",
              "4:13: providers.p.retry.max_delay_s: expected no less than first_delay_s"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from pydantic import SecretStr
 
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError
-from orchestify.providers.environment import config_from_env, document_from_env
+from orchestify.providers.environment import config_from_env, document_from_env, keys_from_env
 from orchestify.providers.registry import ProviderRegistry
 
 AZURE = {
@@ -193,3 +194,17 @@ def test_a_value_that_cannot_be_used_is_named_and_not_shown(environ: dict[str, s
         ProviderRegistry.from_env(environ)
     assert "my-secret" not in str(caught.value)
     assert "<environment>" in str(caught.value)
+
+
+def test_keys_are_found_with_their_variables() -> None:
+    environ = {
+        **AZURE,
+        "GEMINI_API_KEY": "key-of-gemini",
+        "GOOGLE_API_KEY": "key-of-google",
+        "OPENAI_API_KEY": "",
+        "OLLAMA_URL": "http://localhost:11434/v1",
+    }
+    assert keys_from_env(environ) == {
+        "azure": ("AZURE_OPENAI_API_KEY", SecretStr("key-of-azure")),
+        "gemini": ("GEMINI_API_KEY", SecretStr("key-of-gemini")),
+    }

@@ -1,0 +1,122 @@
+"""What a part of a configuration takes from outside: variables, and its key from the vault."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import SecretStr
+
+from orchestify.core.problems import Path, did_you_mean
+from orchestify.core.scalars import reread
+from orchestify.core.variables import MALFORMED, Variables
+from orchestify.errors import OrchestifyError, VaultError
+
+if TYPE_CHECKING:
+    from orchestify.vault import Reading
+
+REFERENCE = "vault:"
+
+_KEY = "api_key"
+
+
+@dataclass(slots=True)
+class VaultKeys:
+    """The vault that `api_key: vault:NAME` is taken from, opened for the first of them.
+
+    What ORCHESTIFY_VAULT and the encryption keys are is in `environ`; `folder` is the
+    configuration's, for the vault that stands beside it.
+    """
+
+    environ: Mapping[str, str] = field(repr=False)
+    folder: FilePath | None = None
+    _reading: Reading | None = None
+    _problem: str = ""
+
+    def find(self, name: str) -> SecretStr | str:
+        """Return the key of that name; where there is none, what to say of it.
+
+        Raises:
+            VaultError: no name, a vault that cannot be read, or a key that cannot be decrypted.
+        """
+        from orchestify.vault import is_name  # noqa: PLC0415 - cryptography is slow to import
+
+        if not is_name(name):
+            raise VaultError(
+                "a key of the vault is written vault:NAME, without variables; a name has letters, "
+                "digits, dots, dashes and underscores"
+            )
+        reading = self._read()
+        found = reading.find(name)
+        return found or reading.absence(name) + did_you_mean(name, reading.entries or ())
+
+    def _read(self) -> Reading:
+        from orchestify.vault import open_vault  # noqa: PLC0415 - as above
+
+        if self._reading is None and not self._problem:
+            try:
+                vault = open_vault(base_dir=self.folder or FilePath(), environ=self.environ)
+                with contextlib.closing(vault):
+                    self._reading = vault.read()
+            except OrchestifyError as error:
+                self._problem = str(error)
+        if self._reading is None:
+            raise VaultError(self._problem)
+        return self._reading
+
+
+class Filled(NamedTuple):
+    """A part's values with what they take from outside.
+
+    `unset` names what is not there. `found` is what is wrong with it, and where; what else is
+    wrong at the paths `unfilled` follows from that.
+    """
+
+    values: Any
+    unset: tuple[str, ...]
+    found: list[tuple[Path, str]]
+    unfilled: list[Path]
+
+
+def fill_in(values: Any, variables: Variables, vault: VaultKeys, path: Path = ()) -> Filled:
+    """Fill in the variables and, where the text itself is `vault:NAME`, the key.
+
+    What is not there is no problem of a part that is off without it; of one that is off anyway,
+    the vault is not asked. A variable that holds `vault:NAME` refers to nothing.
+    """
+    reference = values.get(_KEY) if isinstance(values, Mapping) else None
+    if not isinstance(reference, str) or not reference.startswith(REFERENCE):
+        return _with_variables(values, variables, path)
+    rest = {key: value for key, value in values.items() if key != _KEY}
+    part = _with_variables(rest, variables, path)
+    if reread(part.values.get("enabled")) is False:
+        return part
+    at = (*path, _KEY)
+    try:
+        found = vault.find(reference.removeprefix(REFERENCE))
+    except VaultError as error:
+        return part._replace(found=[*part.found, (at, str(error))], unfilled=[*part.unfilled, at])
+    if isinstance(found, SecretStr):
+        return part._replace(values={**part.values, _KEY: found})
+    absent = [] if may_be_lacking(part.values) else [(at, found)]
+    return Filled(
+        part.values, (*part.unset, reference), [*part.found, *absent], [*part.unfilled, at]
+    )
+
+
+def may_be_lacking(values: Any) -> bool:
+    """Say whether a part's `enabled` makes it no problem that what it takes is not there."""
+    enabled = reread(values.get("enabled")) if isinstance(values, Mapping) else None
+    return enabled is False or enabled == "auto"
+
+
+def _with_variables(values: Any, variables: Variables, path: Path) -> Filled:
+    filled = variables.fill(values, path)
+    found: list[tuple[Path, str]] = [(at, MALFORMED) for at in variables.malformed]
+    if not may_be_lacking(filled):
+        found += [(at, f"variable {name} is not set") for at, name in variables.unset]
+    unfilled = [*variables.malformed, *(at for at, _ in variables.unset)]
+    return Filled(filled, variables.unset_names, found, unfilled)
