@@ -10,19 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 from orchestify.errors import RateLimitError
+from orchestify.policy.limiter import Priority
 from orchestify.policy.meter import Algorithm, Meter, TokenBucket, meter
 from orchestify.policy.pace import Pace
 from orchestify.policy.retry_after import RateHint
 from orchestify.policy.waiting import CallLater, Waiter, WaitQueue, call_later
 
-Priority: TypeAlias = Literal["high", "normal", "low"]
-
 MINUTE_S = 60.0
 DAY_S = 86_400.0
-_RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
+RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,12 +83,12 @@ class RateLimiter:
                 known, or when it has passed. `retry_after_s` says when, None where only another
                 call's end can tell. Nothing was taken.
         """
-        rank = _RANKS[priority]
+        rank = RANKS[priority]
         with self._lock:
             now = self.clock()
             if self._is_first(rank) and self._has_slot() and self._wait_s(tokens, 0, 0, now) <= 0:
                 return self._take(tokens, now)
-            _check_deadline(self._turn_in_s(rank, tokens, now), deadline, now)
+            check_deadline(self._turn_in_s(rank, tokens, now), deadline, now)
             self._tickets += 1
             waiter = Waiter((rank, self._tickets))
             self._join(waiter, tokens)
@@ -99,7 +97,7 @@ class RateLimiter:
     def wait_s(self, tokens: int, *, priority: Priority = "normal") -> float:
         """Seconds that `acquire` would wait now; where slots are taken, at least that long."""
         with self._lock:
-            return self._turn_in_s(_RANKS[priority], tokens, self.clock())
+            return self._turn_in_s(RANKS[priority], tokens, self.clock())
 
     def penalise(self, retry_after_s: float | None, grant: Grant | None = None) -> None:
         """Take a 429: grant nothing for `retry_after_s`, then go on at half the rate.
@@ -135,7 +133,7 @@ class RateLimiter:
                     wait_s = self._wait_s(tokens, 0, 0, now) if is_next else None
                     if wait_s == 0:
                         return self._take(tokens, now)
-                    _check_deadline(wait_s, deadline, now)
+                    check_deadline(wait_s, deadline, now)
                 if wait_s is None and deadline is not None:
                     wait_s = deadline - now
                 await waiter.park(wait_s, self.call_later)
@@ -256,7 +254,7 @@ def _request_meters(
     return [meter(algorithm, limit, window_s), TokenBucket(burst, limit / window_s)]
 
 
-def _check_deadline(wait_s: float | None, deadline: float | None, now: float) -> None:
+def check_deadline(wait_s: float | None, deadline: float | None, now: float) -> None:
     """Raise where a wait of `wait_s` (None: nobody knows) does not end before the deadline."""
     if deadline is None:
         return

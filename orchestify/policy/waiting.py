@@ -48,7 +48,7 @@ class Waiter:
 
     def wake(self) -> None:
         """End its `park`, the present one or else the next; from any thread."""
-        if _running_loop() is self._loop:
+        if running_loop() is self._loop:
             self._woken.set()
             return
         with suppress(RuntimeError):  # its loop was closed
@@ -107,7 +107,8 @@ class WaitQueue:
                 head.wake()
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs here, None where there is none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -137,9 +137,9 @@ def test_good_news_is_logged_at_info(events: Events, caplog: pytest.LogCaptureFi
 
 
 def test_nobody_listening_starts_no_thread(silent: Events) -> None:
-    before = threading.active_count()
+    before = event_threads()
     silent.emit(SLOW)
-    assert threading.active_count() == before
+    assert event_threads() <= before
 
 
 def test_failing_handler_is_logged_once_and_by_class(
@@ -277,20 +277,21 @@ def test_close_in_a_handler_does_not_wait_for_itself(events: Events) -> None:
     heard: list[Event] = []
     events.on(lambda _: events.close())
     events.on(heard.append)
-    thread = threading.active_count()
+    before = event_threads()
     events.emit(SLOW)
-    assert wait_for_threads(thread)
+    assert have_ended(event_threads() - before)
     assert heard == [SLOW]
 
 
 def test_forgotten_events_end_their_thread(silent: Events) -> None:
-    before = threading.active_count()
+    before = event_threads()
     forgotten = Events()
     forgotten.on(lambda _: None)
     forgotten.emit(SLOW)
+    (thread,) = event_threads() - before
     del forgotten
     gc.collect()
-    assert wait_for_threads(before)
+    assert have_ended({thread})
 
 
 def test_events_are_still_logged_when_the_interpreter_exits() -> None:
@@ -325,9 +326,13 @@ else:
     ]
 
 
-def wait_for_threads(count: int) -> bool:
-    """Wait until at most `count` threads run."""
-    for thread in threading.enumerate():
-        if thread.name == "orchestify-events":
-            thread.join(10)
-    return threading.active_count() <= count
+def event_threads() -> set[threading.Thread]:
+    """The threads of all events in this process, those of earlier tests too."""
+    return {each for each in threading.enumerate() if each.name == "orchestify-events"}
+
+
+def have_ended(threads: set[threading.Thread]) -> bool:
+    """Wait for the threads' end, 10 s for each at most; whether they have ended."""
+    for thread in threads:
+        thread.join(10)
+    return not any(thread.is_alive() for thread in threads)
