@@ -1,0 +1,65 @@
+"""What may watch calls from their start to their end: the interface, and what it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol, TypeAlias
+
+from orchestify.providers.base import LLMProvider
+from orchestify.values import CompletionRequest, LLMResponse, Usage
+
+Ending: TypeAlias = LLMResponse | BaseException
+"""What a call ends with: its answer, or what it raised; `GeneratorExit` for a stream let go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedCall:
+    """A call that begins: what its first target is asked.
+
+    `endpoint` is LiteLLM's name of the company at the other end, None where no map knows it.
+    """
+
+    call_id: str
+    agent: str
+    provider: LLMProvider
+    endpoint: str | None
+    request: CompletionRequest
+    is_stream: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedAttempt:
+    """An attempt that has ended: `ok`, `failed`, `skipped`, `cancelled` or `interrupted`.
+
+    `skipped` is one for which nothing was sent: its circuit was open, a budget was used up.
+    `error` is the error's class name, "" where there is none. `cost_usd` is None where nobody
+    knows the price.
+    """
+
+    provider: LLMProvider
+    endpoint: str | None
+    model: str
+    outcome: str
+    error: str
+    latency_s: float
+    first_chunk_s: float | None
+    usage: Usage
+    cost_usd: Decimal | None
+
+
+class Trace(Protocol):
+    """Follows one call. Its methods are quick and raise nothing."""
+
+    def attempted(self, attempt: TracedAttempt) -> None:
+        """Take in an attempt's end; it comes from any thread and from `__del__`, so no locks."""
+
+    def ended(self, ending: Ending) -> None:
+        """Take in the call's end, once, in the task that made the call or closes its stream."""
+
+
+class Tracer(Protocol):
+    """Begins to follow calls."""
+
+    def start(self, call: TracedCall) -> Trace:
+        """Follow a call; the context is its caller's. It raises nothing."""

@@ -1,0 +1,186 @@
+"""`Telemetry`: follows calls with OpenTelemetry's spans and metrics."""
+
+from __future__ import annotations
+
+import os
+import time
+from asyncio import CancelledError
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias
+
+from orchestify.errors import MissingExtraError
+from orchestify.model_labels import ModelLabels
+from orchestify.providers.registry import ProviderRegistry
+from orchestify.providers.tracing import Ending, TracedAttempt, TracedCall
+from orchestify.telemetry import facts
+from orchestify.telemetry.content import input_messages, output_messages
+from orchestify.telemetry.names import CHAT, SECONDS, TOKENS, Names
+from orchestify.values import LLMResponse
+
+try:
+    from opentelemetry import metrics, trace
+except ImportError:
+    raise MissingExtraError(
+        'telemetry needs OpenTelemetry\'s API: pip install "orchestify[otel]"'
+    ) from None
+
+Attributes: TypeAlias = Mapping[str, facts.Value]
+
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+CAPTURING = ("true", "1", "span_only", "span_and_event")
+
+
+class Telemetry:
+    """One CLIENT span `chat {model}` a call, with an event an attempt, and the client metrics.
+
+        telemetry = Telemetry()
+        telemetry.watch(registry)
+
+    The providers are OpenTelemetry's global ones where none are given; without an SDK nothing
+    happens. A span's parent is the span that is current where the call is awaited, or where its
+    stream is first read. Prompts and answers are told with `capture_content` alone; left out,
+    it is what the variable OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+        *,
+        capture_content: bool | None = None,
+    ) -> None:
+        if capture_content is None:
+            capture_content = os.environ.get(CAPTURE, "").lower() in CAPTURING
+        self.capture_content = capture_content
+        self.labels = ModelLabels()
+        self.tracer = trace.get_tracer("orchestify", tracer_provider=tracer_provider)
+        meter = metrics.get_meter("orchestify", meter_provider=meter_provider)
+        self.duration = meter.create_histogram(
+            Names.OPERATION_DURATION,
+            "s",
+            "GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
+        self.first_chunk = meter.create_histogram(
+            Names.TIME_TO_FIRST_CHUNK,
+            "s",
+            "Time until a stream's first output.",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
+        self.tokens = meter.create_histogram(
+            Names.TOKEN_USAGE,
+            "{token}",
+            "Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=TOKENS,
+        )
+
+    def watch(self, registry: ProviderRegistry, tenant: str = "") -> Callable[[], None]:
+        """Follow the calls of a registry that begin from now on; return what ends that."""
+        self.labels.name(tenant, registry.named_models())
+        registry.trace(_OfTenant(self, tenant))
+        return partial(registry.trace, None)
+
+    def start(self, call: TracedCall) -> CallSpan:
+        """Follow one call."""
+        return CallSpan(self, "", call)
+
+
+class _OfTenant:
+    """Follows the calls of one tenant."""
+
+    def __init__(self, telemetry: Telemetry, tenant: str) -> None:
+        self._telemetry = telemetry
+        self._tenant = tenant
+
+    def start(self, call: TracedCall) -> CallSpan:
+        return CallSpan(self._telemetry, self._tenant, call)
+
+
+class CallSpan:
+    """One call under way. Between its start and end the SDK is not called: it may wait for locks.
+
+    The span tells what the caller asked for (the first target) and what became of it.
+    """
+
+    def __init__(self, telemetry: Telemetry, tenant: str, call: TracedCall) -> None:
+        self._telemetry = telemetry
+        self._tenant = tenant
+        self._attempts: list[tuple[int, TracedAttempt]] = []
+        self._started = time.perf_counter()
+        self._asked = self._target_of(call)
+        self._span = telemetry.tracer.start_span(
+            f"{CHAT} {call.request.model}",
+            kind=trace.SpanKind.CLIENT,
+            attributes={**self._asked, Names.REQUEST_MODEL: call.request.model},
+        )
+        if self._span.is_recording():
+            self._span.set_attributes(facts.of_request(call))
+            if telemetry.capture_content:
+                self._span.set_attribute(
+                    Names.INPUT_MESSAGES, input_messages(call.request.messages)
+                )
+
+    def attempted(self, attempt: TracedAttempt) -> None:
+        """Keep an attempt for the end."""
+        self._attempts.append((time.time_ns(), attempt))
+
+    def ended(self, ending: Ending) -> None:
+        """Tell the attempts and the end, and measure the call."""
+        duration_s = time.perf_counter() - self._started
+        response = ending if isinstance(ending, LLMResponse) else None
+        failure = {} if response is not None else {Names.ERROR: type(ending).__name__}
+        if isinstance(ending, GeneratorExit):  # how a stream's reader lets it go
+            failure = {Names.ERROR: CancelledError.__name__}
+        if self._span.is_recording():
+            self._tell(response, failure)
+        self._span.end()
+        answered = self._answered_by(response)
+        self._telemetry.duration.record(duration_s, {**self._asked, **answered, **failure})
+        for _, attempt in self._attempts:
+            self._measure(attempt, answered if attempt.outcome == "ok" else {})
+
+    def _tell(self, response: LLMResponse | None, failure: Attributes) -> None:
+        span = self._span
+        for at, attempt in self._attempts:
+            span.add_event(Names.ATTEMPT, facts.of_attempt(attempt), at)
+        span.set_attributes({**facts.of_attempts([each for _, each in self._attempts]), **failure})
+        if response is not None:
+            span.set_attributes(facts.of_response(response))
+            if self._telemetry.capture_content:
+                span.set_attribute(Names.OUTPUT_MESSAGES, output_messages(response))
+        elif failure[Names.ERROR] != CancelledError.__name__:
+            span.set_status(trace.StatusCode.ERROR)
+
+    def _measure(self, attempt: TracedAttempt, answered: Attributes) -> None:
+        """Measure an attempt's first chunk, and its tokens where the provider told them."""
+        is_reported = attempt.usage.source == "reported"
+        if not is_reported and attempt.first_chunk_s is None:
+            return
+        attributes = {**self._target_of(attempt), **answered}
+        if attempt.first_chunk_s is not None:
+            self._telemetry.first_chunk.record(attempt.first_chunk_s, attributes)
+        if is_reported:
+            tokens = self._telemetry.tokens
+            kinds = (("input", attempt.usage.input_tokens), ("output", attempt.usage.output_tokens))
+            for kind, count in kinds:
+                tokens.record(count, {**attributes, Names.TOKEN_TYPE: kind})
+
+    def _target_of(self, asked: TracedCall | TracedAttempt) -> dict[str, facts.Value]:
+        """The attributes of a target, the same on spans and metrics."""
+        model = asked.request.model if isinstance(asked, TracedCall) else asked.model
+        provider = asked.provider
+        _, label = self._telemetry.labels.of(self._tenant, provider.provider_id, model)
+        return {
+            Names.OPERATION: CHAT,
+            Names.REQUEST_MODEL: label,
+            **facts.of_target(provider, asked.endpoint),
+            **({Names.TENANT: self._tenant} if self._tenant else {}),
+        }
+
+    def _answered_by(self, response: LLMResponse | None) -> Attributes:
+        if response is None:
+            return {}
+        labels = self._telemetry.labels
+        _, label = labels.of(self._tenant, response.provider, response.model)
+        return {Names.RESPONSE_MODEL: label}

@@ -1,0 +1,96 @@
+"""What a registry tells those who watch it: attempts, circuits, budgets, the models it names."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from orchestify import ProviderRegistry
+from orchestify.core.config import parse_config
+from orchestify.ledger.record import Record
+from tests.calls import Scripted
+
+CONFIG = """
+default_provider: main
+providers:
+  main:
+    type: mock
+    default_model: small
+    price: {small: {input_usd_per_mtok: 1}, large: {input_usd_per_mtok: 2}}
+  spare: {type: mock, default_model: tiny}
+agents:
+  planner: {model: medium, fallback: [{provider: spare, model: huge}, spare]}
+budgets:
+  - {name: day, limit_usd: 5, period: day}
+"""
+
+
+@pytest.fixture
+def registry() -> ProviderRegistry:
+    return ProviderRegistry.from_config(parse_config(CONFIG))
+
+
+async def test_an_observer_is_told_of_each_attempt_until_it_ends(
+    registry: ProviderRegistry,
+) -> None:
+    told: list[Record] = []
+    stop = registry.observe(told.append)
+    await registry.get("main").complete("hi", max_tokens=10)
+    stop()
+    await registry.get("main").complete("hi", max_tokens=10)
+    (record,) = told
+    assert (record.provider, record.model, record.outcome) == ("main", "small", "ok")
+
+
+async def test_an_observer_given_twice_is_told_once(registry: ProviderRegistry) -> None:
+    told: list[Record] = []
+    observer = told.append
+    registry.observe(observer)
+    registry.observe(observer)
+    await registry.get("main").complete("hi", max_tokens=10)
+    assert len(told) == 1
+
+
+async def test_an_observer_that_fails_harms_no_call(
+    registry: ProviderRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(record: Record) -> None:
+        raise RuntimeError(f"with {record.id}")
+
+    registry.observe(fail)
+    response = await registry.get("main").complete("hi", max_tokens=10)
+    assert response.finish_reason == "stop"
+    assert caplog.messages == ["an observer of attempts raised RuntimeError"]
+
+
+async def test_circuits_are_those_of_the_targets_that_were_called(
+    registry: ProviderRegistry,
+) -> None:
+    assert registry.circuits() == {}
+    await registry.get("main").complete("hi", max_tokens=10)
+    assert registry.circuits() == {("main", "small"): "closed"}
+
+
+async def test_budgets_tell_what_is_spent_and_held(registry: ProviderRegistry) -> None:
+    (state,) = registry.budgets()
+    assert (state.budget.name, state.spent_usd, state.held_usd) == ("day", 0, 0)
+    response = await registry.get("main").complete("hi", max_tokens=10)
+    (state,) = registry.budgets()
+    assert state.spent_usd == response.cost_usd
+    assert state.budget.limit_usd == Decimal(5)
+
+
+def test_named_models_are_those_of_the_configuration(registry: ProviderRegistry) -> None:
+    assert registry.named_models() == {
+        ("main", "small"),
+        ("main", "large"),
+        ("main", "medium"),
+        ("spare", "tiny"),
+        ("spare", "huge"),
+    }
+
+
+def test_named_models_hold_what_is_registered_in_code(registry: ProviderRegistry) -> None:
+    registry.register("own", Scripted("own"))
+    assert ("own", "external") in registry.named_models()
