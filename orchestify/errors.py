@@ -8,6 +8,10 @@
     ├── MissingExtraError (ImportError)       an optional part that is not installed
     ├── LedgerError                           the ledger's database cannot be used
     ├── VaultError                            the vault cannot be read or written
+    ├── StoreError                            the service's database cannot be used
+    ├── NotFoundError (KeyError)              no such row in the service's database
+    ├── ConflictError                         the change meets another row, or a bound
+    ├── AccessError                           the service refuses a request: 401, 403 or 429
     ├── BudgetExceededError                   a hard budget has no room for the call
     ├── AllTargetsFailedError                 every target of a route failed; see `errors`
     └── APIError                              a provider, or the way to it
@@ -21,6 +25,7 @@
         ├── ModelNotFoundError                404: no such model or endpoint
         ├── RequestTimeoutError (TimeoutError)
         ├── APIConnectionError (ConnectionError)
+        │   └── EndpointRefusedError          the base_url leads where it may not; nothing was sent
         ├── ServerError                       5xx, 529: the provider's own fault
         │   └── InvalidResponseError          a 2xx answer that is not of the protocol
         ├── StructuredOutputError             the answer does not fit `response_format`
@@ -85,6 +90,31 @@ class VaultError(OrchestifyError):
     """The vault cannot be read or written; nothing in it was changed."""
 
 
+class StoreError(OrchestifyError):
+    """The service's database cannot be opened, read or written."""
+
+
+class NotFoundError(OrchestifyError, KeyError):
+    """The tenant has no row of that id."""
+
+
+class ConflictError(OrchestifyError):
+    """Another row stands in the change's way, or the tenant has as many as it may have."""
+
+
+class AccessError(OrchestifyError):
+    """The service refuses a request for who sends it; nothing was done.
+
+    `status` is 401 (no token that holds), 403 (the token may not do this) or 429 (too many
+    requests; `retry_after_s` says when to come again).
+    """
+
+    def __init__(self, message: str, *, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
 class BudgetExceededError(OrchestifyError):
     """A hard budget has no room for the call; nothing was sent.
 
@@ -143,9 +173,11 @@ class APIError(OrchestifyError):
         self.request_id = request_id
 
     def __str__(self) -> str:
-        """Return where it happened, what, and the status and request id where known."""
+        """Return where it happened and what, and the status, wait and request id where known."""
         where = "/".join(part for part in (self.provider, self.model) if part)
         notes = [f"status {self.status}"] if self.status else []
+        if self.status and self.retry_after_s:
+            notes.append(f"retry after {self.retry_after_s:.3g} s")
         notes += [f"request {self.request_id}"] if self.request_id else []
         tail = f" ({', '.join(notes)})" if notes else ""
         return f"{where}: {self.args[0]}{tail}" if where else f"{self.args[0]}{tail}"
@@ -217,6 +249,14 @@ class APIConnectionError(APIError, ConnectionError):
     retryable = True
     trips_breaker = True
     default_message = "the provider could not be reached"
+
+
+class EndpointRefusedError(APIConnectionError):
+    """A tenant's base_url leads to an address that is not allowed; nothing was sent there."""
+
+    retryable = False
+    trips_breaker = False
+    default_message = "the base_url leads to an address that is not allowed"
 
 
 class ServerError(APIError):

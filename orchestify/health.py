@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from orchestify.bounds import keep
 from orchestify.errors import (
     ContentFilterError,
     ContextWindowError,
@@ -27,7 +28,6 @@ from orchestify.ledger.record import Record, utc_now
 __all__ = ["Health", "ProviderHealth", "Status"]
 
 UNTRIED = 0.9  # the score of what was never called: as what always answers, if slowly
-MAX_MODELS = 1000  # models watched, so that callers who make up names cannot fill the memory
 
 CALLERS_MISTAKES = frozenset(
     error.__name__
@@ -155,7 +155,5 @@ class Health:
     def _model(self, provider: str, model: str) -> Window:
         window = self._models.get((provider, model))
         if window is None:
-            if len(self._models) >= MAX_MODELS:
-                del self._models[next(iter(self._models))]
-            window = self._models[provider, model] = Window()
+            window = keep(self._models, (provider, model), Window())
         return window

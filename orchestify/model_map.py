@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from orchestify.bounds import keep
 from orchestify.errors import ConfigError
 
 Entry: TypeAlias = Mapping[str, Any]
 
+FOUND_KEPT = 10_000  # one map serves a whole process
 MAP_FILE = "model_prices_and_context_window_backup.json"
 
 PROVIDER_OF_HOST: Mapping[str, str] = {
@@ -125,9 +127,10 @@ class ModelMap:
         one, another provider's model of that name is never taken.
         """
         key = (model, provider)
-        if key not in self._found:
-            self._found[key] = self._entry(model, provider)
-        return self._found[key]
+        try:
+            return self._found[key]
+        except KeyError:
+            return keep(self._found, key, self._entry(model, provider), limit=FOUND_KEPT)
 
     def provider_of(self, type_: str, model: str, base_url: str | None = None) -> str | None:
         """Return LiteLLM's name of the company behind an endpoint, None where nobody knows.

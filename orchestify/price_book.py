@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from orchestify.bounds import keep
 from orchestify.model_map import Entry, ModelEntry, ModelMap
 from orchestify.pricing import Price, PriceSource, Rates
 
@@ -79,9 +80,10 @@ class PriceBook:
         knows the address: a price found by the model's name alone is then marked as assumed.
         """
         key = (provider_id, model, endpoint)
-        if key not in self._known:
-            self._known[key] = self._find(provider_id, model, endpoint)
-        return self._known[key]
+        try:
+            return self._known[key]
+        except KeyError:
+            return keep(self._known, key, self._find(provider_id, model, endpoint))
 
     def compare(self, provider_id: str, model: str, endpoint: str | None = None) -> list[Price]:
         """Return every source's price: configuration, LiteLLM's map, genai-prices."""

@@ -117,10 +117,14 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Whether the model calls tools: `auto`, `none`, `required`, or `tool` with its `name`."""
+    """Whether the model calls tools: `auto`, `none`, `required`, or `tool` with its `name`.
+
+    `parallel` says whether it may call several at once; None leaves that to the provider.
+    """
 
     mode: Literal["auto", "none", "required", "tool"]
     name: str | None = None
+    parallel: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,8 @@ class TokenUsage:
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try at one target: `outcome` is `ok`, `failed`, `skipped`, `cancelled`, `interrupted`.
+
+    While a stream is under way, the outcome of the attempt that answers is `open`.
 
     `error` is the error's class name, None where it went well.
     """

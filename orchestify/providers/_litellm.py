@@ -16,12 +16,15 @@ import gc
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import Future
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from orchestify.bounds import MODELS_KEPT, keep
+from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import (
     APIError,
@@ -35,14 +38,15 @@ from orchestify.providers.litellm_access import (
     api_key_of,
     list_models,
     litellm_model,
-    secrets_of,
 )
 from orchestify.providers.litellm_answer import response_of
 from orchestify.providers.litellm_body import completion_fields
-from orchestify.providers.litellm_ear import CALL, Heard, hear, hush, listen, send_once
+from orchestify.providers.litellm_ear import CALL, Heard, hear, hush, listen, send_once, stay_home
 from orchestify.providers.litellm_errors import bare, our_error
+from orchestify.providers.litellm_guard import LiteLLMGuard
 from orchestify.providers.litellm_idle import IdleWatch
 from orchestify.providers.litellm_stream import StreamedAnswer
+from orchestify.providers.redaction import secrets_of
 from orchestify.providers.wire import anthropic_answer, openai_answer
 from orchestify.providers.wire.failures import MalformedError, RefusedError
 from orchestify.values import CompletionRequest, LLMResponse, StreamEnd, StreamEvent
@@ -60,6 +64,7 @@ IMPORT_PAUSE_S = 0.5
 
 _T = TypeVar("_T")
 _lock = threading.Lock()
+_entered: deque[str] = deque()  # our own entries in LiteLLM's map, oldest first
 _importing: Future[Any] | None = None
 
 
@@ -87,14 +92,18 @@ async def door() -> Any:
 class LiteLLMLane:
     """One configured provider, through LiteLLM; see `orchestify.providers.lane.Lane`."""
 
-    def __init__(self, provider_id: str, config: ProviderConfig) -> None:
+    def __init__(
+        self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
+    ) -> None:
         self._provider_id = provider_id
         self._config = config
+        self._rule = rule
+        self._guard = None if rule is None else LiteLLMGuard.of(provider_id, config, rule)
         self._supported: dict[str, frozenset[str]] = {}
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request and return the whole answer."""
-        heard = Heard()
+        heard = Heard(self._guard)
         try:
             return await self._guarded(self._exchange(request, heard), request, heard)
         finally:
@@ -102,7 +111,7 @@ class LiteLLMLane:
 
     async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Send one request and yield its events; the last is `StreamEnd`."""
-        heard = Heard()
+        heard = Heard(self._guard)
         stream = await self._guarded(self._call(request, stream=True), request, heard)
         answer = StreamedAnswer(stream)
         watch = IdleWatch(stream, request.idle_timeout_s)
@@ -119,7 +128,7 @@ class LiteLLMLane:
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, by their LiteLLM names; None where none are."""
-        return await list_models(self._provider_id, self._config)
+        return await list_models(self._provider_id, self._config, self._rule)
 
     async def aclose(self) -> None:
         """Do nothing: connections are LiteLLM's, which shares them with the whole process."""
@@ -137,19 +146,27 @@ class LiteLLMLane:
         return response_of(answer, heard.body, heard.headers)
 
     async def _call(self, request: CompletionRequest, *, stream: bool) -> Any:
+        if self._guard is not None:
+            self._guard.check(request)
         litellm = await door()
         asked = replace(request, model=litellm_model(request.model, self._config))
-        if asked.model not in self._supported:
-            self._supported[asked.model] = _meet(litellm, asked.model)
-        fields = completion_fields(asked, self._supported[asked.model], stream=stream)
+        supported = self._meet(litellm, asked.model)
+        fields = completion_fields(asked, supported, stream=stream)
         # A copy: LiteLLM writes into what it is given, `metadata` above all.
         options = deepcopy({**self._config.options, **request.options})
         fields |= options
-        fields["allowed_openai_params"] = [
-            name for name in options if name not in self._supported[asked.model]
-        ]
+        fields["allowed_openai_params"] = [name for name in options if name not in supported]
         kept = {name: value for name, value in fields.items() if value is not None}
-        return await litellm.acompletion(**kept | _terms(self._config, request))
+        return await litellm.acompletion(**kept | _terms(self._config, request, self._guard))
+
+    def _meet(self, litellm: Any, model: str) -> frozenset[str]:
+        """Return the fields that LiteLLM says a model takes; empty where it says nothing."""
+        _enter_ollama(litellm, model)
+        known = self._supported.get(model)
+        if known is None:
+            said = litellm.get_supported_openai_params(model=model)
+            known = keep(self._supported, model, frozenset(said or ()))
+        return known
 
     async def _chunk(
         self, answer: StreamedAnswer, watch: IdleWatch, request: CompletionRequest, heard: Heard
@@ -225,14 +242,17 @@ def _import_patiently() -> Any:
         for left in reversed(range(IMPORT_TRIES)):
             try:
                 import litellm  # noqa: PLC0415 - it takes seconds
+                import openai.resources  # noqa: F401, PLC0415 - else at a call, on the loop
             except ImportError:
                 if not left:
                     raise
                 time.sleep(IMPORT_PAUSE_S)
             else:
-                client = litellm.llms.custom_httpx.http_handler.AsyncHTTPHandler
-                send_once(client)
-                listen(client)
+                door = litellm.llms.custom_httpx.http_handler
+                send_once(door.AsyncHTTPHandler)
+                listen(door.AsyncHTTPHandler)
+                stay_home(door.httpx.AsyncClient)
+                stay_home(door.httpx.Client)
                 return litellm
     finally:
         gc.freeze()
@@ -240,29 +260,34 @@ def _import_patiently() -> Any:
             gc.enable()
 
 
-def _meet(litellm: Any, model: str) -> frozenset[str]:
-    """Return the fields that LiteLLM says a model takes; empty where it says nothing.
+def _enter_ollama(litellm: Any, model: str) -> None:
+    """Enter an Ollama model into LiteLLM's map, where that lacks it.
 
-    An Ollama model that its map lacks is entered there: LiteLLM would ask the server for it, on
-    the event loop and in the middle of a call.
+    LiteLLM would ask the server for it, on the event loop and in the middle of a call.
     """
     prefix, _, name = model.partition("/")
-    if prefix in {"ollama", "ollama_chat"}:
-        litellm.model_cost.setdefault(
-            f"ollama/{name}", {"litellm_provider": "ollama", "mode": "chat"}
-        )
-    return frozenset(litellm.get_supported_openai_params(model=model) or ())
+    entry = f"ollama/{name}"
+    if prefix not in {"ollama", "ollama_chat"} or entry in litellm.model_cost:
+        return
+    litellm.model_cost[entry] = {"litellm_provider": "ollama", "mode": "chat"}
+    _entered.append(entry)
+    if len(_entered) > MODELS_KEPT:
+        litellm.model_cost.pop(_entered.popleft(), None)
 
 
-def _terms(config: ProviderConfig, request: CompletionRequest) -> dict[str, Any]:
+def _terms(
+    config: ProviderConfig, request: CompletionRequest, guard: LiteLLMGuard | None
+) -> dict[str, Any]:
     """Return what is said to LiteLLM itself: where, as whom, how long; no retries, no cache."""
     import httpx  # noqa: PLC0415 - it has come with LiteLLM
 
+    headers = {name: value.get_secret_value() for name, value in config.headers.items()}
+    if guard is not None:
+        headers |= guard.headers
     terms: dict[str, Any] = {
-        "api_key": api_key_of(config),
-        "api_base": api_base_of(config),
-        "extra_headers": {name: value.get_secret_value() for name, value in config.headers.items()}
-        or None,
+        "api_key": guard.key if guard else api_key_of(config),
+        "api_base": guard.api_base if guard else api_base_of(config),
+        "extra_headers": headers or None,
         "timeout": httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s),
         "max_retries": 0,
         "caching": False,

@@ -29,13 +29,19 @@ PROVIDER_CLASSES: Mapping[str, type[ConfiguredProvider]] = {
 }
 
 
-def provider_of(provider_id: str, config: ProviderConfig) -> ConfiguredProvider:
+def provider_of(
+    provider_id: str, config: ProviderConfig, around: Surroundings = ALONE
+) -> ConfiguredProvider:
     """Return the provider that a configuration of a built-in type asks for.
 
     Raises:
         ConfigError: the lane cannot use the configuration.
     """
-    return PROVIDER_CLASSES[config.type](provider_id, config)
+    provider = PROVIDER_CLASSES[config.type](provider_id, config)
+    rule = around.rule_for(provider_id)
+    if rule is not None:
+        provider.guard(rule)
+    return provider
 
 
 def runtime_of(
@@ -44,7 +50,7 @@ def runtime_of(
     around: Surroundings = ALONE,
 ) -> Runtime:
     """Return the state that a registry's routes share: ledger, prices, budgets, health."""
-    events = Events()
+    events = around.events or Events()
     alerts = settings.alerts
     budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
 
@@ -53,7 +59,7 @@ def runtime_of(
         events.emit(BudgetThreshold(budget.name, share, state.spent_usd, budget.limit_usd))
 
     books = around.ledger or _ledger(settings.ledger)
-    health = Health(
+    health = around.health or Health(
         error_rate=alerts.error_rate if alerts else None,
         slow_s=alerts.slow_s if alerts else None,
         emit=events.emit,
@@ -69,6 +75,7 @@ def runtime_of(
         estimates=bool(budgets) or not isinstance(books, MemoryLedger),
         make_limiter=around.make_limiter,
         observers=around.observers,
+        tracer=around.tracer,
     )
 
 

@@ -12,10 +12,11 @@ from orchestify.ledger.record import Outcome, Record, utc_now
 from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import ZERO, Budget
 from orchestify.policy.budget_store import Hold
-from orchestify.policy.rate_limit import Grant, RateLimiter
+from orchestify.policy.limiter import Grant, Limiter
 from orchestify.policy.retry_after import rate_headers
 from orchestify.pricing import UNPRICED, Cost, cost_of
 from orchestify.providers.runtime import Runtime, Target
+from orchestify.providers.tracing import Trace, TracedAttempt
 from orchestify.values import UNKNOWN_USAGE, Attempt, CompletionRequest, LLMResponse, Usage
 
 
@@ -35,7 +36,7 @@ class Booking:
     started: float
     tokens: int = 0
     budgets: tuple[Budget, ...] = ()
-    grants: list[tuple[RateLimiter, Grant]] = field(default_factory=list)
+    grants: list[tuple[Limiter, Grant]] = field(default_factory=list)
     hold: Hold | None = None
     permit: Permit | None = None
     opened: bool = False
@@ -44,6 +45,7 @@ class Booking:
     usage: Usage = UNKNOWN_USAGE
     pieces: list[str] = field(default_factory=list)
     first_chunk_s: float | None = None
+    trace: Trace | None = None
 
     def succeed(self, response: LLMResponse) -> tuple[Usage, Cost]:
         """Book an answer; return its usage, estimated where not reported, and its cost."""
@@ -90,6 +92,8 @@ class Booking:
         finally:
             if self.opened:
                 self._complete(outcome, usage, answered, cost, error)
+            if self.trace is not None:
+                self.trace.attempted(self._traced(usage, cost, error))
         return cost
 
     def attempt(self, outcome: str, error: BaseException | None = None) -> Attempt:
@@ -100,6 +104,19 @@ class Booking:
             outcome,
             None if error is None else type(error).__name__,
             self.runtime.clock() - self.started,
+        )
+
+    def _traced(self, usage: Usage, cost: Cost, error: BaseException | None) -> TracedAttempt:
+        return TracedAttempt(
+            provider=self.target.provider,
+            endpoint=self.target.endpoint,
+            model=self.target.model,
+            outcome=self.outcome if self.opened else "skipped",
+            error="" if error is None else type(error).__name__,
+            latency_s=self.runtime.clock() - self.started,
+            first_chunk_s=self.first_chunk_s,
+            usage=usage,
+            cost_usd=cost.usd,
         )
 
     def _complete(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from orchestify.core.config import Config
 from orchestify.errors import InvalidParameterError
 from orchestify.pricing import cost_usd
 from orchestify.providers.capability import has_thinking
@@ -99,6 +101,20 @@ def models_of(target: Target, runtime: Runtime) -> list[str]:
     """Return the target's own model, and those LiteLLM's map lists for its company."""
     listed = runtime.prices.model_map.models(target.endpoint) if target.endpoint else []
     return sorted({target.model, *listed} - {""})
+
+
+def written_models(config: Config) -> Iterator[tuple[str, str]]:
+    """Iterate over the providers and models that a configuration names, some of them twice."""
+    for name, provider in config.providers.providers.items():
+        if isinstance(provider.price, dict):
+            yield from ((name, model) for model in provider.price)
+        if provider.default_model:
+            yield name, provider.default_model
+    for agent in config.agents.agents.values():
+        own = agent.provider or config.default_provider
+        if own and agent.model:
+            yield own, agent.model
+        yield from ((each.provider, each.model) for each in agent.fallback if each.model)
 
 
 def cost_of_tokens(

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestify.errors import (
     APIError,
@@ -90,6 +91,8 @@ def error_class(failure: Failure) -> type[APIError]:
 
 def failure_from_body(status: int, headers: Mapping[str, str], body: bytes | str) -> Failure:
     """Read an answer with a status of 300 or more, whatever shape its body has."""
+    if status < 400:
+        return Failure(status, _redirect(headers), headers=headers)
     try:
         parsed = json.loads(body)
     except ValueError:
@@ -115,6 +118,17 @@ def failure_from_data(
     if status is None:
         status = _status_of(error.get("code"), words)
     return Failure(status, _message(error), words, headers)
+
+
+def _redirect(headers: Mapping[str, str]) -> str:
+    try:
+        target = urlsplit(headers.get("location", "")).hostname
+    except ValueError:
+        target = None
+    return (
+        f"the endpoint redirects to {target or 'somewhere'}, which is not followed with the key; "
+        "correct base_url"
+    )
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

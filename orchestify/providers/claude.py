@@ -18,4 +18,4 @@ class ClaudeProvider(ConfiguredProvider):
     def _own_lane(self) -> Lane:
         from orchestify.providers.wire.lane import AnthropicLane  # noqa: PLC0415 - brings aiohttp: 80 ms
 
-        return AnthropicLane(self.provider_id, self.config)
+        return AnthropicLane(self.provider_id, self.config, self._rule)

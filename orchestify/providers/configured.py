@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any, ClassVar, NoReturn
 
+from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, OrchestifyError
 from orchestify.health import Health
@@ -47,6 +48,7 @@ class ConfiguredProvider(LLMProvider):
                 f"providers.{provider_id}.type: {type(self).__name__} takes {self.type}"
             )
         self.config = config
+        self._rule: AddressRule | None = None
         self._lane = self._make_lane()
         self._route: Route | None = None
 
@@ -66,6 +68,14 @@ class ConfiguredProvider(LLMProvider):
     def join(self, route: Route) -> None:
         """Let the calls take a registry's route from now on."""
         self._route = route
+
+    def guard(self, rule: AddressRule) -> None:
+        """Let the provider reach only what a rule allows: strangers wrote its configuration.
+
+        Nor does it use credentials or proxies of this process. To be said before its first call.
+        """
+        self._rule = rule
+        self._lane = self._make_lane()
 
     def send(self, request: CompletionRequest) -> Coroutine[Any, Any, LLMResponse]:
         """Send one request through the lane; no policy, no booking."""
@@ -124,7 +134,7 @@ class ConfiguredProvider(LLMProvider):
         if self.config.engine == "mock":
             return MockLane.from_options(self.provider_id, self.config.options)
         if self.config.engine == "litellm":
-            return LiteLLMLane(self.provider_id, self.config)
+            return LiteLLMLane(self.provider_id, self.config, self._rule)
         return self._own_lane()
 
     def _own_lane(self) -> Lane:

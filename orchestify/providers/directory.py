@@ -14,6 +14,7 @@ from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.external import ExternalProvider
 from orchestify.providers.route import Route
 from orchestify.providers.runtime import Runtime, Target
+from orchestify.providers.surroundings import ALONE, Surroundings
 from orchestify.providers.targets import NO_AGENT, prices_of, target_of
 
 FALLBACK_ERRORS = {
@@ -31,8 +32,11 @@ class Directory:
     in order of registration.
     """
 
-    def __init__(self, runtime: Runtime, config: ProvidersConfig) -> None:
+    def __init__(
+        self, runtime: Runtime, config: ProvidersConfig, around: Surroundings = ALONE
+    ) -> None:
         self.runtime = runtime
+        self._around = around
         self.settings = config.settings
         self.off = dict(config.off)
         self.providers: dict[str, LLMProvider] = {}
@@ -41,7 +45,7 @@ class Directory:
         self._configs = {name: each for name, each in config.providers.items() if each.is_enabled}
         for name, each in self._configs.items():
             if each.type != "external":
-                self.register(name, provider_of(name, each))
+                self.register(name, provider_of(name, each, around))
 
     def register(self, provider_id: str, provider: LLMProvider) -> None:
         """Register a provider; its calls take this registry's path from now on.
@@ -178,7 +182,8 @@ class Directory:
             raise ConfigError(problem)
         provider = self._keyed.get((provider_id, agent_id))
         if provider is None or provider.config != config:
-            provider = self._keyed[provider_id, agent_id] = provider_of(provider_id, config)
+            provider = provider_of(provider_id, config, self._around)
+            self._keyed[provider_id, agent_id] = provider
         return provider
 
     def _strategy(self, agent: AgentConfig, targets: Sequence[Target]) -> Strategy[Target] | None:

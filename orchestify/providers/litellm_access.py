@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
+from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
-
-_NO_KEY = "none"
-_SECRET_OPTION = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
-_SECRET_CHARS = 8  # what is shorter is no key
+from orchestify.providers.litellm_guard import NO_KEY
 
 # Whose list of models is free, at what address; "" where only a configured one is known.
 # Sources: each provider's "List models".
@@ -59,23 +57,12 @@ def api_key_of(config: ProviderConfig) -> str | None:
     """Return the key; where LiteLLM would send one from the environment elsewhere, none at all."""
     if config.api_key is not None:
         return config.api_key.get_secret_value()
-    return None if config.type == "litellm" else _NO_KEY
+    return None if config.type == "litellm" else NO_KEY
 
 
-def secrets_of(config: ProviderConfig) -> list[str]:
-    """Return what must be struck out of messages."""
-    values = [value.get_secret_value() for value in config.headers.values()]
-    values += [value.rpartition(" ")[2] for value in values]
-    values += [
-        value
-        for name, value in config.options.items()
-        if isinstance(value, str) and _SECRET_OPTION.search(name)
-    ]
-    found = [value for value in values if len(value) >= _SECRET_CHARS]
-    return found + ([config.api_key.get_secret_value()] if config.api_key else [])
-
-
-async def list_models(provider_id: str, config: ProviderConfig) -> list[str] | None:
+async def list_models(
+    provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
+) -> list[str] | None:
     """Return the models that a provider lists for free; None where it does not, or nobody knows.
 
     LiteLLM's own lists hide a failure and answer with its map instead.
@@ -97,7 +84,7 @@ async def list_models(provider_id: str, config: ProviderConfig) -> list[str] | N
 
     asked = config.model_copy(update={"base_url": address})
     kind = direct.AnthropicLane if prefix == "anthropic" else direct.OpenAILane
-    lane = kind(provider_id, asked)
+    lane = kind(provider_id, asked, rule)
     try:
         listed = await lane.list_models()
     finally:

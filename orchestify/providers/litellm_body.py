@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from orchestify.providers.wire.anthropic_messages import MAX_TOKENS
+from orchestify.providers.wire.anthropic_messages import MAX_TOKENS, asking_for_json
 from orchestify.providers.wire.claude import refused_by_claude, thinking_fields
 from orchestify.providers.wire.dialects import Dialect
 from orchestify.providers.wire.openai_chat import request_body
@@ -34,6 +34,8 @@ def completion_fields(
     takes. What a model refuses is left out only where it is a sampling parameter or the seed; all
     else is passed on, and LiteLLM or the provider refuses it.
     """
+    if is_claude(request.model):
+        request = asking_for_json(request)
     fields = request_body(request, _FORM, stream=stream)
     for message, form in zip(request.messages, fields["messages"], strict=True):
         _send_back(message, form, request.model)
@@ -89,6 +91,8 @@ def _spell_thinking(request: CompletionRequest, fields: dict[str, Any]) -> None:
 
 def _fit_claude(request: CompletionRequest, fields: dict[str, Any]) -> None:
     fields.pop("seed", None)  # Anthropic has none, and LiteLLM would refuse the call
+    if request.response_format is not None and request.response_format.schema is None:
+        del fields["response_format"]  # nor this: the words for it stand in the messages
     for name in refused_by_claude(request.model, thinking=request.thinking is not None):
         if name != "temperature" or request.temperature != 1:
             fields.pop(name, None)

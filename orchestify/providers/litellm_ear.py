@@ -1,4 +1,4 @@
-"""What passes through LiteLLM during one of our calls: heard by us, and not logged by it."""
+"""What passes through LiteLLM during one of our calls: heard and bounded, and not logged."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+
+from orchestify.providers.litellm_guard import LiteLLMGuard
 
 # LiteLLM's own loggers, and those of its clients that write prompts, headers, URLs or signatures.
 LOGGERS = (
@@ -30,8 +32,12 @@ _POOLS = ("ThreadPoolExecutor", "litellm-")  # how the threads of its pools are 
 
 @dataclass(slots=True)
 class Heard:
-    """What LiteLLM said of one call: whether the request left, and the answer's body."""
+    """What LiteLLM said of one call: whether the request left, and the answer's body.
 
+    `guard` bounds what leaves, None where the configuration is the host's own.
+    """
+
+    guard: LiteLLMGuard | None = None
     sent: bool = False
     _body: Any = field(default=None, repr=False)
     _response: Any = field(default=None, repr=False)
@@ -111,6 +117,24 @@ def listen(handler: Any) -> None:
         return response
 
     handler.post = heard_post
+
+
+def stay_home(client: Any) -> None:
+    """Follow no redirect during our calls, and keep a guarded one within its bounds.
+
+    `client` is one of httpx's classes `AsyncClient` and `Client`, all of LiteLLM's ways out.
+    """
+    send = client.send
+
+    def bounded_send(self: Any, request: Any, **fields: Any) -> Any:
+        heard = CALL.get()
+        if heard is None:
+            return send(self, request, **fields)
+        if heard.guard is not None:
+            heard.guard.let_out(request)
+        return send(self, request, **fields | {"follow_redirects": False})
+
+    client.send = bounded_send
 
 
 def hush() -> None:

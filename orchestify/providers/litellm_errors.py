@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from orchestify.errors import (
     APIConnectionError,
     APIError,
+    EndpointRefusedError,
     InvalidRequestError,
     InvalidResponseError,
     MissingExtraError,
@@ -62,6 +63,9 @@ def our_error(
     if isinstance(error, OrchestifyError):
         return bare(error)
     chain = list(_chain(error))
+    refused = next((each for each in chain if isinstance(each, EndpointRefusedError)), None)
+    if refused is not None:
+        return bare(refused)
     failure = _http_refusal(chain) or _inline_refusal(chain, body)
     if failure is None:
         missing = next((each for each in chain if isinstance(each, ImportError)), None)

@@ -49,6 +49,21 @@ def tool_call_of(id_: str, name: str, text: str) -> ToolCall:
     return ToolCall(id_, name, arguments, text, valid)
 
 
+def image_of(url: str) -> ImagePart:
+    """Return an image from its address, or from the base64 in a `data:` URL.
+
+    Raises:
+        InvalidParameterError: it is neither.
+    """
+    if not url.startswith("data:"):
+        return ImagePart(url=url)
+    head, _, payload = url.partition(",")
+    media_type, _, encoding = head.removeprefix("data:").partition(";")
+    if encoding != "base64":
+        raise InvalidParameterError("an image's data: URL is base64")
+    return ImagePart(data=payload, media_type=media_type)
+
+
 def _message_of(message: MessageLike, number: int) -> LLMMessage:
     if isinstance(message, str):
         return LLMMessage("user", message)
@@ -101,23 +116,13 @@ def _part(part: Any) -> Part:
         return TextPart(str(part["text"]))
     if kind == "image_url":
         image = part["image_url"]
-        return _image(image["url"] if isinstance(image, Mapping) else image)
+        return image_of(image["url"] if isinstance(image, Mapping) else image)
     if kind == "image":
         source = part["source"]
         if source.get("type") == "url":
             return ImagePart(url=source["url"])
         return ImagePart(data=source["data"], media_type=source["media_type"])
     raise InvalidParameterError("a part is of type text, image_url or image")
-
-
-def _image(url: str) -> ImagePart:
-    if not url.startswith("data:"):
-        return ImagePart(url=url)
-    head, _, payload = url.partition(",")
-    media_type, _, encoding = head.removeprefix("data:").partition(";")
-    if encoding != "base64":
-        raise InvalidParameterError("an image's data: URL is base64")
-    return ImagePart(data=payload, media_type=media_type)
 
 
 def _tool_call(call: Any) -> ToolCall:

@@ -14,4 +14,4 @@ class OpenAIProvider(ConfiguredProvider):
     def _own_lane(self) -> Lane:
         from orchestify.providers.wire.lane import OpenAILane  # noqa: PLC0415 - brings aiohttp: 80 ms
 
-        return OpenAILane(self.provider_id, self.config)
+        return OpenAILane(self.provider_id, self.config, self._rule)

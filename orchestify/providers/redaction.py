@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from orchestify.core.providers import ProviderConfig
 from orchestify.values import CompletionRequest, ImagePart, LLMMessage
 
 MESSAGE_CHARS = 300
@@ -16,8 +17,23 @@ KEY_LIKE = re.compile(
     r"|(?i:\bbearer\s+)(?=[\w*.\-]*[\d*\-_])[\w*.\-+/=]{8,}"
     r"|(?i:\b(?:api[-_]?key|x-api-key|token|secret|password)\s*[=:]\s*)[\"']?[\w*.\-+/=]{8,}"
 )
+_SECRET_OPTION = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
+_SECRET_CHARS = 8  # what is shorter is no key
 _ECHO_CHARS = 16
 _BLOCK = _ECHO_CHARS // 2
+
+
+def secrets_of(config: ProviderConfig) -> list[str]:
+    """Return what of a provider's configuration must be struck out of messages."""
+    values = [value.get_secret_value() for value in config.headers.values()]
+    values += [value.rpartition(" ")[2] for value in values]
+    values += [
+        value
+        for name, value in config.options.items()
+        if isinstance(value, str) and _SECRET_OPTION.search(name)
+    ]
+    found = [value for value in values if len(value) >= _SECRET_CHARS]
+    return found + ([config.api_key.get_secret_value()] if config.api_key else [])
 
 
 def redact(text: str, keys: Iterable[str] = (), request: CompletionRequest | None = None) -> str:

@@ -23,7 +23,10 @@ from orchestify.errors import (
 from orchestify.health import ProviderHealth
 from orchestify.health_monitor import CHECK_TIMEOUT_S, Monitor, check
 from orchestify.ledger.base import UsageReport
+from orchestify.ledger.record import Record
 from orchestify.ledger.summary import summary_of, token_usage
+from orchestify.policy.breaker import CircuitState
+from orchestify.policy.budget import BudgetState
 from orchestify.providers import catalogue
 from orchestify.providers._litellm import begin_import
 from orchestify.providers.assembly import runtime_of
@@ -35,6 +38,7 @@ from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
 from orchestify.providers.route import Route
 from orchestify.providers.surroundings import ALONE, Surroundings
+from orchestify.providers.tracing import Tracer
 from orchestify.values import TokenUsage
 
 
@@ -133,6 +137,10 @@ class ProviderRegistry:
         """Return the names of the registered providers, in order of registration."""
         return list(self._directory.providers)
 
+    def list_agents(self) -> list[str]:
+        """Return the names of the configured agents that are on, in order."""
+        return [name for name, each in self._config.agents.agents.items() if each.enabled]
+
     def get_default(self, preferred: str | None = None) -> LLMProvider:
         """Return the default chain: `preferred`, then the configured default or seed 001's order.
 
@@ -168,6 +176,12 @@ class ProviderRegistry:
         """Return the models that are known for a provider, without a request."""
         return catalogue.models_of(self._directory.target(provider_id), self._runtime)
 
+    def named_models(self) -> set[tuple[str, str]]:
+        """Return the providers and models of the configuration and of what was registered."""
+        targets = map(self._directory.target, self._directory.providers)
+        own = {(target.provider_id, target.model) for target in targets}
+        return own.union(catalogue.written_models(self._config))
+
     def get_model_info(self, provider_id: str, model: str) -> ModelInfo:
         """Return a model's context window, price and capabilities, as far as is known."""
         return catalogue.model_info(self._directory.target(provider_id, model), self._runtime)
@@ -202,7 +216,7 @@ class ProviderRegistry:
         until: datetime | None = None,
         where: Mapping[str, str] | None = None,
     ) -> UsageReport:
-        """Return the ledger's usage by `provider`, `agent`, `model`, `day` or `label:<key>`.
+        """Return the ledger's usage by `provider`, `agent`, `model`, `day`, `tenant`, `label:<key>`.
 
         Raises:
             InvalidParameterError: an axis that does not exist.
@@ -233,6 +247,39 @@ class ProviderRegistry:
         one that fails or is slow harms nobody.
         """
         return self._runtime.events.on(handler, *kinds)
+
+    def observe(self, handler: Callable[[Record], None]) -> Callable[[], None]:
+        """Call `handler` with the record of each attempt that ends; return what ends that.
+
+        It is called where the attempt ended: on an event loop, in a thread, in a `__del__`. It
+        must be quick, wait for nothing and raise nothing. Who is told already is not told twice.
+        """
+        runtime = self._runtime
+        if handler not in runtime.observers:
+            runtime.observers = (*runtime.observers, handler)
+
+        def stop() -> None:
+            runtime.observers = tuple(each for each in runtime.observers if each != handler)
+
+        return stop
+
+    def trace(self, tracer: Tracer | None) -> None:
+        """Let a tracer follow each call that begins from now on; None ends that."""
+        self._runtime.tracer = tracer
+
+    def circuits(self) -> dict[tuple[str, str], CircuitState]:
+        """Return the circuits' states by provider and model, of those that were called."""
+        return {target: each.state for target, each in self._runtime.breakers().items()}
+
+    def budgets(self) -> list[BudgetState]:
+        """Return the budgets' states in the present period, in the order configured.
+
+        Those in a database are read here and now; on an event loop use `asyncio.to_thread`.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        return [self._runtime.book.state(budget) for budget in self._runtime.budgets]
 
     def get_health(self) -> dict[str, ProviderHealth]:
         """Return how each provider has been doing, from real calls and from checks."""
@@ -294,7 +341,7 @@ class ProviderRegistry:
         self._config, providers = config, config.providers
         on = {name: each for name, each in providers.providers.items() if each.is_enabled}
         self._runtime = runtime_of(on, providers.settings, around)
-        self._directory = Directory(self._runtime, providers)
+        self._directory = Directory(self._runtime, providers, around)
         self._agents: dict[str, tuple[AgentConfig, Route]] = {}
         if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):
             begin_import()

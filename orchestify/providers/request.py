@@ -34,6 +34,7 @@ OURS = frozenset(
 )
 EFFORTS = ("low", "medium", "high")
 PRIORITIES = ("high", "normal", "low")
+MODEL_CHARS = 500  # a model's name is remembered in several places
 MIN_THINKING_TOKENS = 1024  # Anthropic, "Extended thinking": the smallest budget_tokens
 
 
@@ -135,7 +136,7 @@ def call_of(
         InvalidParameterError: one of them cannot be used; the message names it.
     """
     for name, value, check in (
-        ("model", model, _check_text),
+        ("model", model, _check_model),
         ("temperature", temperature, _check_positive),
         ("top_p", top_p, _check_share),
         ("max_tokens", max_tokens, _check_count),
@@ -318,9 +319,9 @@ def _form_name(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", title)[:64] or "answer"
 
 
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise InvalidParameterError(f"{name} is a text that is not empty")
+def _check_model(name: str, value: object) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= MODEL_CHARS:
+        raise InvalidParameterError(f"{name} is a text of 1 to {MODEL_CHARS} characters")
 
 
 def _check_number(name: str, value: object, low: float, high: float = math.inf) -> None:

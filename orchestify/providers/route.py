@@ -155,8 +155,8 @@ class Route(LLMProvider):
         return self._until_one_answers(run, self._send)
 
     def _stream(self, call: Call) -> CompletionStream:
-        run = Run(call, self._agent, self._runtime, self._timeout_s(call))
-        return CompletionStream(self._events(run), run.abandon)
+        run = Run(call, self._agent, self._runtime, self._timeout_s(call), is_stream=True)
+        return CompletionStream(self._events(run), run)
 
     async def _events(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
         booking, source, head = await self._until_one_answers(run, self._open)
@@ -167,27 +167,32 @@ class Route(LLMProvider):
                 async for event in source:
                     yield run.note(booking, event)
             except BaseException as error:
-                booking.fail(error)
+                run.broke(booking, error)
                 raise
             if not booking.closed:
                 cut = StreamInterruptedError(
                     provider=booking.target.provider_id, model=booking.target.model
                 )
-                booking.fail(cut)
+                run.broke(booking, cut)
                 raise cut
 
     async def _until_one_answers(self, run: Run, attempt: Attempt[T]) -> T:
         try:
-            async with run.start():
-                return await self._over_targets(run, attempt)
-        except TimeoutError:
-            if not run.is_out_of_time:
-                raise
-        target = self._targets[0] if run.booking is None else run.booking.target
-        raise _combined([*run.failures, (target, run.timed_out(target))])
+            try:
+                async with run.start():
+                    return await self._over_targets(run, attempt)
+            except TimeoutError:
+                if not run.is_out_of_time:
+                    raise
+            target = self._targets[0] if run.booking is None else run.booking.target
+            raise _combined([*run.failures, (target, run.timed_out(target))])
+        except BaseException as error:
+            run.ended(error)
+            raise
 
     async def _over_targets(self, run: Run, attempt: Attempt[T]) -> T:
         targets = self._ordered(run)
+        run.follow(targets[0])
         for position, target in enumerate(targets):
             following = targets[position + 1 :]
             try:

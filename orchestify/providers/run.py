@@ -20,6 +20,7 @@ from orchestify.providers.booking import Booking
 from orchestify.providers.request import Call
 from orchestify.providers.runtime import Runtime, Target
 from orchestify.providers.structured import parsed_answer
+from orchestify.providers.tracing import Ending, Trace, TracedCall
 from orchestify.values import (
     Attempt,
     CompletionRequest,
@@ -43,12 +44,14 @@ class Run:
     agent: str
     runtime: Runtime
     timeout_s: float
+    is_stream: bool = False
     timer: asyncio.Timeout | None = None
     call_id: str = field(default_factory=new_id)
     deadline: float = 0.0
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[tuple[Target, Failure]] = field(default_factory=list)
     booking: Booking | None = None
+    trace: Trace | None = None
 
     def start(self) -> asyncio.Timeout:
         """Begin to count the time, and return the timer that ends the call."""
@@ -60,6 +63,13 @@ class Run:
     def is_out_of_time(self) -> bool:
         """Whether the timer has ended the call."""
         return self.timer is not None and self.timer.expired()
+
+    @property
+    def tried(self) -> tuple[Attempt, ...]:
+        """The attempts so far; the one under way is the last, its outcome is `open`."""
+        if self.booking is None or self.booking.closed:
+            return tuple(self.attempts)
+        return (*self.attempts, self.booking.attempt("open"))
 
     def remaining_s(self) -> float:
         """Seconds left until the deadline."""
@@ -91,6 +101,7 @@ class Run:
         self.booking = Booking(
             runtime, target, request, record, runtime.clock(), sum(tokens), budgets
         )
+        self.booking.trace = self.trace
         return self.booking
 
     def note(self, booking: Booking, event: StreamEvent) -> StreamEvent:
@@ -134,7 +145,11 @@ class Run:
             headers=response.headers,
         )
         form = booking.request.response_format
-        return complete if form is None else parsed_answer(complete, form)
+        if form is not None:
+            complete = parsed_answer(complete, form)
+        if self.trace is not None:
+            self.ended(complete)
+        return complete
 
     def failed(self, booking: Booking, error: BaseException) -> None:
         """Book an attempt that raised `error`, or one that the deadline ended."""
@@ -146,6 +161,33 @@ class Run:
         outcome = booking.outcome if booking.opened else "skipped"
         self.attempts.append(booking.attempt(outcome, error))
 
+    def broke(self, booking: Booking, error: BaseException) -> None:
+        """Book the attempt of a stream that did not reach its end, and end the call."""
+        booking.fail(error)
+        self.ended(error)
+
+    def follow(self, target: Target) -> None:
+        """Let the runtime's tracer, where there is one, follow the call from its first target."""
+        tracer = self.runtime.tracer
+        if tracer is not None:
+            request = self.call.request(target.defaults, model=target.model)
+            self.trace = tracer.start(
+                TracedCall(
+                    call_id=self.call_id,
+                    agent=self.agent,
+                    provider=target.provider,
+                    endpoint=target.endpoint,
+                    request=request,
+                    is_stream=self.is_stream,
+                )
+            )
+
+    def ended(self, ending: Ending) -> None:
+        """Tell who follows the call what it ended with; only the first end counts."""
+        trace, self.trace = self.trace, None
+        if trace is not None:
+            trace.ended(ending)
+
     def circuit_open(self, target: Target) -> CircuitOpenError:
         """Return the error of a target whose circuit is open."""
         return CircuitOpenError(
@@ -156,19 +198,19 @@ class Run:
 
     def paused(self, target: Target) -> RateLimitError:
         """Return the error of a target whose provider asked for a pause."""
+        wait_s = self.runtime.paused_for_s(target)
         return RateLimitError(
-            "the provider asked that nothing be sent for now",
+            f"the provider asked that nothing be sent for {wait_s:.3g} s more",
             provider=target.provider_id,
             model=target.model,
-            retry_after_s=self.runtime.paused_for_s(target),
+            retry_after_s=wait_s,
         )
 
     def timed_out(self, target: Target) -> RequestTimeoutError:
         """Return the error of a call whose time is up."""
         waits = self.booking is not None and not self.booking.opened
-        what = "no turn at the rate limits and budgets" if waits else "no answer"
         error = RequestTimeoutError(
-            f"{what} within {self.timeout_s:g} s",
+            f"{self._missed(target) if waits else 'no answer'} within {self.timeout_s:g} s",
             provider=target.provider_id,
             model=target.model,
         )
@@ -176,6 +218,13 @@ class Run:
         # A caller's own impatience says nothing about the provider.
         error.trips_breaker = self.call.timeout_s is None
         return error
+
+    def _missed(self, target: Target) -> str:
+        """Say what a call waited for before it was sent: what is configured, else the ledger."""
+        budgets = self.booking is not None and self.booking.budgets
+        held = ["rate limits"] if self.runtime.limiters_of(target) else []
+        held += ["budgets"] if budgets else []
+        return f"no turn at the {' and '.join(held or ['ledger'])}"
 
     def abandon(self) -> None:
         """Book the open attempt as one that its caller no longer wants."""

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
+from orchestify.bounds import keep
 from orchestify.estimate import count_tokens
 from orchestify.events import Events
 from orchestify.health import Health
@@ -24,6 +25,7 @@ from orchestify.policy.breaker import CircuitBreaker, CircuitState
 from orchestify.policy.budget import Budget
 from orchestify.policy.budget_book import BudgetBook
 from orchestify.policy.budget_store import BudgetStore
+from orchestify.policy.limiter import Limiter
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.price_book import PriceBook
@@ -31,6 +33,7 @@ from orchestify.pricing import CostRange, Price, plain_cost_usd
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.request import Defaults
 from orchestify.providers.surroundings import MakeLimiter
+from orchestify.providers.tracing import Tracer
 from orchestify.providers.wire.anthropic_messages import MAX_TOKENS
 from orchestify.values import CompletionRequest, TokenUsage
 
@@ -64,7 +67,7 @@ class Target:
     defaults: Defaults = field(default_factory=Defaults)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
-    limiters: tuple[RateLimiter, ...] = ()
+    limiters: tuple[Limiter, ...] = ()
     weight: float = 1.0
     provider_id: str = field(init=False)
 
@@ -79,7 +82,7 @@ class Runtime:
     `clock` is monotonic, in seconds; `sleep` and `chance` (uniform in [0, 1)) are passed in so
     that tests can move time by hand and repeat a run. `estimates` says whether somebody wants
     an attempt's worst case: a budget, a limit on tokens, a ledger that keeps records.
-    `make_limiter` and `observers` are those of `Surroundings`.
+    `make_limiter`, `observers` and `tracer` are those of `Surroundings`.
     """
 
     ledger: Ledger = field(default_factory=MemoryLedger)
@@ -94,10 +97,11 @@ class Runtime:
     estimates: bool = False
     make_limiter: MakeLimiter | None = None
     observers: tuple[Callable[[Record], None], ...] = ()
+    tracer: Tracer | None = None
     _breakers: dict[tuple[str, str, BreakerSettings], CircuitBreaker] = field(
         default_factory=dict, repr=False
     )
-    _limiters: dict[tuple[str, str, str], RateLimiter] = field(default_factory=dict, repr=False)
+    _limiters: dict[tuple[str, str, str], Limiter] = field(default_factory=dict, repr=False)
     _matching: dict[tuple[str, str, str], tuple[Budget, ...]] = field(
         default_factory=dict, repr=False
     )
@@ -109,14 +113,24 @@ class Runtime:
         key = (target.provider_id, target.model, target.breaker)
         breaker = self._breakers.get(key)
         if breaker is None:
-            breaker = self._breakers.setdefault(key, self._new_breaker(target))
+            breaker = keep(self._breakers, key, self._new_breaker(target), may_go=_is_closed)
         return breaker
 
     def breakers(self) -> dict[tuple[str, str], CircuitBreaker]:
         """Return the breakers that have been used, by provider and model."""
-        return {(provider, model): each for (provider, model, _), each in self._breakers.items()}
+        known = tuple(self._breakers.items())  # a thread may ask while a call adds one
+        return {(provider, model): each for (provider, model, _), each in known}
 
-    def limiter(self, key: tuple[str, str, str], make: Callable[[], RateLimiter]) -> RateLimiter:
+    def adopt(self, older: Runtime, providers: Collection[str]) -> None:
+        """Go on with what `older`, whose place this takes, has learned of these providers.
+
+        That is their breakers and their pauses after a 429; calls under way there count here too.
+        """
+        breakers, pauses = dict(older._breakers), dict(older._pauses)  # others may add to them
+        self._breakers |= {key: each for key, each in breakers.items() if key[0] in providers}
+        self._pauses |= {key: each for key, each in pauses.items() if key[0] in providers}
+
+    def limiter(self, key: tuple[str, str, str], make: Callable[[], Limiter]) -> Limiter:
         """Return the limiter of a provider or an agent, made at its first use."""
         limiter = self._limiters.get(key)
         if limiter is None:
@@ -126,14 +140,17 @@ class Runtime:
     def pause(self, target: Target) -> RateLimiter:
         """Return what holds a target back after a 429, made at its first."""
         key = (target.provider_id, target.model)
-        return self._pauses.setdefault(key, RateLimiter(clock=self.clock))
+        pause = self._pauses.get(key)
+        if pause is None:
+            pause = keep(self._pauses, key, RateLimiter(clock=self.clock), may_go=_is_over)
+        return pause
 
     def paused_for_s(self, target: Target) -> float:
         """Return for how many seconds more the provider asked that nothing be sent."""
         pause = self._pauses.get((target.provider_id, target.model)) if self._pauses else None
         return 0.0 if pause is None else pause.wait_s(0)
 
-    def limiters_of(self, target: Target) -> tuple[RateLimiter, ...]:
+    def limiters_of(self, target: Target) -> tuple[Limiter, ...]:
         """Return the limiters a call at the target passes, in order."""
         pause = self._pauses.get((target.provider_id, target.model)) if self._pauses else None
         return target.limiters if pause is None else (pause, *target.limiters)
@@ -187,14 +204,17 @@ class Runtime:
                 each for each in self.budgets if each.matches(key[0], agent, key[1], labels)
             )
             if not any(each.match.labels for each in self.budgets):
-                self._matching[key] = known
+                keep(self._matching, key, known)
         return known
 
     def observe(self, record: Record) -> None:
         """Tell the statistics of a completed attempt; say once what cannot be true of it."""
         self.health.observe(record)
         for observer in self.observers:
-            observer(record)
+            try:
+                observer(record)
+            except Exception as error:  # the door to a host's own function
+                log.error("an observer of attempts raised %s", type(error).__name__)
         for name in record.usage.invalid:
             if (record.provider, name) not in self._doubted:
                 self._doubted.add((record.provider, name))
@@ -220,10 +240,11 @@ class Runtime:
 
     def _new_breaker(self, target: Target) -> CircuitBreaker:
         settings = target.breaker
+        events, where = self.events, (target.provider_id, target.model)  # all that it holds
 
         def tell(old: CircuitState, new: CircuitState) -> None:
             open_s = breaker.open_for_s if new == "open" else None
-            self.events.circuit(target.provider_id, target.model, old, new, open_s)
+            events.circuit(*where, old, new, open_s)
 
         breaker = CircuitBreaker(
             failures=settings.failures,
@@ -234,3 +255,11 @@ class Runtime:
             on_change=tell,
         )
         return breaker
+
+
+def _is_closed(breaker: CircuitBreaker) -> bool:
+    return breaker.state == "closed"
+
+
+def _is_over(pause: RateLimiter) -> bool:
+    return pause.wait_s(0) <= 0

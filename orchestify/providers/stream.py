@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from orchestify.errors import OrchestifyError
 from orchestify.values import (
+    Attempt,
     LLMResponse,
     StreamEnd,
     StreamEvent,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
+    UsageUpdate,
 )
 
 ReaderEvent = TextDelta | ThinkingDelta | ToolCallDelta | StreamEnd
+
+
+class Underway(Protocol):
+    """The call that a stream belongs to: its id, what it has tried, and how it is given up."""
+
+    call_id: str
+
+    @property
+    def tried(self) -> tuple[Attempt, ...]:
+        """The attempts so far; the one under way is the last, its outcome is `open`."""
+
+    def abandon(self) -> None:
+        """Book what is open, without waiting."""
 
 
 class CompletionStream:
@@ -35,13 +50,11 @@ class CompletionStream:
     """
 
     def __init__(
-        self,
-        events: AsyncGenerator[StreamEvent, None],
-        abandon: Callable[[], None] | None = None,
+        self, events: AsyncGenerator[StreamEvent, None], call: Underway | None = None
     ) -> None:
-        """`events` ends with `StreamEnd`; `abandon` books what is open, without waiting."""
+        """`events` ends with `StreamEnd`; `call` is the one they belong to, where one is booked."""
         self._events = events
-        self._abandon = abandon
+        self._call = call
         self._response: LLMResponse | None = None
         self._reader: asyncio.Task[object] | None = None
         self._let_go: asyncio.Event | None = None
@@ -56,6 +69,16 @@ class CompletionStream:
         if self._response is None:
             raise OrchestifyError("the stream has not ended; read it to its end first")
         return self._response
+
+    @property
+    def call_id(self) -> str:
+        """The call's id, known before anything is sent; empty where no call is booked."""
+        return "" if self._call is None else self._call.call_id
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What has been tried so far; once output has come, the last is who answers (`open`)."""
+        return () if self._call is None else self._call.tried
 
     def __aiter__(self) -> Self:
         return self
@@ -75,9 +98,15 @@ class CompletionStream:
 
     async def events(self) -> AsyncIterator[ReaderEvent]:
         """Iterate over typed events; the last is `StreamEnd`. Raises what iterating raises."""
+        while (event := await self.next_event()) is not None:
+            yield event
+
+    async def next_event(self) -> ReaderEvent | None:
+        """Return the next of `events()`, None at the end. Raises what iterating raises."""
         while (event := await self._next()) is not None:
-            if isinstance(event, ReaderEvent):
-                yield event
+            if not isinstance(event, UsageUpdate):
+                return event
+        return None
 
     async def aclose(self) -> None:
         """Stop the provider and book what was used; harmless at or after the end."""
@@ -117,8 +146,8 @@ class CompletionStream:
         await self.aclose()
 
     def __del__(self) -> None:
-        if self._abandon is not None:
-            self._abandon()
+        if self._call is not None:
+            self._call.abandon()
 
     def __repr__(self) -> str:
         state = "open" if self._response is None else "ended"

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from orchestify.core.addresses import AddressRule
 from orchestify.core.policies import RateLimitConfig
+from orchestify.events import Events
+from orchestify.health import Health
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.record import Record
-from orchestify.policy.rate_limit import RateLimiter
+from orchestify.policy.limiter import Limiter
+from orchestify.providers.tracing import Tracer
 
 LimiterKey: TypeAlias = tuple[str, str, str]
 """`provider` or `agent`, its name, and the limit as it is configured, as text."""
 
-MakeLimiter: TypeAlias = Callable[[LimiterKey, RateLimitConfig], RateLimiter]
+MakeLimiter: TypeAlias = Callable[[LimiterKey, RateLimitConfig], Limiter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +27,24 @@ class Surroundings:
 
     `ledger` stands in place of the configured one. `make_limiter` is asked once a registry for
     each limit. `observers` are told of every attempt that has ended, on the loop or thread
-    where it ended; they must be quick and raise nothing.
+    where it ended; they must be quick and raise nothing. `guarded` names the providers whose
+    configuration strangers wrote: they reach what `addresses` allows (public addresses where it
+    is None), and no credentials of this process. `tracer` follows every call. A registry that
+    takes another's place goes on with its `events` and `health`.
     """
 
     ledger: Ledger | None = None
     make_limiter: MakeLimiter | None = None
     observers: tuple[Callable[[Record], None], ...] = ()
+    addresses: AddressRule | None = None
+    guarded: frozenset[str] = frozenset()
+    tracer: Tracer | None = None
+    events: Events | None = None
+    health: Health | None = None
+
+    def rule_for(self, provider_id: str) -> AddressRule | None:
+        """Return the rule that a provider's connections obey, None where they are free."""
+        return (self.addresses or AddressRule()) if provider_id in self.guarded else None
 
 
 ALONE = Surroundings()

@@ -8,6 +8,7 @@ from functools import partial
 from orchestify.core.agents import AgentConfig, ThinkingBudget
 from orchestify.core.policies import EffectivePolicies, Policies, RateLimitConfig, policies_for
 from orchestify.core.providers import PriceConfig, ProviderConfig
+from orchestify.policy.limiter import Limiter
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.price_book import ConfiguredPrice, configured_price
@@ -90,7 +91,7 @@ def _limiters(
     agent_id: str,
     agent: AgentConfig,
     top: Policies | None,
-) -> tuple[RateLimiter, ...]:
+) -> tuple[Limiter, ...]:
     """The limiters a call passes: its provider's and its agent's.
 
     An agent's limit holds beside its provider's: both are bounds.
@@ -108,7 +109,7 @@ def _limiters(
     return tuple(limiters)
 
 
-def _limiter(runtime: Runtime, key: LimiterKey, limit: RateLimitConfig) -> RateLimiter:
+def _limiter(runtime: Runtime, key: LimiterKey, limit: RateLimitConfig) -> Limiter:
     if runtime.make_limiter is not None:
         return runtime.make_limiter(key, limit)
     return RateLimiter(

@@ -534,6 +534,16 @@ async def test_schema_gives_parsed_json(server: StubServer, provider: LLMProvide
     assert (response.tool_calls, response.finish_reason) == ((), "stop")
 
 
+async def test_any_json_object_is_asked_for_and_parsed(
+    server: StubServer, provider: LLMProvider
+) -> None:
+    server.script(Reply(text='{"any": ["thing"]}'))
+    response = await provider.complete("JSON, please", response_format={"type": "json_object"})
+    assert response.parsed == {"any": ["thing"]}
+    body = server.requests[0].raw_body
+    assert b'"json_object"' in body or b"one JSON object and nothing else" in body
+
+
 async def test_model_class_gives_an_instance(server: StubServer, provider: LLMProvider) -> None:
     server.script(Reply(text='{"name": "Ada", "age": 36}'))
     response = await provider.complete("hi", response_format=Person)

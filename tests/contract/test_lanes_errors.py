@@ -32,7 +32,6 @@ from tests.lanes import (
     ANTHROPIC_LANES,
     LANE_NAME,
     LITELLMS_OWN_WARNINGS,
-    OPENAI,
     OPENAI_LANES,
     Lane,
     configured,
@@ -391,7 +390,6 @@ async def test_cancelled_call_stops_the_provider_and_counts_against_nobody(
     assert (total["attempts"], total["failed"]) == (1, 0)
 
 
-@pytest.mark.parametrize("lane", [OPENAI], ids=LANE_NAME, indirect=True)
 async def test_redirect_is_not_followed_with_the_key(
     server: StubServer, provider: LLMProvider
 ) -> None:

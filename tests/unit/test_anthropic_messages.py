@@ -331,8 +331,15 @@ def test_a_thinking_model_is_not_forced_to_call_the_schemas_tool() -> None:
     assert "tool_choice" not in body
 
 
-def test_any_json_object_needs_no_field() -> None:
-    assert set(body_of(response_format=ResponseFormat())) == {"model", "messages", "max_tokens"}
+def test_any_json_object_is_asked_for_in_words_after_the_system_prompt() -> None:
+    messages = (LLMMessage("system", "Be brief."), LLMMessage("user", "hi"))
+    body = body_of(messages=messages, response_format=ResponseFormat())
+    assert set(body) == {"model", "messages", "max_tokens", "system"}
+    assert [block["text"] for block in body["system"]] == [
+        "Be brief.",
+        "Answer with one JSON object and nothing else: no text before or after it, "
+        "and no code fence.",
+    ]
 
 
 def test_keywords_anthropic_refuses_become_notes() -> None:

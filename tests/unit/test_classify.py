@@ -132,7 +132,7 @@ def test_an_error_carries_where_when_and_who() -> None:
     assert isinstance(error, RateLimitError)
     assert error.retry_after_s == 7.0
     assert error.request_id == "req_1"
-    assert str(error) == "p/m: slow down (status 429, request req_1)"
+    assert str(error) == "p/m: slow down (status 429, retry after 7 s, request req_1)"
 
 
 def test_an_error_without_a_message_has_its_class_own() -> None:

@@ -76,6 +76,7 @@ def test_they_are_what_a_caller_would_expect(
         ("ModelNotFoundError", False, False, True, False),
         ("RequestTimeoutError", True, True, True, True),
         ("APIConnectionError", True, True, True, False),
+        ("EndpointRefusedError", False, False, True, False),
         ("ServerError", True, True, True, True),
         ("InvalidResponseError", True, True, True, True),
         ("StructuredOutputError", False, False, False, True),
@@ -93,7 +94,7 @@ def test_what_the_policies_read(
 
 
 def test_every_api_error_is_in_that_table() -> None:
-    assert len(API) == 15
+    assert len(API) == 16
 
 
 @pytest.mark.parametrize("kind", API)
@@ -115,6 +116,11 @@ def test_it_says_where_what_and_the_request() -> None:
         (ServerError("it broke"), "it broke"),
         (ServerError("it broke", provider="one"), "one: it broke"),
         (ServerError("it broke", status=500), "it broke (status 500)"),
+        (
+            RateLimitError("slow down", status=429, retry_after_s=61.5),
+            "slow down (status 429, retry after 61.5 s)",
+        ),
+        (RateLimitError("our own", retry_after_s=61.5), "our own"),
         (ProviderNotFoundError("no 'x'"), "no 'x'"),
         (ConfigError(["a: b", "c: d"]), "a: b\nc: d"),
     ],
@@ -137,7 +143,7 @@ def test_an_api_error_travels_whole(kind: type[APIError], travel: object) -> Non
     error.retryable = True
     there = pickle.loads(pickle.dumps(error)) if travel is pickle.loads else travel(error)  # type: ignore[operator]  # noqa: S301
     assert type(there) is kind
-    assert str(there) == "one/m: it broke (status 429, request r1)"
+    assert str(there) == "one/m: it broke (status 429, retry after 3 s, request r1)"
     assert there.retry_after_s == 3.0
     assert there.retryable is True
 

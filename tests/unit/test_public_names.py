@@ -31,6 +31,7 @@ NAMES = [
     "ContentFilterError",
     "ContextWindowError",
     "CostRange",
+    "EndpointRefusedError",
     "ErrorRateHigh",
     "EventsDropped",
     "FallbackTaken",

@@ -107,8 +107,9 @@ class TestCall:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"model": ""}, "model is a text that is not empty"),
-            ({"model": 5}, "model is a text that is not empty"),
+            ({"model": ""}, "model is a text of 1 to 500 characters"),
+            ({"model": 5}, "model is a text of 1 to 500 characters"),
+            ({"model": "m" * 501}, "model is a text of 1 to 500 characters"),
             ({"temperature": -0.1}, "temperature is at least 0, not -0.1"),
             ({"temperature": "warm"}, "temperature is a number"),
             ({"temperature": True}, "temperature is a number"),

@@ -38,10 +38,12 @@ from orchestify.policy.budget import Budget, BudgetMatch
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.policy.strategy import Strategy
-from orchestify.providers.request import Defaults
+from orchestify.providers.request import Call, Defaults
+from orchestify.providers.run import Run
 from orchestify.providers.runtime import BreakerSettings
 from orchestify.values import (
     Attempt,
+    CompletionRequest,
     StreamEnd,
     TextDelta,
     ThinkingDelta,
@@ -857,6 +859,26 @@ class TestDeadline:
         with pytest.raises((RequestTimeoutError, RateLimitError)):
             await bench.route(target).complete("hi", timeout_s=0.01)
         assert bench.ledger.opened == []
+
+    async def test_a_call_that_a_limit_held_up_says_so(self) -> None:
+        bench = Bench(budgets=(DAY,))
+        limiter = RateLimiter(concurrency=1)
+        await limiter.acquire(0)
+        target = bench.target(Scripted("one", HANG), limiters=(limiter,))
+        run = Run(Call(messages=()), "", bench.runtime, 2.0)
+        run.book(target, CompletionRequest(messages=(), model="m"))
+        assert str(run.timed_out(target)) == (
+            "one/m: no turn at the rate limits and budgets within 2 s"
+        )
+
+    async def test_a_call_that_the_ledger_held_up_says_so(self) -> None:
+        class Stuck(RecordingLedger):
+            async def open(self, record: Record) -> None:
+                await asyncio.Event().wait()
+
+        bench = Bench(ledger=Stuck())
+        with pytest.raises(RequestTimeoutError, match=r"no turn at the ledger within 0\.01 s"):
+            await bench.route(Scripted("one")).complete("hi", timeout_s=0.01)
 
     async def test_of_a_stream_it_ends_with_the_first_output(self) -> None:
         async def slow() -> str:

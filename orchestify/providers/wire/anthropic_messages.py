@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
@@ -32,6 +33,9 @@ JSON_TOOL = "json_tool_call"  # the tool that stands in for a JSON schema on old
 
 _CACHED = {"type": "ephemeral"}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "tool": "tool"}
+_ANY_JSON = (
+    "Answer with one JSON object and nothing else: no text before or after it, and no code fence."
+)
 _NOTE = (
     "Operator note (not from the user): the following was originally a mid-conversation "
     "system-role reminder."
@@ -63,6 +67,7 @@ _JSON_BETA = "structured-outputs-2025-11-13"
 
 def request_body(request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
     """Return the body for a request; what was neither configured nor given is left out."""
+    request = asking_for_json(request)
     system = list(takewhile(lambda message: message.role == "system", request.messages))
     later = request.messages[len(system) :]
     refused = refused_by_claude(request.model, thinking=request.thinking is not None)
@@ -86,6 +91,16 @@ def request_body(request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
     if request.cache:
         _mark_cached(body)
     return {name: value for name, value in body.items() if value is not None}
+
+
+def asking_for_json(request: CompletionRequest) -> CompletionRequest:
+    """Return a request that says in words what Anthropic has no field for: any JSON object."""
+    form = request.response_format
+    if form is None or form.schema is not None:
+        return request
+    system = list(takewhile(lambda message: message.role == "system", request.messages))
+    later = request.messages[len(system) :]
+    return replace(request, messages=(*system, LLMMessage("system", _ANY_JSON), *later))
 
 
 def betas(request: CompletionRequest) -> list[str]:
@@ -213,8 +228,12 @@ def _tool(tool: Tool) -> dict[str, Any]:
 def _tool_choice(choice: ToolChoice | None) -> dict[str, Any] | None:
     if choice is None:
         return None
-    form = {"type": _CHOICES[choice.mode]}
-    return {**form, "name": choice.name} if choice.mode == "tool" else form
+    form: dict[str, Any] = {"type": _CHOICES[choice.mode]}
+    if choice.mode == "tool":
+        form["name"] = choice.name
+    if choice.parallel is not None and choice.mode != "none":
+        form["disable_parallel_tool_use"] = not choice.parallel
+    return form
 
 
 def _add_thinking(body: dict[str, Any], request: CompletionRequest) -> None:
@@ -228,7 +247,7 @@ def _add_thinking(body: dict[str, Any], request: CompletionRequest) -> None:
 
 
 def _add_response_format(body: dict[str, Any], request: CompletionRequest) -> None:
-    """Ask for JSON: by a schema, or on older models by a tool that must be called.
+    """Ask for JSON of a schema: by that, or on older models by a tool that must be called.
 
     While a model thinks, no tool can be forced; it is only offered.
     """

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import aiohttp
 from yarl import URL
 
+from orchestify.core.addresses import AddressRule, not_allowed
 from orchestify.core.endpoints import address_problem, exposure
-from orchestify.errors import ConfigError
+from orchestify.errors import ConfigError, EndpointRefusedError
 from orchestify.providers.classify import failure_from_body
 from orchestify.providers.wire.failures import IdleError, MalformedError, RefusedError
 from orchestify.providers.wire.sessions import Sessions
@@ -20,6 +23,9 @@ from orchestify.providers.wire.sessions import Sessions
 MAX_BODY_BYTES = 64 << 20
 MAX_ERROR_BYTES = 64 << 10
 DRAIN_S = 0.1  # how long a stream's connection may take to become free again
+
+
+_Sockets: TypeAlias = Callable[[tuple[Any, ...]], socket.socket]
 
 
 class Sealed:
@@ -36,14 +42,20 @@ class Endpoint:
 
     Sessions and connections are reused within an event loop. The certificate is verified. The
     proxy is looked up once, in the environment.
+
+    Under a `rule` each connection is judged by the address it is about to use, unless the rule
+    trusts the host. No proxy is used then: the check would only see the proxy's address.
     """
 
-    def __init__(self, base_url: str, sealed: Sealed) -> None:
+    def __init__(self, base_url: str, sealed: Sealed, rule: AddressRule | None = None) -> None:
         self._base = URL(base_url)
-        self._proxy, self._proxy_headers = _proxy_for(self._base)
+        sockets = _sockets(self._base, rule)
+        self._proxy, self._proxy_headers = (
+            _proxy_for(self._base) if sockets is None else (None, Sealed({}))
+        )
         self._urls: dict[str, URL] = {}
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
-        self._sessions = Sessions(lambda: _session(sealed))
+        self._sessions = Sessions(lambda: _session(sealed, sockets))
 
     async def post(
         self,
@@ -177,24 +189,35 @@ async def let_go(response: aiohttp.ClientResponse, *, complete: bool) -> None:
         response.close()
 
 
-def _session(sealed: Sealed) -> aiohttp.ClientSession:
+def _session(sealed: Sealed, sockets: _Sockets | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, socket_factory=sockets),
         headers=sealed.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 
+def _sockets(base: URL, rule: AddressRule | None) -> _Sockets | None:
+    """Return what makes the sockets to an endpoint, None where any address will do.
+
+    It is asked for every address that is tried, right before the connection, which goes to that
+    address and no other: no name is looked up in between.
+    """
+    host, port = base.raw_host or "", base.port or 0
+    if rule is None or rule.trusts(host, port):
+        return None
+
+    def make(wanted: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = wanted
+        if not rule.permits(address[0], address[1]):
+            raise EndpointRefusedError(not_allowed(base.host_port_subcomponent or host))
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
 async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
-    if response.status < 400:
-        target = URL(response.headers.get("location", "")).host or "somewhere"
-        body = (
-            f"the endpoint redirects to {target}, which is not followed with the key; "
-            "correct base_url"
-        ).encode()
-        response.close()
-    else:
-        body = await read_body(response, MAX_ERROR_BYTES, cut=True)
+    body = await read_body(response, MAX_ERROR_BYTES, cut=True)
     return RefusedError(failure_from_body(response.status, response.headers, body))
 
 

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError, InvalidParameterError
 from orchestify.providers.classify import build_error
+from orchestify.providers.redaction import secrets_of
 from orchestify.providers.wire import anthropic_answer, openai_answer
 from orchestify.providers.wire.answers import Answer, kept_headers
 from orchestify.providers.wire.anthropic_answer import MessageAnswer
@@ -38,7 +40,6 @@ from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEve
 OPENAI_URL = "https://api.openai.com/v1"
 ANTHROPIC_URL = "https://api.anthropic.com"
 MODELS_TIMEOUT_S = 30.0
-_SECRET_CHARS = 8  # a header's value shorter than this is no key
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 _T = TypeVar("_T")
@@ -46,6 +47,8 @@ _T = TypeVar("_T")
 
 class DirectLane(ABC):
     """What both protocols share: sending, reading, streaming, and what is raised.
+
+    A `rule` holds for the configuration's own base_url, not for the vendor's that stands in.
 
     Raises:
         ConfigError: at construction, where the address cannot be used.
@@ -56,14 +59,23 @@ class DirectLane(ABC):
     headers: Mapping[str, str] = NOTHING
 
     def __init__(
-        self, provider_id: str, config: ProviderConfig, base_url: str, key_header: str
+        self,
+        provider_id: str,
+        config: ProviderConfig,
+        base_url: str,
+        key_header: str,
+        rule: AddressRule | None,
     ) -> None:
         self._provider_id = provider_id
         self._config = config
         check_base_url(
             base_url, provider_id, sends_key=config.sends_key, allow_http=config.allow_http
         )
-        self._endpoint = Endpoint(base_url, _sealed(config, key_header, self.headers))
+        self._endpoint = Endpoint(
+            base_url,
+            _sealed(config, key_header, self.headers),
+            None if config.base_url is None else rule,
+        )
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request and return the whole answer."""
@@ -193,7 +205,7 @@ class DirectLane(ABC):
                 error.failure,
                 provider=self._provider_id,
                 model=model,
-                keys=_secrets(self._config),
+                keys=secrets_of(self._config),
                 request=request,
             )
         explained = transport_error(error, request.connect_timeout_s if request else None)
@@ -208,10 +220,12 @@ class OpenAILane(DirectLane):
     path = "/chat/completions"
     models_path = "/models"
 
-    def __init__(self, provider_id: str, config: ProviderConfig) -> None:
+    def __init__(
+        self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
+    ) -> None:
         base_url = _openai_url(config.base_url or OPENAI_URL)
         self._dialect = dialect_of(base_url)
-        super().__init__(provider_id, config, base_url, self._dialect.key_header)
+        super().__init__(provider_id, config, base_url, self._dialect.key_header, rule)
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, None where it lists none."""
@@ -239,9 +253,11 @@ class AnthropicLane(DirectLane):
     models_path = "/v1/models?limit=1000"
     headers: Mapping[str, str] = MappingProxyType({"anthropic-version": VERSION})
 
-    def __init__(self, provider_id: str, config: ProviderConfig) -> None:
+    def __init__(
+        self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
+    ) -> None:
         base_url = re.sub(r"(/v1)*(/messages)?/*$", "", config.base_url or ANTHROPIC_URL)
-        super().__init__(provider_id, config, base_url, "x-api-key")
+        super().__init__(provider_id, config, base_url, "x-api-key", rule)
         own = {name.lower(): value for name, value in config.headers.items()}
         beta = own.get("anthropic-beta")
         self._own_betas = [beta.get_secret_value()] if beta else []
@@ -294,11 +310,3 @@ def _sealed(config: ProviderConfig, key_header: str, headers: Mapping[str, str])
         sent[key_header] = scheme + config.api_key.get_secret_value()
     own = {name.lower(): value.get_secret_value() for name, value in config.headers.items()}
     return Sealed(sent | own)
-
-
-def _secrets(config: ProviderConfig) -> list[str]:
-    """Return what must be struck out of a provider's message."""
-    values = [value.get_secret_value() for value in config.headers.values()]
-    found = [value for value in values if len(value) >= _SECRET_CHARS]
-    found += [value.rpartition(" ")[2] for value in found]
-    return found + ([config.api_key.get_secret_value()] if config.api_key else [])

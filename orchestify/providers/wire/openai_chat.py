@@ -43,6 +43,7 @@ def request_body(request: CompletionRequest, dialect: Dialect, *, stream: bool) 
         dialect.seed: request.seed,
         "tools": [_tool(tool) for tool in request.tools] or None,
         "tool_choice": _tool_choice(request.tool_choice, dialect),
+        "parallel_tool_calls": request.tool_choice.parallel if request.tool_choice else None,
         "response_format": _response_format(request.response_format),
         **_thinking(request.thinking, dialect),
         **dialect.extra,

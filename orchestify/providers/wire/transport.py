@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 import aiohttp
 
-from orchestify.errors import APIConnectionError, APIError, InvalidResponseError
+from orchestify.errors import (
+    APIConnectionError,
+    APIError,
+    EndpointRefusedError,
+    InvalidResponseError,
+)
 from orchestify.providers.wire.failures import (
     CutError,
     IdleError,
@@ -30,6 +35,9 @@ FAILURES = (
 
 def transport_error(error: BaseException, connect_timeout_s: float | None) -> APIError:
     """Return the error for an answer that did not come, without what the library's error holds."""
+    refused = getattr(error, "os_error", None)
+    if isinstance(refused, EndpointRefusedError):
+        return EndpointRefusedError(*refused.args)
     row = next(row for row in _MEANINGS if isinstance(error, row.cause))
     message = row.message.format(connect_timeout_s=connect_timeout_s, reason=_reason(error))
     explained = row.error(message)
@@ -65,6 +73,12 @@ _MEANINGS = (
         APIConnectionError,
         "nothing more came within idle_timeout_s",
         may_be_billed=True,
+    ),
+    _Meaning(
+        aiohttp.InvalidURL,
+        APIConnectionError,
+        "the host in base_url cannot be used; write an address as it is usually written",
+        retryable=False,
     ),
     _Meaning(
         aiohttp.ConnectionTimeoutError,
