@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -25,6 +26,12 @@ BUSY_S = 30.0
 
 LOCK_S = 10.0
 """How long PostgreSQL waits for another transaction's rows."""
+
+SILENCE_S = 30.0
+"""How long PostgreSQL may say nothing to a statement that writes; then its connection is given up.
+
+A server that is frozen keeps its connections open, and its own timeouts do not run.
+"""
 
 # libpq's parameters: a server that is gone is noticed within seconds, not after minutes
 POSTGRES_ARGUMENTS = {
@@ -53,11 +60,13 @@ class Database:
         migrate: Callable[[Connection], None],
         name: str = "the database",
         error: type[OrchestifyError] = OrchestifyError,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._url = url
         self._migrate_tables = migrate
         self._name = name
         self._error = error
+        self._silence_s = silence_s
         self._tries = 1 if url.get_backend_name() == "sqlite" else 2
         self._engine = _sqlite(url, durability) if self._tries == 1 else _postgresql(url)
         self._migrated = False
@@ -81,7 +90,7 @@ class Database:
                 self._migrate()
                 with self._engine.connect() as connection:
                     connected = True
-                    connection.execution_options(**_options(connection, read_only))
+                    self._prepare(connection, read_only)
                     with connection.begin():
                         return work(connection)
             except OrchestifyError:
@@ -95,6 +104,18 @@ class Database:
     def dispose(self) -> None:
         """Close all connections; a later `run` opens new ones."""
         self._engine.dispose()
+
+    def _prepare(self, connection: Connection, read_only: bool) -> None:
+        if connection.dialect.name == "sqlite":
+            connection.execution_options(read_only=read_only)
+            return
+        # a report may take its time
+        raw = cast("Any", connection.connection.driver_connection)
+        raw.silence_s = None if read_only else self._silence_s
+        if read_only:
+            connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
 
     def _migrate(self) -> None:
         with self._migrating:
@@ -156,17 +177,15 @@ def _parsed(url: str) -> URL | None:
         return None
 
 
-def _options(connection: Connection, read_only: bool) -> dict[str, object]:
-    if not read_only:
-        return {}
-    if connection.dialect.name == "sqlite":
-        return {"read_only": True}
-    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-
-
 def _postgresql(url: URL) -> Engine:
     given = {name: value for name, value in POSTGRES_ARGUMENTS.items() if name not in url.query}
     engine = create_engine(url, connect_args=given, hide_parameters=True)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _entry: object, at: Any, given: Any) -> DBAPIConnection:
+        from orchestify.postgres import ImpatientConnection  # noqa: PLC0415 - psycopg is an extra
+
+        return cast("DBAPIConnection", ImpatientConnection.connect(*at, **given))
 
     @event.listens_for(engine, "connect")
     def set_up(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:  # noqa: ARG001
@@ -183,19 +202,44 @@ def _sqlite(url: URL, durability: Durability) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_S}, hide_parameters=True)
     synchronous = "FULL" if durability == "power" else "NORMAL"
 
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, entry: ConnectionPoolEntry, at: Any, given: Any) -> None:
+        path = Path(at[0])
+        entry.info["is_kept"] = path.exists() and not _is_writable(path)
+        if entry.info["is_kept"]:
+            at[0], given["uri"] = _reading_uri(path), True
+
     @event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:  # noqa: ARG001
+    def set_up(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the transactions are begun below
+        if entry.info["is_kept"]:
+            return
         _use_wal(connection)
         connection.execute(f"PRAGMA synchronous={synchronous}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # a writer that began as a reader could find the database changed and fail: begin as one
-        reads = connection.get_execution_options().get("read_only", False)
+        options = connection.get_execution_options()
+        reads = options.get("read_only", False) or connection.info["is_kept"]
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _is_writable(path: Path) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return all(os.access(each, os.W_OK, effective_ids=effective) for each in (path, path.parent))
+
+
+def _reading_uri(path: Path) -> str:
+    """Return the URI of a file that this process may not write, to report from it.
+
+    Without a log beside it nobody has it open, and SQLite need not make files of its own there.
+    Source: sqlite.org/wal.html, "Read-Only Databases".
+    """
+    alone = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    return f"{path.as_uri()}?mode=ro{alone}"
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -59,19 +60,34 @@ def answered(record: Record, **changes: Any) -> Record:
 @contextmanager
 def postgres_schema() -> Iterator[str]:
     """A URL with an empty schema of its own, dropped afterwards; skips without PostgreSQL."""
-    try:
-        server = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3)
-    except psycopg.OperationalError:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI has no PostgreSQL on 127.0.0.1:5432")
-        pytest.skip("no PostgreSQL on 127.0.0.1:5432")
     name = f"ledger_{secrets.token_hex(6)}"
-    with closing(server):
+    with closing(_postgres()) as server:
         server.execute(f"CREATE SCHEMA {name}")
         try:
             yield f"{POSTGRES}?options=-csearch_path%3D{name}"
         finally:
             server.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """The URL of an empty database of its own, dropped afterwards; skips without PostgreSQL."""
+    name = f"service_{secrets.token_hex(6)}"
+    with closing(_postgres()) as server:
+        server.execute(f"CREATE DATABASE {name}")
+        try:
+            yield urlsplit(POSTGRES)._replace(path=f"/{name}").geturl()
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _postgres() -> psycopg.Connection[Any]:
+    try:
+        return psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3)
+    except psycopg.OperationalError:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI has no PostgreSQL on 127.0.0.1:5432")
+        pytest.skip("no PostgreSQL on 127.0.0.1:5432")
 
 
 def database(url: str, base_dir: Path) -> Database:

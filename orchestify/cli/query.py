@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from orchestify.core.config import Config
 
 
-def _moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> datetime | None:
+def moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> datetime | None:
+    """Read an option's time, as a callback of click."""
     from orchestify.report.times import parse_time  # noqa: PLC0415 - only where it is used
 
     try:
@@ -64,15 +65,15 @@ _OPTIONS = (
         callback=_axes,
         multiple=True,
         metavar="AXIS",
-        help="provider, agent, model, day or label:KEY; may be given several times.",
+        help="provider, agent, model, day, tenant or label:KEY; may be given several times.",
     ),
     click.option(
         "--since",
-        callback=_moment,
+        callback=moment,
         metavar="TIME",
         help="24h or 30m ago; 7d or 2w, from midnight UTC; a date; a time in ISO 8601.",
     ),
-    click.option("--until", callback=_moment, metavar="TIME", help="The same; not included."),
+    click.option("--until", callback=moment, metavar="TIME", help="The same; not included."),
     click.option(
         "--where",
         callback=_filters,

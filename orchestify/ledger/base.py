@@ -12,7 +12,7 @@ from orchestify.ledger.record import Record
 from orchestify.ledger.totals import Total, Totals
 from orchestify.policy.budget_store import BudgetStore, OnThreshold
 
-AXES = ("provider", "agent", "model", "day")
+AXES = ("provider", "agent", "model", "day", "tenant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class Ledger(Protocol):
     ) -> UsageReport:
         """Return the usage of records that started in [since, until) and match `where`.
 
-        `by` is one or more of `provider`, `agent`, `model`, `day`, `label:<key>`; `where` maps
-        those to one value each. Times without a zone are UTC.
+        `by` is one or more of `provider`, `agent`, `model`, `day`, `tenant`, `label:<key>`;
+        `where` maps those to one value each. Times without a zone are UTC.
 
         Raises:
             InvalidParameterError: an axis that does not exist, or times this ledger cannot cut.

@@ -12,11 +12,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestify.ledger.record import Record
 from orchestify.ledger.rows import Row, completion_of, opening_of
-from orchestify.ledger.schema import SUM_COLUMNS, usage_days, usage_records
+from orchestify.ledger.schema import SUM_COLUMNS, plus, usage_days, usage_records
 from orchestify.ledger.totals import Total
 
-DayKey: TypeAlias = tuple[str, str, str, str, str, str]
-"""(label, day, provider, agent, model, value); label and value are "" for all records."""
+DayKey: TypeAlias = tuple[str, str, str, str, str, str, str]
+"""(label, tenant, day, provider, agent, model, value); label and value are "" for all records."""
 
 OPEN, CLOSED, SETTLED = "open", "closed", "settled"
 
@@ -78,7 +78,7 @@ def _states(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
 def _sum_rows(records: Iterable[Record], corrected: Collection[str]) -> list[Row]:
     sums: dict[DayKey, Total] = {}
     for record in records:
-        cell = (record.day, record.provider, record.agent, record.model)
+        cell = (record.tenant, record.day, record.provider, record.agent, record.model)
         for label, value in (("", ""), *record.labels.items()):
             if value and not label:
                 continue
@@ -96,7 +96,7 @@ def _sum_rows(records: Iterable[Record], corrected: Collection[str]) -> list[Row
     ]
 
 
-_KEYS = ("label", "day", "provider", "agent", "model", "value")
+_KEYS = ("label", "tenant", "day", "provider", "agent", "model", "value")
 _CLOSED_BEFORE = Total(attempts=-1, interrupted=-1)
 
 
@@ -123,7 +123,8 @@ def _statements(dialect: str) -> _Statements:
         add=add.on_conflict_do_update(
             index_elements=list(usage_days.primary_key),
             set_={
-                column.name: column + add.excluded[column.name] for column in SUM_COLUMNS.values()
+                column.name: plus(column, add.excluded[column.name], dialect)
+                for column in SUM_COLUMNS.values()
             },
         ),
     )

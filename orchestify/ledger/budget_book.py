@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from orchestify.errors import LedgerError
 from orchestify.ledger.budget_desk import Desk
 from orchestify.ledger.budget_orders import Order, Settlement
 from orchestify.ledger.holds import kept_usd, read
@@ -20,6 +22,8 @@ from orchestify.policy.budget_store import Hold, check_unpriced, refusal, utc_no
 from orchestify.policy.waiting import CallLater, Waiter, call_later
 
 T = TypeVar("T")
+
+_CLOSED = "the ledger is closed"
 
 
 class Keeper(Protocol):
@@ -45,7 +49,7 @@ class SqlBudgetBook:
     Calls of one process get their turn in the order they came, and processes take turns.
     Thresholds are told once a period, by the process whose settlement passed them, in the
     ledger's thread. While the database is away, hard budgets refuse and those that warn let
-    pass; what was settled meanwhile is written afterwards.
+    pass; what was settled meanwhile is written afterwards. All its budgets are `tenant`'s.
     """
 
     def __init__(
@@ -53,16 +57,21 @@ class SqlBudgetBook:
         desk: Desk,
         ledger: Keeper,
         *,
+        tenant: str = "",
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
         call_later: CallLater = call_later,
     ) -> None:
         self._desk = desk
         self._ledger = ledger
+        self._tenant = tenant
         self._now = now
         self._clock = clock
         self._call_later = call_later
         self._warned: dict[str, datetime] = {}
+        self._own_budgets: dict[str, tuple[Budget, Budget]] = {}  # as given, and the tenant's
+        self._waiting: set[Order] = set()
+        self._is_closed = False
         self._ending = threading.RLock()  # what is collected in its grasp may settle, too
 
     async def reserve(
@@ -82,17 +91,19 @@ class SqlBudgetBook:
         if not amount_usd:
             return self._free(budgets, amount_usd)
         key = record_id or new_id()
-        order = Order(key, tuple(budgets), kept_usd(amount_usd), Waiter((0, 0)))
-        self._put(order)
+        order = Order(key, tuple(map(self._own, budgets)), kept_usd(amount_usd), Waiter((0, 0)))
+        self._enter(order)
         try:
             return await self._answer(order, deadline)
         except BaseException:
             hold = order.leave()
             if hold is not None:
                 self.release(hold)
-            elif order.error is None:
+            elif order.error is None or self._is_closed:
                 self._put(None)
             raise
+        finally:
+            self._waiting.discard(order)
 
     def settle(self, hold: Hold, actual_usd: Decimal) -> None:
         """Book what the attempt cost, in full, and drop its hold; a second end does nothing."""
@@ -109,6 +120,14 @@ class SqlBudgetBook:
         """Drop the hold of an attempt that cost nothing; a second end does nothing."""
         self.settle(hold, ZERO)
 
+    def close(self) -> None:
+        """Let nobody in any more, and send away who waits; holds are still settled."""
+        with self._ending:
+            self._is_closed = True
+            waiting = list(self._waiting)
+        for order in waiting:
+            order.refuse(LedgerError(_CLOSED))
+
     def state(self, budget: Budget) -> BudgetState:
         """Return the budget's state as the database has it, where all processes write.
 
@@ -119,6 +138,13 @@ class SqlBudgetBook:
         """
         empty = self._empty(budget)
         return self._ledger.read(lambda connection: read(connection, empty))
+
+    def _enter(self, order: Order) -> None:
+        with self._ending:
+            if self._is_closed:
+                raise LedgerError(_CLOSED)
+            self._waiting.add(order)
+        self._put(order)
 
     async def _answer(self, order: Order, deadline: float | None) -> Hold:
         """Wait for the desk's first answer, and from then on until the deadline."""
@@ -142,7 +168,17 @@ class SqlBudgetBook:
         return Hold(ZERO, states)
 
     def _empty(self, budget: Budget) -> BudgetState:
-        return BudgetState(budget, *period_bounds(budget.period, self._now()))
+        return BudgetState(self._own(budget), *period_bounds(budget.period, self._now()))
+
+    def _own(self, budget: Budget) -> Budget:
+        """Return the budget as this tenant's; made once, for each call comes through here."""
+        if budget.tenant == self._tenant:
+            return budget
+        given, own = self._own_budgets.get(budget.name, (None, budget))
+        if given is not budget:
+            own = replace(budget, tenant=self._tenant)
+            self._own_budgets[budget.name] = (budget, own)
+        return own
 
     def _put(self, item: Order | Settlement | None) -> None:
         self._desk.put(item)

@@ -18,7 +18,7 @@ from datetime import datetime
 
 from orchestify.errors import BudgetExceededError, LedgerError
 from orchestify.ledger.budget_orders import Order, Settlement
-from orchestify.ledger.budget_sitting import Sitting
+from orchestify.ledger.budget_sitting import Key, Sitting
 from orchestify.ledger.journal import Journal
 from orchestify.policy.budget import ZERO, BudgetState
 from orchestify.policy.budget_store import Hold, OnThreshold
@@ -51,7 +51,7 @@ class Desk:
         self._inbox: queue.SimpleQueue[Order | Settlement | None] = queue.SimpleQueue()
         self._line: list[Order] = []
         self._settlements: deque[Settlement] = deque()
-        self._still_since: dict[str, float] = {}  # when the line at a budget last moved
+        self._still_since: dict[Key, float] = {}  # when the line at a budget last moved
         self._poll_s = FIRST_POLL_S
         self._poll_at = math.inf
 
@@ -104,9 +104,9 @@ class Desk:
                 self._settlements.append(item)
         self._line = [order for order in self._line if not order.has_left]
 
-    def _stuck(self) -> set[str]:
+    def _stuck(self) -> set[Key]:
         latest = time.monotonic() - PATIENCE_S
-        return {name for name, since in self._still_since.items() if since < latest}
+        return {key for key, since in self._still_since.items() if since < latest}
 
     def _answer(self, sitting: Sitting) -> None:
         for settlement in sitting.settlements:
@@ -124,12 +124,12 @@ class Desk:
             for state, share in sitting.told:
                 self._on_threshold(state, share)
 
-    def _note_movement(self, waited_for: set[str | None], moved: set[str]) -> None:
+    def _note_movement(self, waited_for: set[Key | None], moved: set[Key]) -> None:
         now, before = time.monotonic(), self._still_since
         self._still_since = {
-            name: now if name in moved else before.get(name, now)
-            for name in waited_for
-            if name is not None
+            key: now if key in moved else before.get(key, now)
+            for key in waited_for
+            if key is not None
         }
         self._poll_s = FIRST_POLL_S if moved else min(2 * self._poll_s, MAX_POLL_S)
         self._poll_at = now + self._poll_s if self._line else math.inf
@@ -145,7 +145,7 @@ class Desk:
         states = sitting.states()
         self._line, self._still_since, self._poll_at = [], {}, math.inf
         for order in sitting.line:
-            at = tuple(states[budget.name] for budget in order.budgets)
+            at = tuple(states[budget.key] for budget in order.budgets)
             # the transaction may have come through, and its answer been lost
             self._settlements.append(Settlement(Hold(order.amount_usd, at, id=order.id), ZERO))
             hard = next((each for each in at if each.budget.mode == "hard"), None)

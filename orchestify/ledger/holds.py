@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Insert,
     RowMapping,
+    Update,
     bindparam,
     delete,
     exists,
@@ -37,6 +38,7 @@ from orchestify.ledger.schema import (
     budget_holds,
     budget_periods,
     leases,
+    plus,
     usage_records,
 )
 from orchestify.policy.budget import ZERO, BudgetState
@@ -93,7 +95,8 @@ class Period:
 def period_id(state: BudgetState) -> str:
     """Return the key of the state's row; the same in every process."""
     budget = state.budget
-    return f"{state.start:%Y-%m-%dT%H:%MZ} {budget.period} {cut_text(budget.name)}"
+    whose = f"@{budget.tenant}" if budget.tenant else ""
+    return f"{state.start:%Y-%m-%dT%H:%MZ} {budget.period}{whose} {cut_text(budget.name)}"
 
 
 def kept_usd(amount_usd: Decimal) -> Decimal:
@@ -197,7 +200,7 @@ def lapse(connection: Connection, limit: int) -> int:
     if lapsed:
         connection.execute(_LAPSE, lapsed)
         more = [{"key": each["key"], "more": each["booked_picousd"]} for each in lapsed]
-        connection.execute(_SPEND, more)
+        connection.execute(_spend(connection.dialect.name), more)
     return len(lapsed)
 
 
@@ -237,6 +240,7 @@ def _state(empty: BudgetState, row: RowMapping, held_usd: Decimal) -> BudgetStat
 def _new_row(key: str, state: BudgetState) -> Row:
     return {
         "id": key,
+        "tenant": state.budget.tenant,
         "budget": cut_text(state.budget.name),
         "period": state.budget.period,
         "starts_at": state.start,
@@ -268,6 +272,13 @@ def _inserts(dialect: str) -> dict[str, Insert]:
     }
 
 
+@cache
+def _spend(dialect: str) -> Update:
+    spent, more = budget_periods.c.spent_picousd, bindparam("more", type_=PicoUsd)
+    rows = update(budget_periods).where(budget_periods.c.id == bindparam("key"))
+    return rows.values(spent_picousd=plus(spent, more, dialect))
+
+
 _IDS: BindParameter[list[str]] = bindparam("ids", expanding=True)
 _HOLD_COLUMNS = (
     budget_holds.c.id,
@@ -287,11 +298,4 @@ _DROP = delete(budget_holds).where(budget_holds.c.id.in_(_IDS))
 _SAVE = update(budget_periods).where(budget_periods.c.id == bindparam("key"))
 _LAPSE = update(budget_holds).where(
     budget_holds.c.id == bindparam("hold"), budget_holds.c.period_id == bindparam("key")
-)
-_SPEND = (
-    update(budget_periods)
-    .where(budget_periods.c.id == bindparam("key"))
-    .values(
-        spent_picousd=budget_periods.c.spent_picousd + bindparam("more", type_=PicoUsd),
-    )
 )

@@ -137,7 +137,7 @@ def _rows(axes: tuple[str, ...], cells: list[tuple[Cell, Total]]) -> tuple[Usage
 
 def _unpriced(cells: list[tuple[Cell, Total]]) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for (_, provider, _, model), cell in cells:
+    for (_, provider, _, model, _), cell in cells:
         if cell.unpriced_calls:
             name = f"{provider}/{model}"
             counts[name] = counts.get(name, 0) + cell.unpriced_calls

@@ -49,6 +49,8 @@ def read_usage(
 ) -> Reading:
     """Read the usage of records that started in `span`, times in UTC.
 
+    What is open is counted over all time, and of all, or of the tenant that `where` names.
+
     Raises:
         InvalidParameterError: records are needed that were pruned.
     """
@@ -69,7 +71,7 @@ def read_usage(
         rows=tuple(rows),
         total=total,
         unpriced=_unpriced(connection, table) if total.unpriced_calls else {},
-        open=connection.scalar(select(func.count()).where(IS_OPEN)) or 0,
+        open=_open(connection, where.get("tenant")),
     )
 
 
@@ -163,6 +165,13 @@ def _record_sums() -> dict[str, ColumnElement[Any]]:
         ),
         "latency_s": func.coalesce(columns.latency_s, _ZERO),
     }
+
+
+def _open(connection: Connection, tenant: str | None) -> int:
+    query = select(func.count()).where(IS_OPEN)
+    if tenant is not None:
+        query = query.where(usage_records.c.tenant == tenant)
+    return connection.scalar(query) or 0
 
 
 def _unpriced(connection: Connection, table: Subquery) -> dict[str, int]:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -32,6 +32,8 @@ _labels: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
 @dataclass(slots=True, kw_only=True)  # not frozen: that would cost a call 3 µs
 class Record:
     """One attempt at one target. It is not changed once it is made; `completed` makes another.
+
+    Only its `tenant` is set by the ledger that it is put in, where that is a tenant's.
 
     Opened before anything is sent (`outcome` is `open`) and completed after it. `model` is the
     one asked for, `model_answered` the one that answered ("" where none did). `cost_usd` is
@@ -59,6 +61,7 @@ class Record:
     first_chunk_s: float | None = None
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    tenant: str = ""
 
     @property
     def day(self) -> str:
@@ -97,12 +100,25 @@ class Record:
             first_chunk_s=first_chunk_s,
             error=error,
             labels=self.labels,
+            tenant=self.tenant,
         )
 
     @property
     def unpriced(self) -> bool:
         """Whether tokens may have been used that nobody can price."""
         return self.cost_usd is None and (self.outcome == "ok" or self.usage.total_tokens > 0)
+
+
+def unsent(record: Record) -> Record:
+    """Return the record of an attempt that was cancelled before anything of it was sent."""
+    return replace(
+        record,
+        outcome="cancelled",
+        usage=Usage(),
+        cost_usd=Decimal(0),
+        cost_at_most_usd=Decimal(0),
+        latency_s=0.0,
+    )
 
 
 def new_id() -> str:

@@ -42,6 +42,7 @@ def opening_of(record: Record, owner: str) -> Row:
         "agent": record.agent,
         "model": record.model,
         "labels": dict(record.labels),
+        "tenant": record.tenant,
         "outcome": "open",
         "owner": owner,
         "cost_at_most_picousd": record.cost_at_most_usd,
@@ -103,6 +104,7 @@ def record_of(row: RowMapping) -> Record:
         first_chunk_s=row["first_chunk_s"],
         error=row["error"],
         labels=row["labels"],
+        tenant=row["tenant"],
     )
 
 
@@ -124,6 +126,7 @@ def storable(record: Record) -> Record:
         model_answered=cut_text(record.model_answered),
         error=cut_text(record.error),
         labels={cut_text(key): cut_text(value) for key, value in record.labels.items()},
+        tenant=cut_text(record.tenant),
         usage=_counted(record.usage),
         cost_usd=_bounded(record.cost_usd),
         cost_at_most_usd=_bounded(record.cost_at_most_usd),
@@ -134,7 +137,7 @@ def _fits(record: Record) -> bool:
     usage, labels = record.usage, record.labels
     texts = (
         *(record.id, record.call_id, record.provider, record.agent, record.model),
-        *(record.model_answered, record.error, usage.service_tier or ""),
+        *(record.model_answered, record.error, usage.service_tier or "", record.tenant),
         *(*labels.keys(), *labels.values()),
     )
     return (

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Computed,
     Connection,
     Date,
@@ -22,8 +23,10 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Numeric,
     String,
     Table,
+    cast,
     false,
     func,
     insert,
@@ -35,15 +38,13 @@ from sqlalchemy.types import TypeDecorator
 
 from orchestify.errors import LedgerError
 from orchestify.ledger.totals import Total
+from orchestify.ledger.upgrades import UPGRADES, Upgrade
 
-VERSION = 1
+VERSION = 2
 PICO = 12
 """Money is kept as whole 1e-12 USD: a token at 0.000001 USD a million is exact, and a 64-bit
 sum reaches 9.2 million USD. What is finer is rounded half to even."""
-
-Upgrade: TypeAlias = Callable[[Connection], None]
-UPGRADES: tuple[Upgrade, ...] = ()
-"""The steps from version 1 to 2, from 2 to 3, and so on up to `VERSION`."""
+MOST = 2**63 - 1
 
 _MIGRATION_LOCK = 7_203_051_118_942  # any number, the same in every version
 
@@ -66,18 +67,28 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class PicoUsd(TypeDecorator[Decimal]):
-    """An exact amount of USD, kept as an integer of 1e-12 USD."""
+    """An exact amount of USD, kept as an integer of 1e-12 USD; what is above `MOST` is `MOST`."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
         """Scale to whole units."""
-        return None if value is None else int(value.scaleb(PICO).to_integral_value())
+        return None if value is None else min(int(value.scaleb(PICO).to_integral_value()), MOST)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> Decimal | None:
         """Scale back to USD."""
         return None if value is None else Decimal(value).scaleb(-PICO)
+
+
+def plus(column: ColumnElement[Any], more: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
+    """Return the sum; of money at most `MOST`, where PostgreSQL would fail on all that it books."""
+    if not isinstance(column.type, PicoUsd):
+        return column + more
+    most: ColumnElement[Any] = literal_column(str(MOST))
+    if dialect == "postgresql":
+        return cast(func.least(cast(column, Numeric) + cast(more, Numeric), most), BigInteger)
+    return func.min(column + more, most)
 
 
 def _money(name: str, *, nullable: bool) -> tuple[Column[Decimal], Column[float]]:
@@ -87,6 +98,11 @@ def _money(name: str, *, nullable: bool) -> tuple[Column[Decimal], Column[float]
         Column(exact, PicoUsd, nullable=nullable),
         Column(f"{name}_usd", Double, Computed(f"{exact} / 1e{PICO}", persisted=True)),
     )
+
+
+def _tenant(*, primary_key: bool = False) -> Column[str]:
+    """Return the column of whose row it is: "" where a ledger has no tenants."""
+    return Column("tenant", String, primary_key=primary_key, nullable=False, server_default="")
 
 
 metadata = MetaData()
@@ -126,6 +142,7 @@ usage_records = Table(
     Column("first_chunk_s", Double),
     Column("error", String, nullable=False, server_default=""),
     Column("labels", JSON, nullable=False),
+    _tenant(),
 )
 
 IS_OPEN = usage_records.c.outcome == literal_column("'open'")
@@ -148,6 +165,7 @@ usage_days = Table(
     metadata,
     # "" for the sums over all records, else a label's key, and `value` its value
     Column("label", String, primary_key=True),
+    _tenant(primary_key=True),
     Column("day", String, primary_key=True),
     Column("provider", String, primary_key=True),
     Column("agent", String, primary_key=True),
@@ -175,6 +193,7 @@ budget_periods = Table(
     "budget_periods",
     metadata,
     Column("id", String, primary_key=True),
+    _tenant(),
     Column("budget", String, nullable=False),
     Column("period", String, nullable=False),
     Column("starts_at", UtcTime, nullable=False),
@@ -208,6 +227,7 @@ Index("budget_holds_period", budget_holds.c.period_id)
 health_history = Table(
     "health_history",
     metadata,
+    _tenant(primary_key=True),
     Column("provider", String, primary_key=True),
     Column("at", UtcTime, primary_key=True),
     # the process whose calls and checks it tells of

@@ -43,15 +43,16 @@ class Spool:
 
         self._file.run(write)
 
-    def count(self) -> int:
-        """Return how many records wait.
+    def count(self, tenant: str | None = None) -> int:
+        """Return how many records wait, of one tenant or of all.
 
         Raises:
             LedgerError: the file cannot be read.
         """
         if not self._path.exists():
             return 0
-        return self._file.run(lambda c: c.scalar(_COUNT) or 0, read_only=True)
+        count = _COUNT if tenant is None else _COUNT.where(usage_records.c.tenant == tenant)
+        return self._file.run(lambda c: c.scalar(count) or 0, read_only=True)
 
     def first(self) -> tuple[list[Row], list[Record]]:
         """Return the next to be moved, at most 500: open ones as rows, completed as records.

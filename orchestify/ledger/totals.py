@@ -14,10 +14,10 @@ from orchestify.ledger.record import Record
 
 LABEL_VALUES_KEPT = 1000
 OTHER = "other"
-AXIS_INDEX = {"day": 0, "provider": 1, "agent": 2, "model": 3}
+AXIS_INDEX = {"day": 0, "provider": 1, "agent": 2, "model": 3, "tenant": 4}
 
-Cell: TypeAlias = tuple[str, str, str, str]
-"""(day, provider, agent, model)."""
+Cell: TypeAlias = tuple[str, str, str, str, str]
+"""(day, provider, agent, model, tenant)."""
 
 
 @dataclass(slots=True)
@@ -89,11 +89,11 @@ SUMS = tuple(each.name for each in fields(Total))
 
 @dataclass(slots=True)
 class Totals:
-    """Totals by provider, agent, model, day and label since the last reset.
+    """Totals by provider, agent, model, day, tenant and label since the last reset.
 
-    One cell a combination of (day, provider, agent, model), and one a (label key, value); the
-    readings are sums over cells. Safe to use from several threads, and `add` also from
-    `__del__`: it waits for no lock. What it finds locked, the lock's holder books.
+    One cell a combination of (day, provider, agent, model, tenant), and one a (label key,
+    value); the readings are sums over cells. Safe to use from several threads, and `add` also
+    from `__del__`: it waits for no lock. What it finds locked, the lock's holder books.
     """
 
     cells: dict[Cell, Total] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Totals:
         self._book_pending()
 
     def total(self, **where: str) -> Total:
-        """Return the sum over the cells that match `provider`, `agent`, `model`, `day`."""
+        """Return the sum over the cells that match `where`: axes but labels, one value each."""
         result = Total()
         for key, cell in self.snapshot():
             if all(key[AXIS_INDEX[name]] == value for name, value in where.items()):
@@ -115,7 +115,7 @@ class Totals:
         return result
 
     def by(self, axis: str) -> dict[str, Total]:
-        """Return totals by `provider`, `agent`, `model`, `day` or `label:<key>`, by name."""
+        """Return totals by `provider`, `agent`, `model`, `day`, `tenant` or `label:<key>`."""
         if axis.startswith("label:"):
             with self._locked():
                 values = self.labels.get(axis.removeprefix("label:"), {})
@@ -136,7 +136,7 @@ class Totals:
                     del self.cells[key]
 
     def snapshot(self) -> list[tuple[Cell, Total]]:
-        """Return copies of the cells as they are now: ((day, provider, agent, model), total)."""
+        """Return copies of the cells as they are now, each with its key."""
         with self._locked():
             return [(key, replace(cell)) for key, cell in self.cells.items()]
 
@@ -157,7 +157,7 @@ class Totals:
                 self._lock.release()
 
     def _book(self, record: Record) -> None:
-        key = (record.day, record.provider, record.agent, record.model)
+        key = (record.day, record.provider, record.agent, record.model, record.tenant)
         cell = self.cells.get(key)
         if cell is None:
             cell = self.cells[key] = Total()

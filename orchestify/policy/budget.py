@@ -36,9 +36,9 @@ class BudgetMatch:
 class Budget:
     """A limit on what the calls of a period cost.
 
-    `name` tells it from all others. `mode` `warn` never refuses and tells when the limit is
-    passed. `alert_at` holds shares of the limit, 0.8 for 80 %. `on_unpriced` is for calls whose
-    price nobody knows.
+    `name` tells it from all others of its `tenant`, which a tenant's ledger fills in. `mode`
+    `warn` never refuses and tells when the limit is passed. `alert_at` holds shares of the
+    limit, 0.8 for 80 %. `on_unpriced` is for calls whose price nobody knows.
     """
 
     name: str
@@ -48,6 +48,12 @@ class Budget:
     mode: Literal["hard", "warn"] = "hard"
     alert_at: tuple[float, ...] = ()
     on_unpriced: Literal["block", "warn", "allow"] = "block"
+    tenant: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from all budgets: tenant and name."""
+        return self.tenant, self.name
 
     def matches(
         self,

@@ -1,4 +1,4 @@
-"""What every ledger does, in memory and in both databases."""
+"""What every ledger does: in memory, in both databases, and as a tenant's part of them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,32 @@ from orchestify.values import Usage
 from tests.ledgers import answered, opened, postgres_schema
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+@pytest.fixture(params=["memory", "sqlite", "postgres", "tenant sqlite", "tenant postgres"])
+def new_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     with ExitStack() as stack:
-        if request.param == "postgres":
-            yield stack.enter_context(postgres_schema())
+        url = {"memory": None, "sqlite": "sqlite:///usage.db"}.get(request.param.split()[-1], "")
+        url = stack.enter_context(postgres_schema()) if url == "" else url
+        whole = open_ledger(url, base_dir=tmp_path)
+        if request.param.startswith("tenant"):
+            asyncio.run(book_for_others(whole))
+            yield whole.for_tenant("acme")
         else:
-            yield {"memory": None, "sqlite": "sqlite:///usage.db"}[request.param]
+            yield whole
+        asyncio.run(whole.aclose())
+
+
+async def book_for_others(whole: Ledger) -> None:
+    """What no test may see: calls of another tenant's and of nobody's, and some under way."""
+    for ledger in (whole, whole.for_tenant("other")):
+        record = opened(labels={"run": "theirs"})
+        await book(ledger, answered(record, cost_usd=None))
+        await ledger.open(opened())
 
 
 @pytest.fixture
-async def ledger(url: str | None, tmp_path: Path) -> AsyncIterator[Ledger]:
-    opened_ledger = open_ledger(url, base_dir=tmp_path)
-    yield opened_ledger
-    await opened_ledger.aclose()
+async def ledger(new_ledger: Ledger) -> AsyncIterator[Ledger]:
+    yield new_ledger
+    await new_ledger.aclose()
 
 
 async def book(ledger: Ledger, *records: Record) -> None:
@@ -156,6 +168,15 @@ async def test_every_axis_has_its_rows_in_order(
     assert [row.total.calls for row in report.rows] == [1, 1]
 
 
+async def test_the_tenant_is_an_axis(ledger: Ledger) -> None:
+    await book(ledger, answered(opened()))
+    tenant = getattr(ledger, "tenant", "")
+    by_tenant = await ledger.usage("tenant", where={"agent": "reviewer"})
+    of_it = await ledger.usage("agent", where={"tenant": tenant})
+    assert [(row.key, row.total.calls) for row in by_tenant.rows] == [((tenant,), 1)]
+    assert [(row.key, row.total.calls) for row in of_it.rows] == [(("reviewer",), 1)]
+
+
 async def test_axes_are_crossed(ledger: Ledger) -> None:
     await book(
         ledger,
@@ -229,13 +250,12 @@ async def test_it_closes_twice(ledger: Ledger) -> None:
     await ledger.aclose()
 
 
-def test_a_call_completes_after_its_loop_has_closed(url: str | None, tmp_path: Path) -> None:
-    ledger = open_ledger(url, base_dir=tmp_path)
+def test_a_call_completes_after_its_loop_has_closed(new_ledger: Ledger) -> None:
     record = opened()
-    asyncio.run(ledger.open(record))
-    ledger.complete(answered(record))
-    report = asyncio.run(ledger.usage())
-    asyncio.run(ledger.aclose())
+    asyncio.run(new_ledger.open(record))
+    new_ledger.complete(answered(record))
+    report = asyncio.run(new_ledger.usage())
+    asyncio.run(new_ledger.aclose())
     assert (report.total.calls, report.open) == (1, 0)
 
 
@@ -248,18 +268,16 @@ async def test_a_call_completes_after_the_ledger_has_closed(ledger: Ledger) -> N
     assert (report.total.calls, report.open) == (1, 0)
 
 
-def test_several_threads_with_loops_of_their_own_share_it(url: str | None, tmp_path: Path) -> None:
-    ledger = open_ledger(url, base_dir=tmp_path)
-
+def test_several_threads_with_loops_of_their_own_share_it(new_ledger: Ledger) -> None:
     def run() -> None:
-        asyncio.run(book(ledger, *(answered(opened()) for _ in range(25))))
+        asyncio.run(book(new_ledger, *(answered(opened()) for _ in range(25))))
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    report = asyncio.run(ledger.usage())
-    asyncio.run(ledger.aclose())
+    report = asyncio.run(new_ledger.usage())
+    asyncio.run(new_ledger.aclose())
     assert (report.total.calls, report.open) == (100, 0)
-    assert ledger.totals.total().calls == 100
+    assert new_ledger.totals.total().calls == 100

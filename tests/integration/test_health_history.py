@@ -50,7 +50,9 @@ async def test_what_was_known_at_the_end_is_read_by_the_next_process(
 
 def test_of_a_provider_without_a_sign_nothing_is_written(url: str, tmp_path: Path) -> None:
     journal = Journal(database(url, tmp_path))
-    HealthHistory(journal, lambda: [{"provider": "idle", "status": "unknown"}]).run()
+    history = HealthHistory(journal)
+    history.keep(lambda: [{"provider": "idle", "status": "unknown"}])
+    history.close()
     rows = journal.transact(lambda connection: connection.execute(health_history.select()).all())
     journal.close()
     assert rows == []
@@ -64,7 +66,9 @@ def test_old_snapshots_are_deleted(url: str, tmp_path: Path) -> None:
             health_history.insert(), [{**old, "status": "healthy", "snapshot": {}}]
         )
     )
-    HealthHistory(journal, lambda: [{"provider": "p", "status": "degraded"}]).run()
+    history = HealthHistory(journal)
+    history.keep(lambda: [{"provider": "p", "status": "degraded"}])
+    history.close()
     rows = journal.transact(lambda connection: connection.execute(health_history.select()).all())
     journal.close()
     assert [row.status for row in rows] == ["degraded"]

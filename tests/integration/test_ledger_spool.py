@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
-from orchestify.errors import LedgerError
+from orchestify.errors import LedgerError, OrchestifyError
 from orchestify.ledger import open_ledger
 from orchestify.ledger.journal import Journal
+from orchestify.ledger.schema import migrate
 from orchestify.ledger.spool import Spool
 from orchestify.ledger.sql import SqlLedger
+from orchestify.sql import Database, database_url
 from tests.ledgers import answered, database, opened, postgres_rows, postgres_schema, until
 
 
 class Line:
-    """The line to PostgreSQL, which can be cut and mended: a proxy on loopback."""
+    """The line to PostgreSQL, which can be cut and mended, or fall silent: a proxy on loopback."""
 
     def __init__(self, url: str) -> None:
         self._there = make_url(url)
         self._server: asyncio.Server | None = None
         self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self.flows = asyncio.Event()
+        self.flows.set()
 
     @property
     def url(self) -> str:
@@ -51,14 +55,17 @@ class Line:
         self._pump(reader, back)
 
     def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(copy(source, sink))
+        task = asyncio.create_task(copy(source, sink, self.flows))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def copy(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, flows: asyncio.Event
+) -> None:
     with closing(sink):
         while piece := await source.read(65536):
+            await flows.wait()
             sink.write(piece)
 
 
@@ -69,6 +76,12 @@ async def line() -> AsyncIterator[Line]:
         await line.mend()
         yield line
         await line.cut()
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with postgres_schema() as url:
+        yield url
 
 
 def rows(line: Line) -> list[tuple[object, ...]]:
@@ -131,6 +144,34 @@ async def test_a_report_says_how_many_records_are_behind(line: Line, tmp_path: P
     assert (await ledger.usage()).behind == 2
     await ledger.aclose()
     spool.dispose()
+
+
+async def test_a_server_that_falls_silent_stops_no_call(line: Line, tmp_path: Path) -> None:
+    there = Database(
+        database_url(f"{line.url}&connect_timeout=2", tmp_path),
+        migrate=migrate,
+        error=LedgerError,
+        silence_s=0.3,
+    )
+    ledger = SqlLedger(there, Spool(tmp_path / "spool.db"))
+    await ledger.open(opened(call_id="a"))
+    line.flows.clear()
+    async with asyncio.timeout(15):
+        await ledger.open(opened(call_id="b"))
+    assert ledger.is_behind
+    line.flows.set()
+    await back(ledger)
+    await ledger.aclose()
+    assert rows(line) == [("a", "open"), ("b", "open")]
+
+
+def test_a_server_that_is_slow_to_report_is_waited_for(address: str, tmp_path: Path) -> None:
+    there = Database(database_url(address, tmp_path), migrate=migrate, silence_s=0.3)
+    sleep = text("SELECT pg_sleep(0.6)")
+    there.run(lambda connection: connection.execute(sleep), read_only=True)
+    with pytest.raises(OrchestifyError, match="the server did not answer in"):
+        there.run(lambda connection: connection.execute(sleep))
+    there.dispose()
 
 
 async def test_what_a_dead_process_left_in_the_spool_is_moved(line: Line, tmp_path: Path) -> None:

@@ -121,22 +121,25 @@ async def test_a_new_database_says_its_version(tmp_path: Path) -> None:
     await ledger.usage()
     await ledger.aclose()
     path = tmp_path / ".orchestify" / "usage.db"
-    assert sqlite_rows(path, "SELECT name, value FROM ledger_settings") == [("schema_version", "1")]
+    assert sqlite_rows(path, "SELECT name, value FROM ledger_settings") == [("schema_version", "2")]
     assert sqlite_rows(path, "PRAGMA journal_mode") == [("wal",)]
 
 
 def test_an_older_database_is_upgraded_step_by_step_and_once(url: str, tmp_path: Path) -> None:
-    def second(connection: Connection) -> None:
-        connection.execute(text("ALTER TABLE usage_records ADD COLUMN team VARCHAR"))
+    def skipped(connection: Connection) -> None:
+        raise AssertionError
 
     def third(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE usage_records ADD COLUMN team VARCHAR"))
+
+    def fourth(connection: Connection) -> None:
         connection.execute(text("UPDATE usage_records SET team = 'core'"))
 
     journal = journal_at(url, tmp_path)
     journal.book([opened()], [])
     there = database(url, tmp_path)
-    there.run(lambda connection: migrate(connection, 3, (second, third)))
-    there.run(lambda connection: migrate(connection, 3, (second, third)))
+    there.run(lambda connection: migrate(connection, 4, (skipped, third, fourth)))
+    there.run(lambda connection: migrate(connection, 4, (skipped, third, fourth)))
     found = there.run(lambda c: c.execute(text("SELECT team FROM usage_records")).all())
     there.dispose()
     journal.close()
@@ -147,7 +150,7 @@ def test_a_newer_database_is_left_alone(url: str, tmp_path: Path) -> None:
     there = database(url, tmp_path)
     there.run(lambda connection: migrate(connection, 9, (lambda _: None,) * 8))
     ledger = journal_at(url, tmp_path)
-    with pytest.raises(LedgerError, match="are of version 9, this orchestify knows 1; upgrade it"):
+    with pytest.raises(LedgerError, match="are of version 9, this orchestify knows 2; upgrade it"):
         ledger.book([opened()], [])
     there.dispose()
     ledger.close()

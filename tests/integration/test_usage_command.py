@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestify.cli import cli
-from tests.ledgers import sqlite_rows
+from orchestify.ledger.sql import SqlLedger
+from tests.ledgers import answered, database, opened, sqlite_rows
 from tests.reports import write_ledger
 
 CONFIG = """
@@ -69,6 +70,27 @@ def test_axes_time_and_filter_reach_the_ledger(file: Path) -> None:
     assert [(row["day"], row["label:run"], row["cost_usd"]) for row in told["rows"]] == [
         ("2026-03-15", "r2", "1.125000000001")
     ]
+
+
+def test_tenants_are_an_axis_and_a_filter(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/usage.db"
+    asyncio.run(_book_for(url, "acme", "zeta"))
+    by = json.loads(_run("--ledger", url, "--by", "tenant", "--format", "json").stdout)
+    of = json.loads(_run("--ledger", url, "--where", "tenant=acme", "--format", "json").stdout)
+    page = _run("--ledger", url, "--by", "tenant", "--format", "html")
+    prices = _run("reprice", "--ledger", url, "--by", "tenant", "--format", "csv")
+    assert [row["tenant"] for row in by["rows"]] == ["acme", "zeta"]
+    assert (by["total"]["calls"], of["total"]["calls"]) == (2, 1)
+    assert "zeta" in page.stdout
+    assert [line.split(",")[0] for line in prices.stdout.splitlines()] == ["tenant", "acme", "zeta"]
+
+
+async def _book_for(url: str, *tenants: str) -> None:
+    ledger = SqlLedger(database(url, Path()))
+    for tenant in tenants:
+        await ledger.for_tenant(tenant).open(record := opened())
+        ledger.for_tenant(tenant).complete(answered(record))
+    await ledger.aclose()
 
 
 def test_csv_says_on_stderr_what_it_leaves_out(file: Path) -> None:
