@@ -1,0 +1,128 @@
+"""An answer as OpenAI's protocol writes it, with its cost and the provider's thinking blocks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+from orchestify.server.gateway.errors import Pairs
+from orchestify.values import Attempt, LLMResponse, Thinking, ToolCall, Usage
+
+FINISH_REASONS: Mapping[str, str] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "stop",
+    "pause": "stop",
+}
+"""Ours to OpenAI's, which says a refusal by the message's `refusal`."""
+
+_NO_USAGE = Usage()
+
+
+def answer_body(response: LLMResponse) -> bytes:
+    """Return a whole answer."""
+    choice = {
+        "index": 0,
+        "message": _message(response),
+        "logprobs": None,
+        "finish_reason": finish_reason(response),
+    }
+    answer = {
+        "id": f"chatcmpl-{response.call_id}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": response.model,
+        "choices": [choice],
+        "usage": usage_of(response),
+    }
+    return json.dumps(answer).encode()
+
+
+def answer_headers(response: LLMResponse) -> Pairs:
+    """Return the headers of a whole answer; one whose price nobody knows has no cost."""
+    headers = call_headers(response.call_id, response.attempts)
+    if response.cost_usd is not None:
+        headers.append((b"x-orchestify-cost-usd", f"{response.cost_usd:f}".encode()))
+    return headers
+
+
+def call_headers(call_id: str, attempts: tuple[Attempt, ...]) -> Pairs:
+    """Return the headers that tell a call, who answered it, and at which attempt."""
+    headers: Pairs = [(b"x-orchestify-call-id", call_id.encode())]
+    if attempts:
+        headers += [
+            (b"x-orchestify-provider", _header(attempts[-1].provider)),
+            (b"x-orchestify-model", _header(attempts[-1].model)),
+            (b"x-orchestify-attempts", str(len(attempts)).encode()),
+        ]
+    return headers
+
+
+def usage_of(response: LLMResponse) -> dict[str, Any]:
+    """Return the tokens and the cost in USD, which is null where nobody knows the price."""
+    usage = response.usage or _NO_USAGE
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "cost": _number(response.cost_usd),
+    }
+
+
+def finish_reason(response: LLMResponse) -> str:
+    """Return why the model stopped, in OpenAI's words."""
+    return FINISH_REASONS.get(response.finish_reason, "stop")
+
+
+def thinking_blocks(thinking: Thinking | None) -> dict[str, Any]:
+    """Return what is to be sent back beside tool calls, as fields of a message."""
+    return {"thinking_blocks": thinking.blocks} if thinking is not None and thinking.blocks else {}
+
+
+def tool_call(call: ToolCall) -> dict[str, Any]:
+    """Return a tool call, its arguments as the model wrote them."""
+    arguments = call.raw_arguments or json.dumps(dict(call.arguments), ensure_ascii=False)
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
+
+
+def _message(response: LLMResponse) -> dict[str, Any]:
+    refused = response.finish_reason == "refusal"
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if refused or not response.content else response.content,
+        "refusal": (response.content or "the model refused") if refused else None,
+    }
+    if response.tool_calls:
+        message["tool_calls"] = [tool_call(call) for call in response.tool_calls]
+    elif not refused:
+        message["content"] = response.content
+    if response.thinking:
+        message["reasoning_content"] = response.thinking.text
+        message |= thinking_blocks(response.thinking)
+    return message
+
+
+def _number(cost_usd: Decimal | None) -> float | None:
+    return None if cost_usd is None else float(cost_usd)
+
+
+def _header(value: str) -> bytes:
+    """Return a value that every client can read; other characters are percent-encoded."""
+    if value.isascii() and value.isprintable():
+        return value.encode()
+    return quote(value, safe=" /:;,=@+").encode()

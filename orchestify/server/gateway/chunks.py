@@ -1,0 +1,95 @@
+"""The chunks of a streamed answer, as server-sent events."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from orchestify.server.gateway.answer import finish_reason, thinking_blocks, usage_of
+from orchestify.values import (
+    LLMResponse,
+    StreamEnd,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
+
+DONE = b"data: [DONE]\n\n"
+_TAIL = ',"logprobs":null,"finish_reason":null}]}\n\n'
+
+
+class Chunks:
+    """Writes one answer's events: what all of them share is put together once.
+
+    The cost is in the last chunk's `usage`: that is a chunk of its own where the caller asked for
+    it with `include_usage`, as OpenAI does it, and else the one with the `finish_reason`.
+    """
+
+    def __init__(self, call_id: str, model: str, *, include_usage: bool) -> None:
+        self._include_usage = include_usage
+        self._shared = {
+            "id": f"chatcmpl-{call_id}",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+        head = "data: " + json.dumps(self._shared)[:-1]
+        if include_usage:
+            head += ',"usage":null'
+        head += ',"choices":[{"index":0,"delta":'
+        self._head = head
+        self._text = head + '{"content":'
+        self._calls: set[int] = set()
+
+    def opening(self) -> str:
+        """Return the first chunk, which names the role."""
+        return self._delta({"role": "assistant", "content": ""})
+
+    def of(self, event: TextDelta | ThinkingDelta | ToolCallDelta | StreamEnd) -> str:
+        """Return the chunks of an event; the end has several."""
+        if type(event) is TextDelta:
+            return f"{self._text}{json.dumps(event.text)}}}{_TAIL}"
+        if type(event) is ThinkingDelta:
+            return self._delta({"reasoning_content": event.text})
+        if type(event) is ToolCallDelta:
+            return self._delta({"tool_calls": [self._call(event)]})
+        assert isinstance(event, StreamEnd)  # noqa: S101 - there is no other
+        return self._end(event.response)
+
+    def _delta(self, delta: dict[str, Any]) -> str:
+        return self._head + json.dumps(delta) + _TAIL
+
+    def _call(self, event: ToolCallDelta) -> dict[str, Any]:
+        """Return a piece of a tool call; only the first of each has its id and name."""
+        if event.index in self._calls:
+            return {"index": event.index, "function": {"arguments": event.arguments}}
+        self._calls.add(event.index)
+        return {
+            "index": event.index,
+            "id": event.id,
+            "type": "function",
+            "function": {"name": event.name, "arguments": event.arguments},
+        }
+
+    def _end(self, response: LLMResponse) -> str:
+        delta: dict[str, Any] = thinking_blocks(response.thinking)
+        if response.finish_reason == "refusal":
+            delta["refusal"] = response.content or "the model refused"
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": None,
+            "finish_reason": finish_reason(response),
+        }
+        usage = usage_of(response)
+        last = {**self._shared, "choices": [choice], "usage": usage}
+        if not self._include_usage:
+            return _event(last)
+        return _event({**last, "usage": None}) + _event(
+            {**self._shared, "choices": [], "usage": usage}
+        )
+
+
+def _event(chunk: dict[str, Any]) -> str:
+    return f"data: {json.dumps(chunk)}\n\n"

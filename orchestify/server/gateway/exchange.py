@@ -1,0 +1,143 @@
+"""One chat completion over HTTP: the request is read, the call made, its answer written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from orchestify.errors import OrchestifyError, StructuredOutputError
+from orchestify.ledger.record import scope as labelled
+from orchestify.providers.base import LLMProvider
+from orchestify.providers.stream import CompletionStream, ReaderEvent
+from orchestify.server.access import require
+from orchestify.server.gateway.answer import answer_body, answer_headers, call_headers
+from orchestify.server.gateway.chunks import DONE, Chunks
+from orchestify.server.gateway.disconnect import Attended
+from orchestify.server.gateway.errors import Pairs, event_of, told
+from orchestify.server.gateway.models import speaks_openai
+from orchestify.server.gateway.request import ChatRequest, chat_request
+from orchestify.values import LLMResponse, StreamEnd
+
+if TYPE_CHECKING:
+    from orchestify.server.tenants import TenantRegistry
+
+_STREAM_HEADERS: Pairs = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold the events back
+]
+
+
+class ChatExchange(Response):
+    """Answers one request; a client that goes ends the call at once.
+
+    What fails before the first output is told by its status, what fails after it by an event;
+    then there is no `[DONE]`.
+    """
+
+    def __init__(self, request: Request, tenants: TenantRegistry) -> None:
+        self._request = request
+        self._tenants = tenants
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request."""
+        self._receive, self._send, self._has_begun = receive, send, False
+        try:
+            await self._serve()
+        except ClientDisconnect:
+            return
+        except (OrchestifyError, HTTPException) as error:
+            if self._has_begun:
+                raise
+            status, headers, body = told(error)
+            await self._begin(status, headers)
+            await self._end(body)
+
+    async def _serve(self) -> None:
+        request = self._request
+        principal = await require(request, "call")
+        asked = chat_request(await request.body())
+        async with self._tenants.use(principal.tenant_id) as registry:
+            provider = registry.find(asked.model)
+            arguments = asked.arguments
+            if asked.passed_on and speaks_openai(provider):
+                arguments["options"] = asked.passed_on
+            with labelled(**asked.labels):
+                if asked.is_stream:
+                    await self._stream(provider.stream(**arguments), asked)
+                else:
+                    await self._complete(provider, arguments)
+
+    async def _complete(self, provider: LLMProvider, arguments: dict[str, Any]) -> None:
+        async with Attended(self._receive) as client:
+            response = await _completed(provider, arguments)
+        if client.has_gone:
+            return
+        body = answer_body(response)
+        length = (b"content-length", str(len(body)).encode())
+        kind = (b"content-type", b"application/json")
+        await self._begin(200, [kind, length, *answer_headers(response)])
+        await self._end(body)
+
+    async def _stream(self, stream: CompletionStream, asked: ChatRequest) -> None:
+        async with Attended(self._receive) as client, stream:
+            last = await self._relay(stream, asked)
+        if not client.has_gone:
+            await self._end(last)
+
+    async def _relay(self, stream: CompletionStream, asked: ChatRequest) -> bytes:
+        """Send what comes, and return what is to be sent last.
+
+        Raises:
+            OrchestifyError: before any output.
+        """
+        text, chunks = "", None
+        try:
+            while (event := await _next(stream)) is not None:
+                if chunks is None:
+                    headers = call_headers(stream.call_id, stream.attempts)
+                    await self._begin(200, _STREAM_HEADERS + headers)
+                    model = stream.attempts[-1].model if stream.attempts else asked.model
+                    chunks = Chunks(stream.call_id, model, include_usage=asked.include_usage)
+                    text = chunks.opening()
+                text += chunks.of(event)
+                if type(event) is StreamEnd:
+                    return text.encode() + DONE
+                await self._write(text.encode())
+                text = ""
+        except OrchestifyError as error:
+            if chunks is None:
+                raise
+            return text.encode() + event_of(error)
+        return b""
+
+    async def _begin(self, status: int, headers: Pairs) -> None:
+        self._has_begun = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _write(self, body: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _end(self, body: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": body})
+
+
+async def _completed(provider: LLMProvider, arguments: dict[str, Any]) -> LLMResponse:
+    """Return the answer, also where it does not fit the form: the protocol's clients check that."""
+    try:
+        return await provider.complete(**arguments)
+    except StructuredOutputError as error:
+        response: LLMResponse = error.response
+    return response
+
+
+async def _next(stream: CompletionStream) -> ReaderEvent | None:
+    """Return a stream's next event; its end also where the answer does not fit the form."""
+    try:
+        return await stream.next_event()
+    except StructuredOutputError as error:
+        return StreamEnd(error.response)

@@ -1,0 +1,197 @@
+"""A chat completion as OpenAI's protocol asks for it, as the arguments of a call.
+
+Understood: `model`, `messages`, `tools`, `tool_choice`, `parallel_tool_calls`, `response_format`,
+`temperature`, `top_p`, `stop`, `seed`, `max_completion_tokens` (or `max_tokens`),
+`reasoning_effort`, `stream`, `stream_options.include_usage`, and `metadata`, which labels the call
+in the ledger. `PASSED_ON` goes to providers of type `openai`, `UNSUPPORTED` is refused, and every
+other field is ignored, as servers of this protocol do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestify.providers.request import response_format_of
+from orchestify.server.gateway.fields import body_of, each, needed, optional, wrong
+from orchestify.server.gateway.messages import messages_of
+from orchestify.values import ResponseFormat, Tool, ToolChoice
+
+PASSED_ON = (
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "prediction",
+    "prompt_cache_key",
+    "safety_identifier",
+    "user",
+    "verbosity",
+)
+UNSUPPORTED = {
+    "functions": "is deprecated; use tools",
+    "function_call": "is deprecated; use tool_choice",
+    "audio": "is not supported",
+    "web_search_options": "is not supported",
+}
+EFFORTS: Mapping[str, Literal["low", "medium", "high"] | bool] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+}
+MAX_LABELS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 200  # OpenAI's, but for the ledger's 200
+_GIVEN = ("temperature", "top_p", "stop", "seed")
+_CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+}
+_MOST = 2**31 - 1
+
+
+@dataclass(slots=True)
+class ChatRequest:
+    """What is asked for: `arguments` are those of `complete` and `stream`.
+
+    `passed_on` are fields for providers that speak OpenAI's protocol themselves.
+    """
+
+    model: str
+    arguments: dict[str, Any] = field(repr=False)
+    passed_on: dict[str, Any] = field(default_factory=dict, repr=False)
+    labels: dict[str, str] = field(default_factory=dict)
+    is_stream: bool = False
+    include_usage: bool = False
+
+
+def chat_request(body: bytes) -> ChatRequest:
+    """Read a request's body.
+
+    Raises:
+        InvalidParameterError: a field cannot be used; the message begins with its name.
+    """
+    form = body_of(body)
+    _refuse_unsupported(form)
+    arguments: dict[str, Any] = {"messages": messages_of(form), **_limits(form)}
+    for name in _GIVEN:
+        if form.get(name) is not None:
+            arguments[name] = form[name]
+    _add_tools(form, arguments)
+    _add_thinking(form, arguments)
+    if form.get("response_format") is not None:
+        arguments["response_format"] = _response_format(form)
+    options = optional(form, "stream_options", dict) or {}
+    return ChatRequest(
+        needed(form, "model", str),
+        arguments,
+        {name: form[name] for name in PASSED_ON if form.get(name) is not None},
+        _labels(form),
+        optional(form, "stream", bool) or False,
+        optional(options, "include_usage", bool, "stream_options.") or False,
+    )
+
+
+def _refuse_unsupported(form: Mapping[str, Any]) -> None:
+    for name in form.keys() & UNSUPPORTED.keys():
+        if form[name] is not None:
+            raise wrong(name, UNSUPPORTED[name])
+    if optional(form, "n", int) not in (None, 1):
+        raise wrong("n", "only one choice is supported; ask again for another")
+    if optional(form, "logprobs", bool):
+        raise wrong("logprobs", "are not supported")
+    if (optional(form, "modalities", list) or ["text"]) != ["text"]:
+        raise wrong("modalities", "only text is supported")
+
+
+def _limits(form: Mapping[str, Any]) -> dict[str, int]:
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = optional(form, name, int)
+        if limit is not None:
+            if not 0 < limit <= _MOST:
+                raise wrong(name, f"expected a number from 1 to {_MOST}")
+            return {"max_tokens": limit}
+    return {}
+
+
+def _add_tools(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
+    tools = each(optional(form, "tools", list) or [], "tools")
+    choice = form.get("tool_choice")
+    parallel = optional(form, "parallel_tool_calls", bool)
+    if tools:
+        arguments["tools"] = [_tool(tool, f"tools[{n}].") for n, tool in enumerate(tools)]
+    if choice is not None or (tools and parallel is not None):
+        arguments["tool_choice"] = _choice(choice or "auto", parallel)
+
+
+def _tool(form: Mapping[str, Any], where: str) -> Tool:
+    kind = needed(form, "type", str, where)
+    if kind != "function":
+        raise wrong(f"{where}type", f"{kind[:40]!r} is not supported; tools are functions")
+    function, inner = needed(form, "function", dict, where), f"{where}function."
+    schema = optional(function, "parameters", dict, inner)
+    return Tool(
+        name=needed(function, "name", str, inner),
+        description=optional(function, "description", str, inner),
+        input_schema=schema or {"type": "object", "properties": {}},
+        strict=optional(function, "strict", bool, inner),
+    )
+
+
+def _choice(choice: Any, parallel: bool | None) -> ToolChoice:
+    if isinstance(choice, dict):
+        if choice.get("type") != "function":
+            raise wrong("tool_choice.type", "only 'function' is supported")
+        function = needed(choice, "function", dict, "tool_choice.")
+        return ToolChoice("tool", needed(function, "name", str, "tool_choice.function."), parallel)
+    if not isinstance(choice, str) or choice not in _CHOICES:
+        raise wrong("tool_choice", "expected auto, none, required or a function")
+    return ToolChoice(_CHOICES[choice], None, parallel)
+
+
+def _add_thinking(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
+    """Take OpenAI's effort, or the switch that Anthropic and DeepSeek have in its place."""
+    effort = optional(form, "reasoning_effort", str)
+    if effort is not None:
+        if effort not in EFFORTS:
+            raise wrong("reasoning_effort", f"expected one of {', '.join(EFFORTS)}")
+        arguments["thinking"] = EFFORTS[effort]
+    switch = optional(form, "thinking", dict)
+    if switch is not None:
+        budget = optional(switch, "budget_tokens", int, "thinking.")
+        if budget is not None and budget > _MOST:
+            raise wrong("thinking.budget_tokens", f"expected a number up to {_MOST}")
+        is_on = optional(switch, "type", str, "thinking.") != "disabled"
+        arguments["thinking"] = {"budget_tokens": budget} if is_on and budget else is_on
+
+
+def _response_format(form: Mapping[str, Any]) -> ResponseFormat | None:
+    given = needed(form, "response_format", dict)
+    kind = needed(given, "type", str, "response_format.")
+    if kind == "text":
+        return None
+    if kind == "json_schema":
+        wrapped = needed(given, "json_schema", dict, "response_format.")
+        where = "response_format.json_schema."
+        needed(wrapped, "name", str, where)
+        optional(wrapped, "schema", dict, where)
+        optional(wrapped, "strict", bool, where)
+    elif kind != "json_object":
+        raise wrong("response_format.type", "expected text, json_object or json_schema")
+    return response_format_of({"type": kind, "json_schema": given.get("json_schema")})
+
+
+def _labels(form: Mapping[str, Any]) -> dict[str, str]:
+    labels = optional(form, "metadata", dict) or {}
+    if len(labels) > MAX_LABELS:
+        raise wrong("metadata", f"at most {MAX_LABELS} labels, not {len(labels)}")
+    for key, value in labels.items():
+        if not 0 < len(key) <= MAX_KEY_CHARS or not key.isprintable():
+            raise wrong("metadata", f"expected keys of 1 to {MAX_KEY_CHARS} printable characters")
+        if not isinstance(value, str) or len(value) > MAX_VALUE_CHARS or not value.isprintable():
+            raise wrong(
+                "metadata", f"expected texts of up to {MAX_VALUE_CHARS} printable characters"
+            )
+    return labels
