@@ -21,6 +21,10 @@ COMMANDS = {
     "models": ("models", "List models: context window, prices, capabilities."),
     "usage": ("usage", "Report tokens and money: a table, JSON, CSV or a page."),
     "providers": ("providers", "List the providers, or try each of them."),
+    "keys": ("keys", "Keep providers' keys encrypted, and rotate what they are encrypted under."),
+    "serve": ("serve", "Serve tenants over REST, and models through a gateway."),
+    "tokens": ("tokens", "Make, list and revoke the tokens with which tenants reach the service."),
+    "audit": ("audit", "Show who changed what in the service, and what was refused."),
     "schema": ("schema", "Print the configuration's JSON Schema, for editors."),
     "demo": ("demo", "Run three agents against a server on this machine; needs no key."),
 }

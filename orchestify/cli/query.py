@@ -32,6 +32,8 @@ def moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> da
 def _axes(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
     from orchestify.ledger.base import axes_of  # noqa: PLC0415 - only where it is used
 
+    if any("," in name and not name.startswith("label:") for name in names):
+        raise click.BadParameter("name one axis each, as in --by agent --by model")
     try:
         return axes_of(tuple(dict.fromkeys(names)), None)
     except InvalidParameterError as error:
@@ -135,6 +137,7 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _ledger_url(config: Config | None, url: str | None) -> str:
+    name = "ledger.url" if url is None else "--ledger"
     if url is None and config is not None and config.ledger and config.ledger.url:
         url = config.ledger.url.get_secret_value()
     if url is None:
@@ -144,7 +147,7 @@ def _ledger_url(config: Config | None, url: str | None) -> str:
         )
     from orchestify.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow
 
-    found = database_url(url, Path())
+    found = database_url(url, Path(), name=name)
     if found.get_backend_name() == "sqlite" and not Path(str(found.database)).exists():
         raise click.ClickException(f"there is no ledger at {found.database}: nothing was booked")
     return url

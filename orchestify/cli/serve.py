@@ -1,0 +1,128 @@
+"""`orchestify serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestify.cli.failure import INTERRUPTED
+from orchestify.cli.output import plural
+from orchestify.cli.serving import database_option, needing_server
+
+if TYPE_CHECKING:
+    from orchestify.server.service import Service
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@database_option
+@click.option(
+    "--redis",
+    "redis_url",
+    envvar="ORCHESTIFY_REDIS",
+    show_envvar=True,
+    metavar="URL",
+    help="Where several machines share rate limits and notices of changes.",
+)
+@click.option(
+    "--machines",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="How many processes share Redis: each one's part of a limit while it is away.",
+)
+@click.option(
+    "--allow-endpoint",
+    "allowed",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="Where a tenant's base_url may lead although it is not public; several times.",
+)
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A reverse proxy whose word on who asks is believed; several times.",
+)
+@click.option(
+    "--requests-per-minute",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    help="Of each token, at this process.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=1),
+    default=20.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long requests under way may take when it is told to end.",
+)
+@click.option(
+    "--otel", is_flag=True, help="Send spans and metrics of calls, as the variables OTEL_... say."
+)
+def command(
+    config: Path | None,
+    host: str,
+    port: int,
+    url: str,
+    redis_url: str | None,
+    machines: int,
+    allowed: tuple[str, ...],
+    proxies: tuple[str, ...],
+    requests_per_minute: int,
+    grace: float,
+    otel: bool,
+) -> None:
+    """Serve tenants' providers, agents and usage over REST, and models through a gateway.
+
+    CONFIG is what stands beneath every tenant's rows: a directory or a file, as for `check`.
+    Without --database it keeps all in .orchestify/service.db, in the current folder. Beyond
+    this machine it serves those who have a token (`orchestify tokens create`).
+    """
+    with needing_server():
+        from orchestify.server.running import run  # noqa: PLC0415 - an extra, and slow
+        from orchestify.server.settings import ServiceSettings  # noqa: PLC0415 - as above
+
+    settings = ServiceSettings(
+        database=url,
+        config_path=config,
+        host=host,
+        port=port,
+        redis_url=redis_url,
+        machines=machines,
+        allowed_endpoints=allowed,
+        proxies=proxies,
+        requests_per_minute=requests_per_minute,
+        grace_s=grace,
+        telemetry=otel,
+    )
+    if run(settings, _say):
+        raise SystemExit(INTERRUPTED)
+
+
+def _say(service: Service, address: str) -> None:
+    """Tell who started it where it is, on what it stands and who may come in."""
+    from orchestify.server.overview import overview  # noqa: PLC0415 - as above
+
+    found = overview(service)
+    tenants = plural(found.tenants, "tenant")
+    rows, configured = plural(found.providers, "provider"), plural(found.configured, "provider")
+    lines = {
+        "database": found.database,
+        "redis": found.redis,
+        "tenants": f"{tenants} with {rows} of their own; {configured} in the configuration",
+        "document": f"{address}/openapi.json",
+        "access": found.access,
+    }
+    click.echo(f"orchestify serves on {click.style(address, bold=True)}  (Ctrl-C ends it)")
+    for name, line in lines.items():
+        click.echo(f"  {name:<10} {line}")
+    for note in found.notes:
+        click.echo(f"  {click.style('note      ', fg='yellow')} {note}")

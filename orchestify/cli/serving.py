@@ -1,0 +1,75 @@
+"""What the service's commands have in common: its database, and the extra that they need."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestify.errors import MissingExtraError
+from orchestify.server.settings import DEFAULT_DATABASE
+
+if TYPE_CHECKING:
+    from orchestify.server.audit import Actor
+    from orchestify.sql import Database
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def database_option(command: F) -> F:
+    """Add `--database URL`."""
+    return click.option(
+        "--database",
+        "url",
+        default=DEFAULT_DATABASE,
+        show_default=True,
+        envvar="ORCHESTIFY_DATABASE",
+        show_envvar=True,
+        metavar="URL",
+        help="The service's database: sqlite:///FILE or postgresql://USER@HOST/NAME.",
+    )(command)
+
+
+@contextmanager
+def needing_server() -> Iterator[None]:
+    """Answer a library of the extra `server` that is missing with how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "orchestify":
+            raise
+        raise MissingExtraError(
+            f'the service needs {error.name}: pip install "orchestify[server]"'
+        ) from None
+
+
+@contextmanager
+def service_database(url: str, *, new: bool = False) -> Iterator[Database]:
+    """Open the service's database; one that may be `new` is made where there is none."""
+    with needing_server():
+        from orchestify.server.opening import missing, open_database  # noqa: PLC0415 - it is slow
+
+    if not new and (path := missing(url, Path())) is not None:
+        raise click.ClickException(
+            f"there is no service's database at {path}; --database URL names another"
+        )
+    database = open_database(url, Path())
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+def this_user() -> Actor:
+    """Return who the audit log says runs a command."""
+    from orchestify.server.audit import Actor  # noqa: PLC0415 - as above
+
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name
+        name = "unknown"
+    return Actor(f"cli:{name}", "local")

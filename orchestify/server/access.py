@@ -1,0 +1,24 @@
+"""Who may do what: what endpoints ask before they do anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.requests import HTTPConnection
+
+from orchestify.server.principal import Principal, Scope
+
+if TYPE_CHECKING:
+    from orchestify.server.service import Service
+
+
+async def require(request: HTTPConnection, scope: Scope) -> Principal:
+    """Return who sends a request, where their token has the scope.
+
+    Raises:
+        AccessError: 401 without a token that holds, 403 without the scope, 429 beyond the
+            requests of a minute; 401 and 403 are in the audit log.
+        StoreError: the database, which knows the tokens, is away.
+    """
+    service: Service = request.app.state.service
+    return await service.door.admit(request, scope)

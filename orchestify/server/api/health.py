@@ -1,0 +1,56 @@
+"""`/healthz`, `/readyz` and `/metrics`: for those who watch the service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Response
+from pydantic import Field
+
+from orchestify.server.api.fields import Answer
+from orchestify.server.api.routing import Asking, GuardedRoute, Running, needs
+from orchestify.server.problems import documented
+
+router = APIRouter(tags=["health"])
+metrics_router = APIRouter(tags=["health"], route_class=GuardedRoute)
+
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
+
+
+class Health(Answer):
+    """That the process runs."""
+
+    status: Literal["ok"]
+
+
+class Readiness(Answer):
+    """Whether requests can be served; `degraded` serves them, with what `reasons` says."""
+
+    status: Literal["ok", "degraded"]
+    reasons: list[str] = Field(examples=[["redis is away: limits hold for each process alone"]])
+
+
+@router.get("/healthz")
+async def get_health() -> Health:
+    """Say that the process runs; nothing else is asked."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", responses=documented(503))
+async def get_readiness(service: Running) -> Readiness:
+    """Say whether requests can be served: the database answers."""
+    reasons = await service.readiness()
+    return Readiness(status="degraded" if reasons else "ok", reasons=reasons)
+
+
+_metrics = needs("read")
+_metrics["responses"][200] = {"description": "Prometheus' text format", "content": _TEXT}
+
+
+@metrics_router.get("/metrics", response_class=Response, **_metrics)
+async def get_metrics(
+    principal: Asking, service: Running, accept: Annotated[str, Header()] = ""
+) -> Response:
+    """Return the tenant's metrics as Prometheus reads them."""
+    body, media_type = await service.exposition(principal.tenant_id, accept)
+    return Response(body, media_type=media_type)

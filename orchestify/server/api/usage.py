@@ -1,0 +1,133 @@
+"""`/api/v1/usage`: what a tenant used, by the parameters of `orchestify usage`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from orchestify.errors import ConfigError, InvalidParameterError
+from orchestify.report.data import usage_csv, usage_json
+from orchestify.report.times import parse_time
+from orchestify.server.api.routing import Asking, GuardedRoute, Running, needs
+from orchestify.server.api.usage_schemas import UsageResponse
+from orchestify.server.service import Service
+
+router = APIRouter(prefix="/api/v1/usage", tags=["usage"], route_class=GuardedRoute)
+
+_PLAIN = r"^[^\x00-\x1f\x7f]*$"
+_Axis: TypeAlias = Annotated[str, Query(max_length=200, pattern=_PLAIN)]
+_Filter: TypeAlias = Annotated[str, Query(max_length=500, pattern=_PLAIN)]
+Time: TypeAlias = Annotated[
+    str | None,
+    Query(
+        max_length=40,
+        description="24h or 30m ago; 7d or 2w, from midnight UTC; a date; a time in ISO 8601",
+        examples=["7d"],
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What of the ledger is asked for; `by` is empty where nothing is said."""
+
+    by: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    where: Mapping[str, str]
+
+    def within(self, axis: str, value: str, by: tuple[str, ...]) -> Selected:
+        """Return the same of one value of an axis; `by` stands in where nothing is said.
+
+        Raises:
+            InvalidParameterError: the selection names another value of it.
+        """
+        if self.where.get(axis, value) != value:
+            raise InvalidParameterError(f"query.where: this report is of one {axis} already")
+        return replace(self, by=self.by or by, where={**self.where, axis: value})
+
+
+def _selected(
+    by: Annotated[
+        list[_Axis],
+        Query(max_length=8, description="provider, agent, model, day or label:KEY; several times"),
+    ] = [],  # noqa: B006 - FastAPI copies it
+    since: Time = None,
+    until: Time = None,
+    where: Annotated[
+        list[_Filter],
+        Query(max_length=16, description="AXIS=VALUE, as agent=reviewer; several times"),
+    ] = [],  # noqa: B006 - as above
+) -> Selected:
+    """Read the parameters of a report.
+
+    Raises:
+        ConfigError: a time or a filter that cannot be read.
+    """
+    filters = dict(text.split("=", 1) for text in where if "=" in text)
+    if len(filters) < len(where):
+        raise ConfigError("query.where: expected AXIS=VALUE, each axis once")
+    return Selected(
+        tuple(dict.fromkeys(by)),
+        None if since is None else moment_of("since", since),
+        None if until is None else moment_of("until", until),
+        filters,
+    )
+
+
+def moment_of(name: str, text: str) -> datetime:
+    """Read a time in the query.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return parse_time(text, datetime.now(UTC))
+    except InvalidParameterError:
+        problem = f"query.{name}: no time; write 24h (ago), 7d, 2026-01-31 or ISO 8601"
+        raise ConfigError(problem) from None
+
+
+Selection: TypeAlias = Annotated[Selected, Depends(_selected)]
+Format: TypeAlias = Annotated[Literal["json", "csv"], Query(alias="format")]
+
+_CSV = {"text/csv": {"schema": {"type": "string"}, "example": "provider,calls,..."}}
+
+
+def gives(model: type[UsageResponse], *statuses: int) -> dict[str, Any]:
+    """Return how a route is declared that answers with a report, in either format."""
+    declared = needs("read", *statuses)
+    declared["responses"][200] = {"model": model, "content": _CSV}
+    return {**declared, "response_model": None}
+
+
+@router.get("", **gives(UsageResponse))
+async def get_usage(
+    principal: Asking, service: Running, selection: Selection, kind: Format = "json"
+) -> Response:
+    """Return the tenant's usage, by provider where nothing else is asked for."""
+    return await answer(service, principal.tenant_id, selection, kind)
+
+
+async def answer(
+    service: Service, tenant: str, selection: Selected, kind: Literal["json", "csv"]
+) -> Response:
+    """Return a tenant's report as JSON or CSV.
+
+    Raises:
+        InvalidParameterError: an axis that does not exist, or times that the ledger cannot cut.
+        LedgerError: the database could not be read.
+    """
+    report = await service.ledger.for_tenant(tenant).usage(
+        selection.by or ("provider",),
+        since=selection.since,
+        until=selection.until,
+        where=selection.where,
+    )
+    if kind == "csv":
+        return Response(usage_csv(report), media_type="text/csv; charset=utf-8")
+    return Response(usage_json(report), media_type="application/json")

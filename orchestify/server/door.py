@@ -1,0 +1,239 @@
+"""The door: who a request is from, how often they may come, and what they may do."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from orchestify.errors import AccessError, StoreError
+from orchestify.ledger.record import utc_now
+from orchestify.server.limits import Pace, neighbourhood
+from orchestify.server.principal import SCOPES, Principal, Scope
+from orchestify.server.refusals import Refusal, Refusals
+from orchestify.server.settings import OPEN_TENANT, ServiceSettings
+from orchestify.server.tokens import TokenRow, Tokens, parse_token, waste_a_comparison
+
+FAILURES_PER_MINUTE = 60
+"""Requests without a token that holds, from one address."""
+
+_FRESH_S = 1.0
+_REMEMBERED = 10_000
+_EVERYONE = Principal(OPEN_TENANT, "", frozenset(SCOPES))
+
+
+@dataclass(slots=True)
+class _Lookup:
+    """A token as the database had it, and since when that is known."""
+
+    since: float
+    row: asyncio.Task[TokenRow | None]
+    is_used: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the database did not answer."""
+        return self.row.done() and (self.row.cancelled() or self.row.exception() is not None)
+
+
+@dataclass(slots=True)
+class Door:
+    """Admits requests by their token; on loopback, while no token was ever made, all of them.
+
+    What the database says of a token is believed for a second. A request with a token that was
+    not good before is refused unseen where its address has failed too often.
+    """
+
+    tokens: Tokens
+    refusals: Refusals
+    settings: ServiceSettings
+    clock: Callable[[], float] = time.monotonic
+    _paces: Pace = field(init=False)
+    _failures: Pace = field(init=False)
+    _lookups: OrderedDict[str, _Lookup] = field(default_factory=OrderedDict, init=False)
+    _open_until: float = field(default=float("-inf"), init=False)
+    _is_closed: bool = field(init=False)
+    _notes: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._is_closed = not self.settings.is_loopback
+        self._paces = Pace(self.settings.requests_per_minute, self.clock)
+        self._failures = Pace(FAILURES_PER_MINUTE, self.clock)
+
+    async def admit(self, request: HTTPConnection, scope: Scope) -> Principal:
+        """Return who sends a request; see `access.require`."""
+        visit = _Visit(request)
+        try:
+            principal = await self._identify(visit)
+            if not principal.may(scope):
+                raise _Refused(403, f"the token lacks the scope {scope}", f"no scope {scope}")
+        except _Refused as refused:
+            await self.refusals.note(visit.refusal(refused.reason))
+            raise AccessError(str(refused), status=refused.status) from None
+        return principal
+
+    async def is_open(self) -> bool:
+        """Say whether requests without a token are served.
+
+        Raises:
+            StoreError: the database could not be read.
+        """
+        if not self._is_closed and self.clock() >= self._open_until:
+            until = self.clock() + _FRESH_S
+            self._is_closed = await asyncio.to_thread(self.tokens.exist)
+            self._open_until = until
+        return not self._is_closed
+
+    async def aclose(self) -> None:
+        """Wait for what is being noted."""
+        if self._notes:
+            await asyncio.wait(self._notes)
+
+    async def _identify(self, visit: _Visit) -> Principal:
+        if parse_token(visit.token) is not None:
+            self._open_until = float("-inf")  # who has the first token is not everybody any more
+        if await self.is_open():
+            if not visit.is_local:
+                raise _Refused(403, _NOT_LOCAL, "a foreign host or origin in open mode")
+            return _EVERYONE
+        return await self._with_token(visit)
+
+    async def _with_token(self, visit: _Visit) -> Principal:
+        parsed = parse_token(visit.token)
+        token_id, secret = parsed or ("", visit.token)
+        if not self._was_good(token_id, secret):
+            _slow_down(self._failures.wait_s(visit.neighbourhood), "refused requests")
+        row = await self._row(token_id) if parsed else None
+        reason = _why_not(row, secret, visit)
+        if row is None or reason:
+            self._failures.take(visit.neighbourhood)
+            raise _Refused(401, _NO_TOKEN if not visit.token else _BAD_TOKEN, reason)
+        visit.principal = row.principal
+        _slow_down(self._paces.take(token_id), "requests")
+        self._note_use(row)
+        return row.principal
+
+    def _was_good(self, token_id: str, secret: str) -> bool:
+        known = self._lookups.get(token_id)
+        if known is None or not known.row.done() or known.has_failed:
+            return False
+        row = known.row.result()
+        return row is not None and row.fits(secret) and not row.why_not(utc_now())
+
+    async def _row(self, token_id: str) -> TokenRow | None:
+        """Return the token as the database has it, or had it within a second."""
+        known = self._lookups.get(token_id)
+        if known is None or self.clock() - known.since >= _FRESH_S or known.has_failed:
+            task = asyncio.create_task(asyncio.to_thread(self.tokens.find, token_id))
+            known = self._lookups[token_id] = _Lookup(self.clock(), task)
+        self._lookups.move_to_end(token_id)
+        if len(self._lookups) > _REMEMBERED:
+            self._lookups.popitem(last=False)
+        row = await asyncio.shield(known.row)
+        if row is None:
+            self._lookups.pop(token_id, None)
+        return row
+
+    def _note_use(self, row: TokenRow) -> None:
+        known = self._lookups.get(row.id)
+        if known is None or known.is_used:
+            return
+        known.is_used = True
+        if not row.is_use_noted(utc_now()):
+            task = asyncio.create_task(self._write_use(row), name="orchestify-token-use")
+            self._notes.add(task)
+            task.add_done_callback(self._notes.discard)
+
+    async def _write_use(self, row: TokenRow) -> None:
+        try:
+            await asyncio.to_thread(self.tokens.note_use, row)
+        except StoreError:
+            return  # the next use is noted
+
+
+class _Refused(Exception):  # noqa: N818 - a verdict of the door; what others meet is AccessError
+    """Who may not pass: what they are told, and the reason that the audit log has."""
+
+    def __init__(self, status: int, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class _Visit:
+    """What the door looks at of a request."""
+
+    def __init__(self, request: HTTPConnection) -> None:
+        self._request = request
+        self.remote = request.client.host if request.client else ""
+        self.neighbourhood = neighbourhood(self.remote)
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        self.token = value.strip() if scheme.lower() == "bearer" else ""
+        self.principal: Principal | None = None
+        self.tenant: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a browser sends it, if one does, for a page of this service itself.
+
+        A name that leads here but is none of this machine's is DNS rebinding.
+        """
+        headers = self._request.headers
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        own = {f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts}
+        return len(hosts) == 1 and _is_own_name(hosts[0]) and own.issuperset(origins)
+
+    def refusal(self, reason: str) -> Refusal:
+        """Return what the audit log is told."""
+        route = self._request.scope.get("route")
+        path = getattr(route, "path", self._request.url.path)
+        return Refusal(
+            actor=self.principal.actor if self.principal else "unknown",
+            remote=self.neighbourhood,
+            target=f"{self._request.scope.get('method', '')} {path}",
+            reason=reason,
+            tenant=self.principal.tenant_id if self.principal else self.tenant,
+        )
+
+
+_NO_TOKEN = "a token is needed; send the header Authorization: Bearer ork_..."  # noqa: S105
+_BAD_TOKEN = "the token is not known, was revoked or has expired"  # noqa: S105
+_NOT_LOCAL = (
+    "without tokens the service answers only to this machine's own names; "
+    "use http://localhost or http://127.0.0.1"
+)
+
+
+def _why_not(row: TokenRow | None, secret: str, visit: _Visit) -> str:
+    """Say why a token does not hold; empty where it does."""
+    if row is None:
+        waste_a_comparison(secret)
+        return "no such token" if visit.token else "no token"
+    visit.tenant = row.tenant_id
+    if not row.fits(secret):
+        return f"a wrong secret for token {row.id}"
+    reason = row.why_not(utc_now())
+    return f"token {row.id} {reason}" if reason else ""
+
+
+def _slow_down(wait_s: float, what: str) -> None:
+    if wait_s > 0:
+        raise AccessError(
+            f"too many {what} in a minute; come again in {wait_s:.1f} s",
+            status=429,
+            retry_after_s=wait_s,
+        )
+
+
+def _is_own_name(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,149 @@
+"""The two kinds of rows a tenant has, providers and agents: what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Table
+
+from orchestify.core.problems import did_you_mean
+from orchestify.errors import ConfigError, ConflictError
+from orchestify.ledger.record import new_id, utc_now
+from orchestify.server.stored import AgentRow, NewAgent, NewProvider, ProviderRow, TenantRows
+from orchestify.server.tables import agent_llm_configs, llm_providers
+
+RowT = TypeVar("RowT", ProviderRow, AgentRow)
+
+_COMMON = {"config": dict, "is_active": bool, "is_default": bool, "enabled": bool}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[RowT]):
+    """One kind of row.
+
+    `named`, `keyed` and `switch` are the columns of its name, its key and whether it is on,
+    `listed` the field of `TenantRows` it stands in. A tenant has at most `most` of them, and
+    none that has been removed for longer than as many others.
+    """
+
+    word: str
+    table: Table
+    row: type[RowT]
+    new_row: type[NewProvider | NewAgent]
+    named: str
+    keyed: str
+    switch: str
+    listed: str
+    most: int
+
+    def name(self, row: RowT) -> str:
+        """Return what the tenant calls the row."""
+        name: str = getattr(row, self.named)
+        return name
+
+    def encrypted(self, row: RowT) -> str | None:
+        """Return the row's key, encrypted."""
+        key: str | None = getattr(row, self.keyed)
+        return key
+
+    def new(self, tenant: str, values: Mapping[str, Any]) -> RowT:
+        """Return a new row of a tenant with these fields, without its key.
+
+        Raises:
+            ConfigError: a field does not exist or is of another type.
+        """
+        given = self._checked(values)
+        columns = {each.name: None for each in fields(self.row)} | _defaults(self.new_row) | given
+        del columns["api_key"]
+        now = utc_now()
+        times = {"created_at": now, "updated_at": now}
+        return self.row(**columns | times | {"id": str(UUID(new_id())), "tenant_id": tenant})
+
+    def changed(self, row: RowT, changes: Mapping[str, Any]) -> RowT:
+        """Return the row with other values; a removed one comes back where it is switched on.
+
+        Raises:
+            ConfigError: a field does not exist or is of another type.
+            ConflictError: the row is removed and stays so.
+        """
+        given = self._checked(changes)
+        given.pop("api_key", None)
+        if row.removed_at is not None and not given.get(self.switch):
+            raise ConflictError(
+                f"this {self.word} is removed; set {self.switch} to true to bring it back"
+            )
+        return replace(row, **given, updated_at=utc_now(), removed_at=None)
+
+    def removed(self, row: RowT) -> RowT:
+        """Return the row switched off for good, without its key."""
+        now = utc_now()
+        off: dict[str, Any] = {self.switch: False, self.keyed: None, "key_fingerprint": None}
+        if self.switch == "is_active":
+            off["is_default"] = False
+        return replace(row, **off, updated_at=now, removed_at=row.removed_at or now)
+
+    def with_key(self, row: RowT, encrypted: str | None, fingerprint: str | None) -> RowT:
+        """Return the row with another key, or with none."""
+        key: dict[str, Any] = {self.keyed: encrypted, "key_fingerprint": fingerprint}
+        return replace(row, **key)
+
+    def with_row(self, rows: TenantRows, row: RowT) -> TenantRows:
+        """Return the tenant's rows with this one in its place, or without it where it is removed.
+
+        A new default provider takes the place of the old.
+        """
+        kept: list[Any] = [each for each in getattr(rows, self.listed) if each.id != row.id]
+        if getattr(row, "is_default", False):
+            kept = [replace(each, is_default=False) for each in kept]
+        if row.removed_at is None:
+            kept = sorted([*kept, row], key=lambda each: str(each.id))
+        changed: dict[str, Any] = {self.listed: tuple(kept)}
+        return replace(rows, **changed)
+
+    def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        known = [each.name for each in fields(self.new_row)]
+        problems = [
+            f"{name}: unknown key{did_you_mean(name, known)}"
+            for name in values
+            if name not in known
+        ]
+        problems += [
+            f"{name}: expected {'true or false' if kind is bool else 'a mapping of keys to values'}"
+            for name, kind in _COMMON.items()
+            if name in values and not isinstance(values[name], kind)
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return dict(values)
+
+
+def _defaults(new_row: type[NewProvider | NewAgent]) -> dict[str, Any]:
+    empty = NewProvider(provider_type="") if new_row is NewProvider else NewAgent(agent_id="")
+    return {each.name: getattr(empty, each.name) for each in fields(empty)}
+
+
+PROVIDERS: Kind[ProviderRow] = Kind(
+    word="provider",
+    table=llm_providers,
+    row=ProviderRow,
+    new_row=NewProvider,
+    named="name",
+    keyed="encrypted_api_key",
+    switch="is_active",
+    listed="providers",
+    most=1_000,
+)
+AGENTS: Kind[AgentRow] = Kind(
+    word="agent",
+    table=agent_llm_configs,
+    row=AgentRow,
+    new_row=NewAgent,
+    named="agent_id",
+    keyed="api_key_encrypted",
+    switch="enabled",
+    listed="agents",
+    most=10_000,
+)

@@ -1,0 +1,179 @@
+"""From a provider's row to its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import SecretStr
+
+from orchestify.core.addresses import AddressRule
+from orchestify.core.policies import Policies
+from orchestify.core.problems import Path, did_you_mean
+from orchestify.core.providers import FilledIn, ProviderConfig
+from orchestify.core.validation import Found, validated
+from orchestify.errors import ConfigError, VaultError
+from orchestify.providers.litellm_guard import LiteLLMGuard, litellm_problem
+from orchestify.server.allowed import (
+    NAME,
+    header_problems,
+    model_problem,
+    option_problems,
+    size_problem,
+    stray_problems,
+)
+from orchestify.server.row_types import ROW_TYPES, RowType
+from orchestify.server.stored import ProviderRow
+
+OpenKey = Callable[[str], SecretStr]
+
+CONFIG_KEYS = (
+    *("base_url", "default_model", "models", "max_tokens", "options", "headers", "price"),
+    *Policies.model_fields,
+)
+"""What a provider's `config` may say."""
+
+MOST_MODELS = 200
+_THE_OPERATORS = ("headers", "price", "rate_limit")
+"""What goes with the key: who calls with the operator's is bound by the operator's."""
+
+
+class RowProvider(NamedTuple):
+    """A provider made from a row.
+
+    `models` are those the row lists beside its default. `inherits` says that key and address are
+    the operator's; otherwise strangers wrote all of it.
+    """
+
+    config: ProviderConfig
+    models: tuple[str, ...]
+    inherits: bool
+
+
+def row_provider(
+    row: ProviderRow, namesake: ProviderConfig | None, rule: AddressRule, open_key: OpenKey
+) -> tuple[RowProvider | None, list[Found]]:
+    """Return the provider that a row describes, or all that is wrong with it.
+
+    A row without a key inherits all of its `namesake`, the operator's provider of that name,
+    where that is of the row's type and the row sets no base_url; any other row inherits nothing.
+    """
+    found = list(_row_problems(row))
+    if found:
+        return None, found
+    kind = ROW_TYPES[row.provider_type]
+    given = {name: value for name, value in row.config.items() if value is not None}
+    heir = namesake if row.encrypted_api_key is None and "base_url" not in given else None
+    if heir is not None and not (heir.is_enabled and kind.is_same_place(heir)):
+        heir = None
+    try:
+        key = None if row.encrypted_api_key is None else open_key(row.encrypted_api_key)
+    except VaultError as error:
+        return None, [(("api_key",), str(error))]
+    found = _lacking(kind, given, key) if heir is None else _not_theirs(given)
+    models = tuple(map(kind.full, given.pop("models", ())))
+    values = _values(kind, _with_prefix(kind, given), key, heir)
+    config, wrong = validated(ProviderConfig, values | {"enabled": row.is_active}, FilledIn())
+    found += wrong
+    if config is None or found:
+        return None, found
+    found += [] if heir is not None else _address_problems(row.name, config, rule)
+    return (None if found else RowProvider(config, models, heir is not None)), found
+
+
+def _row_problems(row: ProviderRow) -> Iterator[Found]:
+    if not isinstance(row.name, str) or not NAME.fullmatch(row.name):
+        yield ("name",), "expected at most 63 letters, digits and . _ -, a letter or digit first"
+    if not isinstance(row.provider_type, str) or row.provider_type not in ROW_TYPES:
+        hint = did_you_mean(row.provider_type, ROW_TYPES)
+        yield ("provider_type",), f"expected one of {', '.join(ROW_TYPES)}{hint}"
+    yield from config_problems(row.config, CONFIG_KEYS)
+    options, headers = row.config.get("options"), row.config.get("headers")
+    if isinstance(options, Mapping):
+        yield from option_problems(options, ("options",))
+    if isinstance(headers, Mapping):
+        yield from header_problems(headers, ("headers",))
+    yield from _model_problems(row.config)
+
+
+def config_problems(
+    config: Mapping[str, Any], keys: tuple[str, ...], plain: tuple[str, ...] = ()
+) -> Iterator[Found]:
+    """Iterate what is wrong with a row's `config`, whatever its fields mean."""
+    size = size_problem(config)
+    if size is not None:
+        yield ("config",), size
+        return
+    for name in config:
+        if name not in keys:
+            hint = did_you_mean(name, keys)
+            yield (name,), f"unknown key{hint or '; there are: ' + ', '.join(keys)}"
+    yield from stray_problems(config, plain=plain)
+
+
+def _model_problems(config: Mapping[str, Any]) -> Iterator[Found]:
+    models = config.get("models")
+    if models is not None and not (
+        isinstance(models, (list, tuple))
+        and len(models) <= MOST_MODELS
+        and all(isinstance(each, str) for each in models)
+    ):
+        yield ("models",), f"expected a list of at most {MOST_MODELS} names"
+        models = None
+    places: list[tuple[Path, Any]] = [(("default_model",), config.get("default_model"))]
+    places += [(("models", index), model) for index, model in enumerate(models or ())]
+    for at, model in places:
+        what = model_problem(model) if isinstance(model, str) else None
+        if what is not None:
+            yield at, what
+
+
+def _lacking(kind: RowType, given: Mapping[str, Any], key: SecretStr | None) -> list[Found]:
+    has_url = "base_url" in given
+    # an address of the tenant's own may want no key, as vLLM's does
+    there = {"base_url": has_url, "api_key": key is not None or (has_url and not kind.prefix)}
+    return [((name,), "missing") for name in kind.wants if not there[name]]
+
+
+def _not_theirs(given: Mapping[str, Any]) -> list[Found]:
+    what = "comes with the operator's key; give an api_key of your own to set it"
+    return [((name,), what) for name in _THE_OPERATORS if name in given]
+
+
+def _with_prefix(kind: RowType, given: dict[str, Any]) -> dict[str, Any]:
+    """Put LiteLLM's prefix before each model that the row names."""
+    model, price = given.get("default_model"), given.get("price")
+    if isinstance(model, str):
+        given = given | {"default_model": kind.full(model)}
+    if isinstance(price, Mapping) and any(isinstance(each, Mapping) for each in price.values()):
+        given = given | {"price": {kind.full(name): each for name, each in price.items()}}
+    return given
+
+
+def _values(
+    kind: RowType, given: dict[str, Any], key: SecretStr | None, heir: ProviderConfig | None
+) -> dict[str, Any]:
+    if heir is not None:
+        theirs = {name: getattr(heir, name) for name in heir.model_fields_set}
+        options = given.get("options", {})
+        if isinstance(options, Mapping):
+            given = given | {"options": {**heir.options, **options}}
+        return theirs | given
+    defaults = {"default_model": kind.model, "base_url": kind.base_url, "api_key": key}
+    own = {name: value for name, value in defaults.items() if value is not None}
+    return {"type": kind.type, **own, **given}
+
+
+def _address_problems(name: str, config: ProviderConfig, rule: AddressRule) -> list[Found]:
+    """Say what the rule has against the address, and LiteLLM's guard against the options."""
+    if config.type != "litellm":
+        what = None if config.base_url is None else rule.problem(config.base_url)
+        return [] if what is None else [(("base_url",), what)]
+    what = litellm_problem(config, rule)
+    if what is not None:
+        return [(("base_url",), what)]
+    try:
+        LiteLLMGuard.of(name, config, rule)
+    except ConfigError as error:
+        return [((), each.removeprefix(f"providers.{name}.")) for each in error.problems]
+    return []

@@ -1,0 +1,147 @@
+"""Running the service in uvicorn, until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+
+from orchestify.errors import ConfigError
+from orchestify.model_map import ModelMap
+from orchestify.server.app import create_app
+from orchestify.server.service import Service
+from orchestify.server.settings import ServiceSettings
+
+_BACKLOG = 2048
+_KEEP_ALIVE_S = 65  # longer than the usual 60 s of the proxies before it
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+CREATE_TOKEN = "orchestify tokens create --tenant NAME --scope admin"  # noqa: S105 - a command
+
+
+def run(settings: ServiceSettings, on_start: Callable[[Service, str], None]) -> bool:
+    """Serve until SIGINT or SIGTERM, and let what is under way end; say whether it was SIGINT.
+
+    `on_start` is told the address when connections are accepted.
+
+    Raises:
+        ConfigError: the configuration cannot be used, the address is taken, or it would be
+            reached from elsewhere and there is no token.
+        StoreError: the database cannot be used.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    loop_factory = uvicorn.Config("", loop="auto").get_loop_factory()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_serve(settings, on_start))
+
+
+async def _serve(settings: ServiceSettings, on_start: Callable[[Service, str], None]) -> bool:
+    async with await Service.open(settings) as service:
+        if not settings.is_loopback and not await asyncio.to_thread(service.tokens.exist):
+            raise ConfigError(
+                f"--host {settings.host}: it would be open to everybody who reaches this "
+                f"address; make a token first: {CREATE_TOKEN}"
+            )
+        _settle_memory()
+        sockets = listen(settings.host, settings.port)
+        where = address(settings.host, sockets[0])
+        with _noting_signals() as received:
+            await server_of(service, lambda: on_start(service, where)).serve(sockets)
+    return signal.SIGINT in received
+
+
+def _settle_memory() -> None:
+    """Take what stays for good out of the garbage collector's rounds: a fifth of a call's CPU."""
+    ModelMap.load()
+    gc.collect()
+    gc.freeze()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
+
+
+def server_of(service: Service, on_start: Callable[[], None]) -> uvicorn.Server:
+    """Return a server of the service, to be given its sockets; `on_start` when it accepts.
+
+    It logs no request: an address or a header may hold what is nobody's business.
+    """
+    settings = service.settings
+    return _Server(
+        uvicorn.Config(
+            create_app(service),
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=list(settings.proxies),
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+        ),
+        on_start,
+    )
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen at all addresses of a host's name, on one port.
+
+    Raises:
+        ConfigError: the name leads nowhere, or the port is taken.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, where in sorted({(entry[0], entry[4]) for entry in found}):
+            taken = sockets[0].getsockname()[1] if sockets else port
+            # the protocol is named, or asyncio would leave Nagle's algorithm on: 40 ms an answer
+            made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            sockets.append(made)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.bind((where[0], taken, *where[2:]))
+            made.listen(_BACKLOG)
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        reason = (error.strerror or "no reason given").lower()
+        raise ConfigError(f"--host {host} --port {port}: cannot listen there: {reason}") from None
+    return sockets
+
+
+def address(host: str, listening: socket.socket) -> str:
+    """Return the URL under which a service is reached that listens there."""
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listening.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def _noting_signals() -> Iterator[list[int]]:
+    """Note the signals that uvicorn raises again once it has ended, so that they end no more."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    before = {each: signal.signal(each, note) for each in _SIGNALS}
+    try:
+        yield received
+    finally:
+        for each, what in before.items():
+            signal.signal(each, what)

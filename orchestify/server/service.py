@@ -1,0 +1,203 @@
+"""The service as a whole: database, tenants, ledger, tokens, limits, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy import text
+
+from orchestify.core.addresses import AddressRule
+from orchestify.core.config import Config, load_config
+from orchestify.ledger.sql import SqlLedger
+from orchestify.metrics import Metrics
+from orchestify.providers.registry import ProviderRegistry
+from orchestify.server.door import Door
+from orchestify.server.notices import LocalNotices, Notices
+from orchestify.server.opening import open_database, open_service_ledger
+from orchestify.server.refusals import Refusals
+from orchestify.server.settings import ServiceSettings
+from orchestify.server.store import Store
+from orchestify.server.tenants import TenantRegistry, Watch
+from orchestify.server.tokens import Tokens
+from orchestify.sql import Database
+from orchestify.vault.cipher import VARIABLES, Cipher
+
+if TYPE_CHECKING:
+    from orchestify.shared_limits import RedisLimits
+    from orchestify.telemetry import Telemetry
+
+_FRESH_S = 1.0
+
+
+@dataclass(slots=True)
+class Service:
+    """What runs behind the REST endpoints and the gateway; made by `Service.open`.
+
+    `base` is the operator's configuration, beneath the tenants' rows. All is kept in one
+    `database`, the ledger too. Whoever opens a service closes it.
+    """
+
+    settings: ServiceSettings
+    base: Config
+    database: Database
+    store: Store
+    ledger: SqlLedger
+    tenants: TenantRegistry
+    metrics: Metrics
+    tokens: Tokens
+    refusals: Refusals
+    door: Door
+    limits: RedisLimits | None
+    has_cipher: bool
+    _opened: AsyncExitStack = field(repr=False)
+    _answered_at: float = field(default=float("-inf"), init=False, repr=False)
+
+    @classmethod
+    async def open(cls, settings: ServiceSettings, environ: Mapping[str, str] = os.environ) -> Self:
+        """Open all that the settings name; encryption keys come from `environ`.
+
+        Raises:
+            ConfigError: the configuration cannot be used; with all that is wrong with it.
+            StoreError: the database cannot be used.
+            VaultError: an encryption key is set that is none.
+            MissingExtraError: PostgreSQL or Redis is named, and its driver is not installed.
+        """
+        base, cipher = await asyncio.to_thread(_config, settings), _cipher(environ)
+        async with AsyncExitStack() as opened:
+            database = open_database(settings.database, settings.base_dir)
+            opened.callback(database.dispose)
+            ledger = open_service_ledger(settings.database, settings.base_dir, base.ledger)
+            opened.push_async_callback(ledger.aclose)
+            await asyncio.to_thread(database.run, lambda _: None)  # its tables are made now
+            limits, notices = _shared(settings)
+            opened.push_async_callback(notices.aclose)
+            if limits is not None:
+                opened.push_async_callback(limits.aclose)
+                await limits.check()
+                await limits.check()  # two failures say that it is away, from the start on
+            rule = AddressRule(settings.allowed_endpoints, settings.is_loopback)
+            store, metrics = Store(database, base, cipher, rule), Metrics()
+            tenants = TenantRegistry(
+                store,
+                ledger,
+                make_limits=None if limits is None else limits.for_tenant,
+                notices=notices,
+                watch=_watch(metrics, _telemetry(settings, environ, opened)),
+            )
+            opened.push_async_callback(tenants.aclose)
+            tokens, refusals = Tokens(database), Refusals(database)
+            opened.push_async_callback(refusals.aclose)
+            door = Door(tokens, refusals, settings)
+            opened.push_async_callback(door.aclose)
+            return cls(
+                settings,
+                base,
+                database,
+                store,
+                ledger,
+                tenants,
+                metrics,
+                tokens,
+                refusals,
+                door,
+                limits,
+                cipher is not None,
+                opened.pop_all(),
+            )
+
+    async def readiness(self) -> list[str]:
+        """Return what does not work as it should although requests are served.
+
+        Raises:
+            StoreError: the database does not answer, so none can be.
+        """
+        now = time.monotonic()
+        if now - self._answered_at >= _FRESH_S:
+            await asyncio.to_thread(
+                self.database.run, lambda each: each.execute(text("SELECT 1")), read_only=True
+            )
+            self._answered_at = now
+        reasons = []
+        if self.limits is not None and await self.limits.check() != "shared":
+            reasons.append("redis is away: rate limits hold for each process at its share")
+        if self.ledger.is_behind:
+            reasons.append("the ledger is behind: sums may be too low")
+        return reasons
+
+    async def exposition(self, tenant: str, accept: str) -> tuple[bytes, str]:
+        """Return a tenant's metrics as Prometheus reads them, and their media type."""
+        return await asyncio.to_thread(self.metrics.exposition, tenant, accept)
+
+    def redis_state(self) -> str:
+        """Return whether rate limits are shared over Redis: `not used`, `shared`, `local`."""
+        return "not used" if self.limits is None else self.limits.state
+
+    async def aclose(self) -> None:
+        """Close it all, the latest first: registries, ledger, Redis, database.
+
+        Raises:
+            LedgerError: completed records could not be written; the database has them as open.
+        """
+        await self._opened.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _config(settings: ServiceSettings) -> Config:
+    path = settings.config_path
+    return Config() if path is None else load_config(settings.base_dir / path)
+
+
+def _cipher(environ: Mapping[str, str]) -> Cipher | None:
+    """Return what encrypts keys; None where no encryption key is set at all."""
+    is_set = any(environ.get(name, "").strip() for name in VARIABLES)
+    return Cipher.from_env(environ) if is_set else None
+
+
+def _shared(settings: ServiceSettings) -> tuple[RedisLimits | None, Notices]:
+    """Return what machines share over Redis; without it, limits of one's own and local notices."""
+    if settings.redis_url is None:
+        return None, LocalNotices()
+    from orchestify.server.redis_notices import RedisNotices  # noqa: PLC0415 - an extra
+    from orchestify.shared_limits import RedisLimits  # noqa: PLC0415 - as above
+
+    url, machines = settings.redis_url, settings.machines
+    return RedisLimits(url, machines=machines), RedisNotices(url)
+
+
+def _telemetry(
+    settings: ServiceSettings, environ: Mapping[str, str], opened: AsyncExitStack
+) -> Telemetry | None:
+    """Return what tells of calls over OpenTelemetry; what is left is sent when `opened` closes."""
+    if not settings.telemetry:
+        return None
+    from orchestify.telemetry import exporting  # noqa: PLC0415 - an extra
+
+    telemetry, close = exporting(environ)
+    opened.push_async_callback(asyncio.to_thread, close)
+    return telemetry
+
+
+def _watch(metrics: Metrics, telemetry: Telemetry | None) -> Watch:
+    def watch(registry: ProviderRegistry, tenant: str) -> None:
+        metrics.watch(registry, tenant)
+        if telemetry is not None:
+            telemetry.watch(registry, tenant)
+
+    return watch

@@ -1,0 +1,53 @@
+"""How the service is run: what `orchestify serve` is told."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_DATABASE = "sqlite:///.orchestify/service.db"
+OPEN_TENANT = "default"
+"""Whose the requests are while the service runs open, on loopback without any token."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """Where the service listens, what it uses, and its limits.
+
+    Relative paths start at `base_dir`. `allowed_endpoints` are hosts (with or without a port)
+    that a tenant's base_url may reach although they are not public. `proxies` are the addresses
+    of reverse proxies, whose word on a request's origin is believed. `machines` share Redis's
+    limits. A process that ends waits `grace_s` for the requests under way. With `telemetry` it
+    tells of calls over OpenTelemetry, as OpenTelemetry's own variables say.
+    """
+
+    database: str = field(default=DEFAULT_DATABASE, repr=False)
+    config_path: Path | None = None
+    base_dir: Path = Path()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    redis_url: str | None = field(default=None, repr=False)
+    machines: int = 1
+    allowed_endpoints: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    body_limit_bytes: int = 10 * 1024 * 1024
+    requests_per_minute: int = 600
+    grace_s: float = 20.0
+    telemetry: bool = False
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether every address of a host's name is one of this machine alone."""
+    try:
+        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    return bool(host) and all(address.is_loopback for address in addresses)

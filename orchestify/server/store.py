@@ -1,0 +1,292 @@
+"""The store: tenants' providers and agents in the service's database.
+
+Every method is one transaction, to be called in a thread. A change is audited in its own
+transaction, raises the tenant's revision, and is refused where the tenant's configuration could
+not run with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import Connection
+
+from orchestify.core.addresses import AddressRule
+from orchestify.core.config import Config
+from orchestify.errors import ConfigError, VaultError
+from orchestify.server import queries
+from orchestify.server.audit import Actor, write_audit
+from orchestify.server.kinds import AGENTS, PROVIDERS, Kind, RowT
+from orchestify.server.rows import config_of, problems_of
+from orchestify.server.stored import AgentRow, NewAgent, NewProvider, Page, ProviderRow, TenantRows
+from orchestify.sql import Database
+from orchestify.vault.cipher import Cipher
+
+NO_CIPHER = (
+    "no encryption key is configured, so no provider's key can be stored or read; "
+    "set ORCHESTIFY_ENCRYPTION_KEYS (orchestify keys generate prints one)"
+)
+
+
+MOST_KEY = 4_096
+"""Characters of a provider's key; the longest known, of service accounts, are half as long."""
+
+
+class Store:
+    """Reads and changes the rows of tenants; `base` is the operator's configuration beneath them.
+
+    Without a `cipher` rows have no keys. `rule` says which addresses a base_url may lead to.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        base: Config,
+        cipher: Cipher | None = None,
+        rule: AddressRule | None = None,
+    ) -> None:
+        self.database = database
+        self.base = base
+        self.rule = rule or AddressRule()
+        self._cipher = cipher
+
+    def providers(
+        self, tenant: str, *, limit: int = 100, after: str | None = None, active: bool | None = None
+    ) -> Page[ProviderRow]:
+        """Return a page of the tenant's providers, also those that are off or removed.
+
+        `active` asks for those that are on, or for the others.
+        """
+        return self._page(PROVIDERS, tenant, limit, after, active)
+
+    def provider(self, tenant: str, id_: str) -> ProviderRow:
+        """Return one provider.
+
+        Raises:
+            NotFoundError: the tenant has none of that id.
+        """
+        return self._one(PROVIDERS, tenant, id_)
+
+    def add_provider(self, tenant: str, new: NewProvider, actor: Actor) -> ProviderRow:
+        """Store a provider.
+
+        Raises:
+            ConfigError: the tenant's configuration could not run with it; all that is wrong.
+            ConflictError: the tenant has one of that name, or as many as it may have.
+            VaultError: it has a key, and no encryption key is configured.
+        """
+        values = _fields(new) | {"name": new.name or new.provider_type}
+        return self._add(PROVIDERS, tenant, values, actor)
+
+    def update_provider(
+        self, tenant: str, id_: str, changes: Mapping[str, Any], actor: Actor
+    ) -> ProviderRow:
+        """Change fields of `NewProvider`; `api_key` None removes the key.
+
+        A removed provider comes back where `is_active` is set. Raises what adding does, and:
+
+        Raises:
+            NotFoundError: the tenant has none of that id.
+        """
+        return self._update(PROVIDERS, tenant, id_, changes, actor)
+
+    def remove_provider(self, tenant: str, id_: str, actor: Actor) -> ProviderRow:
+        """Switch a provider off for good and destroy its key; its name is free again.
+
+        Raises:
+            NotFoundError: the tenant has none of that id.
+            ConfigError: what is left could not run: an agent uses it.
+        """
+        return self._remove(PROVIDERS, tenant, id_, actor)
+
+    def agents(
+        self, tenant: str, *, limit: int = 100, after: str | None = None, active: bool | None = None
+    ) -> Page[AgentRow]:
+        """Return a page of the tenant's agents; see `providers`."""
+        return self._page(AGENTS, tenant, limit, after, active)
+
+    def agent(self, tenant: str, id_: str) -> AgentRow:
+        """Return one agent by its row's id.
+
+        Raises:
+            NotFoundError: the tenant has none of that id.
+        """
+        return self._one(AGENTS, tenant, id_)
+
+    def add_agent(self, tenant: str, new: NewAgent, actor: Actor) -> AgentRow:
+        """Store an agent; raises what `add_provider` does."""
+        return self._add(AGENTS, tenant, _fields(new), actor)
+
+    def update_agent(
+        self, tenant: str, id_: str, changes: Mapping[str, Any], actor: Actor
+    ) -> AgentRow:
+        """Change fields of `NewAgent`; see `update_provider`."""
+        return self._update(AGENTS, tenant, id_, changes, actor)
+
+    def remove_agent(self, tenant: str, id_: str, actor: Actor) -> AgentRow:
+        """Switch an agent off for good and destroy its key; see `remove_provider`."""
+        return self._remove(AGENTS, tenant, id_, actor)
+
+    def add_tenant(self, tenant: str, actor: Actor) -> bool:
+        """Make a tenant, and say whether it is new.
+
+        Raises:
+            InvalidParameterError: no name of a tenant.
+        """
+
+        def work(connection: Connection) -> bool:
+            is_new = queries.add_tenant(connection, tenant)
+            if is_new:
+                write_audit(connection, actor, "tenant.add", tenant, tenant=tenant)
+            return is_new
+
+        return self.database.run(work)
+
+    def revisions(self, among: Collection[str] | None = None) -> dict[str, int]:
+        """Return the revision of each tenant, or of those `among` that exist."""
+        return self.database.run(lambda each: queries.revisions(each, among), read_only=True)
+
+    def snapshot(self, tenant: str) -> TenantRows:
+        """Return the tenant's rows that count, and the revision they make."""
+        return self.database.run(lambda each: queries.snapshot(each, tenant), read_only=True)
+
+    def open_key(self, encrypted: str) -> SecretStr:
+        """Return a stored key in clear.
+
+        Raises:
+            VaultError: no encryption key is configured, or none fits.
+        """
+        return self._sealer().decrypt(encrypted)
+
+    def _page(
+        self, kind: Kind[RowT], tenant: str, limit: int, after: str | None, active: bool | None
+    ) -> Page[RowT]:
+        return self.database.run(
+            lambda each: queries.page(each, kind, tenant, limit, after, active), read_only=True
+        )
+
+    def _one(self, kind: Kind[RowT], tenant: str, id_: str) -> RowT:
+        return self.database.run(lambda each: queries.one(each, kind, tenant, id_), read_only=True)
+
+    def _add(self, kind: Kind[RowT], tenant: str, values: Mapping[str, Any], actor: Actor) -> RowT:
+        row, key = kind.new(tenant, values), _key(values)
+        row = self._sealed(kind, row, key)
+
+        def work(connection: Connection) -> RowT:
+            before = queries.locked(connection, tenant)
+            queries.check_room(connection, kind, row)
+            self._check(before, kind.with_row(before, row), kind, row, key)
+            queries.insert_row(connection, kind, row)
+            self._note(connection, actor, kind, "add", row, values)
+            return row
+
+        return self.database.run(work)
+
+    def _update(
+        self, kind: Kind[RowT], tenant: str, id_: str, changes: Mapping[str, Any], actor: Actor
+    ) -> RowT:
+        key = _key(changes)
+
+        def work(connection: Connection) -> RowT:
+            before = queries.locked(connection, tenant)
+            old = queries.one(connection, kind, tenant, id_)
+            row = kind.changed(old, changes)
+            if "api_key" in changes:
+                row = self._sealed(kind, row, key)
+            queries.check_room(connection, kind, row)
+            self._check(before, kind.with_row(before, row), kind, row, key)
+            queries.update_row(connection, kind, row)
+            self._note(connection, actor, kind, "update", row, changes)
+            return row
+
+        return self.database.run(work)
+
+    def _remove(self, kind: Kind[RowT], tenant: str, id_: str, actor: Actor) -> RowT:
+        def work(connection: Connection) -> RowT:
+            before = queries.locked(connection, tenant)
+            row = kind.removed(queries.one(connection, kind, tenant, id_))
+            self._check(before, kind.with_row(before, row))
+            queries.update_row(connection, kind, row)
+            queries.forget_removed(connection, kind, tenant)
+            self._note(connection, actor, kind, "remove", row, {})
+            return row
+
+        return self.database.run(work)
+
+    def _sealed(self, kind: Kind[RowT], row: RowT, key: SecretStr | None) -> RowT:
+        if key is None:
+            return kind.with_key(row, None, None)
+        cipher = self._sealer()
+        return kind.with_key(row, cipher.encrypt(key), cipher.fingerprint_of(key))
+
+    def _sealer(self) -> Cipher:
+        if self._cipher is None:
+            raise VaultError(NO_CIPHER)
+        return self._cipher
+
+    def _check(
+        self,
+        before: TenantRows,
+        after: TenantRows,
+        kind: Kind[RowT] | None = None,
+        row: RowT | None = None,
+        key: SecretStr | None = None,
+    ) -> None:
+        """Refuse rows that have a problem which was not there before.
+
+        Stored keys stay closed: whether they can be opened is not this change's matter.
+
+        Raises:
+            ConfigError: all the new problems.
+        """
+        fresh = None if kind is None or row is None or key is None else kind.encrypted(row)
+
+        def open_key(encrypted: str) -> SecretStr:
+            return key if key is not None and encrypted == fresh else SecretStr("stored")
+
+        problems = problems_of(lambda: config_of(self.base, after, self.rule, open_key))
+        if problems:
+            known = set(problems_of(lambda: config_of(self.base, before, self.rule, open_key)))
+            problems = [each for each in problems if each not in known]
+        if problems:
+            raise ConfigError(problems)
+
+    def _note(
+        self,
+        connection: Connection,
+        actor: Actor,
+        kind: Kind[RowT],
+        action: str,
+        row: RowT,
+        given: Mapping[str, Any],
+    ) -> None:
+        write_audit(
+            connection,
+            actor,
+            f"{kind.word}.{action}",
+            f"{kind.name(row)} {row.id}",
+            tenant=row.tenant_id,
+            detail={"fields": sorted(given), "key": row.key_fingerprint},
+        )
+
+
+def _fields(new: NewProvider | NewAgent) -> dict[str, Any]:
+    return {name: value for name, value in asdict(new).items() if value is not None}
+
+
+def _key(values: Mapping[str, Any]) -> SecretStr | None:
+    """Return the key that is given, None where none is.
+
+    Raises:
+        ConfigError: it cannot be one.
+    """
+    given: SecretStr | None = values.get("api_key")
+    if given is None:
+        return None
+    key = given.get_secret_value().strip()
+    if len(key) > MOST_KEY or not key.isascii():
+        raise ConfigError(f"api_key: expected at most {MOST_KEY:,} ASCII characters")
+    return SecretStr(key)

@@ -1,0 +1,290 @@
+"""The tenants' registries: made from their rows, kept, renewed when a row changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
+
+from orchestify.errors import ConfigError, LedgerError, StoreError
+from orchestify.events import Events
+from orchestify.health import Health
+from orchestify.ledger.sql import SqlLedger
+from orchestify.providers.base import LLMProvider
+from orchestify.providers.registry import ProviderRegistry
+from orchestify.providers.surroundings import ALONE, MakeLimiter, Surroundings
+from orchestify.server.notices import LocalNotices, Notices
+from orchestify.server.queries import check_tenant
+from orchestify.server.rows import config_of
+from orchestify.server.store import Store
+from orchestify.server.stored import TenantRows
+from orchestify.server.tenancy import Generation, Limits, Tenancy
+from orchestify.server.tenant_providers import TenantProviders
+
+log = logging.getLogger("orchestify.tenants")
+
+MakeLimits: TypeAlias = Callable[[str], MakeLimiter]
+"""From a tenant to what makes its limiters."""
+
+Watch: TypeAlias = Callable[[ProviderRegistry, str], object]
+"""Takes a registry and its tenant, and may look on; `Metrics.watch` is one."""
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+CLOSED = "the tenants' registries are closed"
+LIMITS_KEPT_S = 86_400.0  # the longest window of a limit: what is older is whole again
+
+
+class TenantRegistry:
+    """Each tenant's `ProviderRegistry`, over the operator's configuration; for one event loop.
+
+    A tenant that changed, here or on another machine, is rebuilt at its next use: its rows'
+    revision is asked for every `poll_s` seconds, one question for all, and notices come faster.
+    Ledger, limits, events, health and the breakers of providers that stay as they were outlive a
+    rebuild. Who is not used for `idle_s` is closed. `around` is what all registries are given
+    beside what is their own: observers, tracer. `make_limits` makes limits that several machines
+    share. `watch` is told of each registry that is built, and whose it is.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: SqlLedger,
+        *,
+        around: Surroundings = ALONE,
+        make_limits: MakeLimits | None = None,
+        notices: Notices | None = None,
+        watch: Watch | None = None,
+        idle_s: float = 600.0,
+        poll_s: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._around = replace(around, addresses=store.rule)
+        self._make_limits = make_limits
+        self._notices = notices or LocalNotices()
+        self._watch_built = watch
+        self._idle_s = idle_s
+        self._poll_s = poll_s
+        self._clock = clock
+        self._known: dict[str, Tenancy] = {}
+        self._limits: dict[str, Limits] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._jobs: set[asyncio.Task[Any]] = set()
+        self._is_away = False
+        self._is_closed = False
+
+    async def get(self, tenant_id: str) -> TenantProviders:
+        """Return a tenant's registry as its rows are now.
+
+        Ask again for each piece of work: what is held longer does not follow the rows, and its
+        ledger is closed once the tenant was idle. Within a task, `use` is the better way.
+
+        Raises:
+            InvalidParameterError: no name of a tenant.
+            ConfigError: the tenant's rows make no registry; all that is wrong with them.
+            StoreError: the database is away, and the tenant is not in use here.
+        """
+        generation = await self._current(tenant_id)
+        generation.is_handed_out = True
+        return generation.registry
+
+    @asynccontextmanager
+    async def use(self, tenant_id: str) -> AsyncIterator[TenantProviders]:
+        """Lease a tenant's registry: it stays open until the block ends, whatever changes.
+
+        Raises what `get` does.
+        """
+        generation = await self._current(tenant_id)
+        generation.leases += 1
+        try:
+            yield generation.registry
+        finally:
+            generation.leases -= 1
+            tenancy = self._known.get(tenant_id)
+            if tenancy is not None:
+                tenancy.used_at = self._clock()
+
+    async def get_provider(self, tenant_id: str, model: str) -> LLMProvider:
+        """Return what answers to a model's name for a tenant; see `TenantProviders.find`.
+
+        Raises what `get` does, and:
+
+        Raises:
+            ModelNotFoundError: nothing of the tenant's answers to it.
+        """
+        return (await self.get(tenant_id)).find(model)
+
+    def in_use(self) -> Mapping[str, TenantProviders]:
+        """Return the registries that are open now, by tenant."""
+        known = self._known.items()
+        return {name: each.generation.registry for name, each in known if each.generation}
+
+    async def changed(self, tenant_id: str) -> None:
+        """Take note that a tenant's rows were changed here, and tell the other machines."""
+        self._mark(tenant_id)
+        await self._notices.publish(tenant_id)
+
+    async def aclose(self) -> None:
+        """Close every registry; the ledger and the store stay open."""
+        self._is_closed = True
+        building = [each.building for each in self._known.values() if each.building is not None]
+        for task in (*self._tasks, *building):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *building, return_exceptions=True)
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        known, self._known = list(self._known.values()), {}
+        for tenancy in known:
+            await self._close(tenancy, at_once=True)
+
+    async def _current(self, tenant_id: str) -> Generation:
+        tenancy = self._known.get(tenant_id) or self._begin(tenant_id)
+        tenancy.waiting += 1
+        try:
+            wanted = tenancy.told
+            while tenancy.built < wanted:
+                if tenancy.building is None:
+                    tenancy.building = asyncio.create_task(self._renew(tenancy))
+                    tenancy.building.add_done_callback(_retrieve)
+                await asyncio.shield(tenancy.building)
+        finally:
+            tenancy.waiting -= 1
+            tenancy.used_at = self._clock()
+        if tenancy.generation is not None:
+            return tenancy.generation
+        raise ConfigError(tenancy.problems) if tenancy.problems else StoreError(CLOSED)
+
+    def _begin(self, tenant_id: str) -> Tenancy:
+        """Start to keep a tenant, and to look after those that are kept."""
+        check_tenant(tenant_id)
+        if self._is_closed:
+            raise StoreError(CLOSED)
+        self._keep_watch()
+        limits = self._limits.get(tenant_id)
+        if limits is None:
+            make = self._make_limits(tenant_id) if self._make_limits is not None else None
+            limits = self._limits[tenant_id] = Limits(make)
+        events, alerts = Events(), self._store.base.alerts
+        health = Health(
+            error_rate=alerts.error_rate if alerts else None,
+            slow_s=alerts.slow_s if alerts else None,
+            emit=events.emit,
+        )
+        ledger = self._ledger.for_tenant(tenant_id)
+        tenancy = Tenancy(tenant_id, ledger, limits, events, health, self._clock())
+        self._known[tenant_id] = tenancy
+        return tenancy
+
+    async def _renew(self, tenancy: Tenancy) -> None:
+        """Build a tenant's registry, unless its rows are as they were."""
+        wanted = tenancy.told
+        try:
+            rows = await self._in_thread(self._store.snapshot, tenancy.tenant_id)
+            if rows.revision != tenancy.revision:
+                try:
+                    tenancy.take(await self._in_thread(self._generation, tenancy, rows))
+                except ConfigError as error:
+                    tenancy.refuse(error.problems, rows.revision)
+        except StoreError as error:
+            if tenancy.revision < 0:
+                raise
+            self._note_away(error)
+        finally:
+            tenancy.building = None
+        tenancy.built = wanted
+
+    def _generation(self, tenancy: Tenancy, rows: TenantRows) -> Generation:
+        made = config_of(self._store.base, rows, self._store.rule, self._store.open_key)
+        around = replace(
+            self._around,
+            ledger=tenancy.ledger,
+            make_limiter=tenancy.limits.of,
+            events=tenancy.events,
+            health=tenancy.health,
+        )
+        older = tenancy.generation.registry if tenancy.generation is not None else None
+        registry = TenantProviders.build(made, around, older)
+        if self._watch_built is not None:
+            self._watch_built(registry, tenancy.tenant_id)
+        return Generation(registry, rows.revision)
+
+    def _mark(self, tenant_id: str) -> None:
+        for known_as, tenancy in self._known.items():
+            if tenant_id in {known_as, "*"}:
+                tenancy.told += 1
+
+    def _keep_watch(self) -> None:
+        if not self._tasks or any(each.done() for each in self._tasks):
+            for task in self._tasks:
+                task.cancel()
+            self._tasks = [
+                asyncio.create_task(self._watch()),
+                asyncio.create_task(self._notices.listen(self._mark)),
+            ]
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            if self._known:
+                await self._look()
+            await self._sweep()
+
+    async def _look(self) -> None:
+        """Ask which of the tenants in use have changed."""
+        try:
+            found = await self._in_thread(self._store.revisions, list(self._known))
+        except StoreError as error:
+            self._note_away(error)
+            return
+        if self._is_away:
+            self._is_away = False
+            log.warning("the service's database is back; changed tenants are taken up again")
+        for tenancy in self._known.values():
+            is_settled = tenancy.building is None and tenancy.built == tenancy.told
+            if is_settled and found.get(tenancy.tenant_id, 0) != tenancy.revision:
+                tenancy.told += 1
+
+    async def _sweep(self) -> None:
+        """Close what nobody uses any more."""
+        idle_since = self._clock() - self._idle_s
+        for tenancy in list(self._known.values()):
+            await tenancy.close_retired()
+            if tenancy.used_at < idle_since and not tenancy.is_in_use:
+                self._known.pop(tenancy.tenant_id, None)
+                tenancy.limits.used_at = self._clock()
+                await self._close(tenancy)
+        old = self._clock() - LIMITS_KEPT_S
+        for tenant_id, limits in list(self._limits.items()):
+            if tenant_id not in self._known and (not limits or limits.used_at < old):
+                del self._limits[tenant_id]
+
+    async def _close(self, tenancy: Tenancy, *, at_once: bool = False) -> None:
+        try:
+            await tenancy.aclose(at_once=at_once)
+        except LedgerError as error:  # its thread goes on trying
+            log.warning("closing the tenant %s: %s", tenancy.tenant_id, error)
+
+    async def _in_thread(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Do `work` in a thread, which nobody can stop: `aclose` waits for its end."""
+        job = asyncio.create_task(asyncio.to_thread(work, *arguments))
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        job.add_done_callback(_retrieve)
+        return await asyncio.shield(job)
+
+    def _note_away(self, error: StoreError) -> None:
+        if not self._is_away:
+            self._is_away = True
+            log.warning("%s; tenants in use go on as they were", error)
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Look at what a task raised: all who waited for it may be gone."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,216 @@
+"""Tokens of tenants: made once, kept as hashes, looked up by their id."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pydantic import SecretStr
+from sqlalchemy import Connection, RowMapping, Update, insert, select, update
+
+from orchestify.errors import InvalidParameterError, NotFoundError
+from orchestify.ledger.record import new_id, utc_now
+from orchestify.server import queries
+from orchestify.server.audit import Actor, write_audit
+from orchestify.server.principal import SCOPES, Principal
+from orchestify.server.stored import Page
+from orchestify.server.tables import api_tokens
+from orchestify.sql import Database
+
+_TOKEN = re.compile(r"ork_([0-9a-f]{32})_([0-9a-f]{64})")
+_USE_NOTED_EVERY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A token as it is stored; of its secret only the hash is."""
+
+    id: str
+    tenant_id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    secret_hash: str = field(repr=False)
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks with it."""
+        return Principal(self.tenant_id, self.id, frozenset(self.scopes))
+
+    def why_not(self, now: datetime) -> str:
+        """Say why it does not hold at `now`; empty where it does."""
+        if self.revoked_at is not None:
+            return "revoked"
+        is_over = self.expires_at is not None and self.expires_at <= now
+        return "expired" if is_over else ""
+
+    def is_use_noted(self, now: datetime) -> bool:
+        """Whether a use at `now` need not be noted: one was in the last five minutes."""
+        return self.last_used_at is not None and now - self.last_used_at < _USE_NOTED_EVERY
+
+    def fits(self, secret: str) -> bool:
+        """Compare a secret with the hash, in constant time."""
+        return hmac.compare_digest(_hash(secret), self.secret_hash)
+
+
+class Tokens:
+    """The table of tokens; every change of it is in the audit log, in the same transaction."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._now = now
+
+    def create(
+        self,
+        tenant: str,
+        scopes: Iterable[str],
+        *,
+        name: str = "",
+        expires_at: datetime | None = None,
+        actor: Actor,
+    ) -> tuple[TokenRow, SecretStr]:
+        """Make a token of a tenant, who begins with it where there is none; return it this once.
+
+        Raises:
+            InvalidParameterError: a scope that does not exist, none at all, or no tenant's name.
+            StoreError: the database could not be written.
+        """
+        held = _checked(scopes)
+        secret = secrets.token_hex(32)
+        row = TokenRow(
+            new_id(), tenant, name, held, self._now(), expires_at, None, None, _hash(secret)
+        )
+
+        def write(connection: Connection) -> None:
+            queries.add_tenant(connection, tenant)
+            values = {name: getattr(row, name) for name in _COLUMNS}
+            connection.execute(insert(api_tokens).values({**values, "scopes": " ".join(held)}))
+            detail = {"name": name, "scopes": list(held)}
+            _audit(connection, actor, "token.create", row, detail)
+
+        self._database.run(write)
+        return row, SecretStr(f"ork_{row.id}_{secret}")
+
+    def list(
+        self, tenant: str | None = None, *, limit: int = 50, after: str | None = None
+    ) -> Page[TokenRow]:
+        """Return tokens in the order they were made, of one tenant or of all.
+
+        Raises:
+            StoreError: the database could not be read.
+        """
+        query = select(api_tokens).order_by(api_tokens.c.id).limit(limit + 1)
+        if tenant is not None:
+            query = query.where(api_tokens.c.tenant_id == tenant)
+        if after is not None:
+            query = query.where(api_tokens.c.id > after)
+        rows = self._database.run(
+            lambda connection: [_row(each) for each in connection.execute(query).mappings()],
+            read_only=True,
+        )
+        return Page(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
+
+    def revoke(self, token_id: str, *, tenant: str | None = None, actor: Actor) -> TokenRow:
+        """Revoke a token, for good; one that was revoked before stays as it is.
+
+        Raises:
+            NotFoundError: there is none with this id, or it is another tenant's.
+            StoreError: the database could not be written.
+        """
+
+        def write(connection: Connection) -> TokenRow:
+            row = _found(connection, token_id)
+            if row is None or tenant not in (None, row.tenant_id):
+                raise NotFoundError("there is no such token")
+            if row.revoked_at is None:
+                connection.execute(_changed(row.id, revoked_at=self._now()))
+                _audit(connection, actor, "token.revoke", row, {"name": row.name})
+            return _found(connection, token_id) or row
+
+        return self._database.run(write)
+
+    def find(self, token_id: str) -> TokenRow | None:
+        """Return the token with an id.
+
+        Raises:
+            StoreError: the database could not be read.
+        """
+        return self._database.run(lambda connection: _found(connection, token_id), read_only=True)
+
+    def exist(self) -> bool:
+        """Say whether any token was ever made.
+
+        Raises:
+            StoreError: the database could not be read.
+        """
+        query = select(api_tokens.c.id).limit(1)
+        return self._database.run(
+            lambda connection: connection.execute(query).first() is not None, read_only=True
+        )
+
+    def note_use(self, row: TokenRow) -> None:
+        """Note that a token is being used.
+
+        Raises:
+            StoreError: the database could not be written.
+        """
+        change = _changed(row.id, last_used_at=self._now())
+        self._database.run(lambda connection: connection.execute(change))
+
+
+def parse_token(text: str) -> tuple[str, str] | None:
+    """Return the id and the secret that a token holds; None where it is not one of ours."""
+    found = _TOKEN.fullmatch(text)
+    return None if found is None else (found[1], found[2])
+
+
+def waste_a_comparison(secret: str) -> None:
+    """Take as long as for a token that exists."""
+    hmac.compare_digest(_hash(secret), "0" * 64)
+
+
+_COLUMNS = tuple(column.name for column in api_tokens.c)
+
+
+def _hash(secret: str) -> str:
+    """Return a secret's hash; one of 256 random bits needs neither salt nor many rounds."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _checked(scopes: Iterable[str]) -> tuple[str, ...]:
+    asked = set(scopes)
+    unknown = sorted(asked.difference(SCOPES))
+    if unknown or not asked:
+        what = f"no scope {unknown[0]!r}" if unknown else "a token needs a scope"
+        raise InvalidParameterError(f"{what}; choose from {', '.join(SCOPES)}")
+    return tuple(scope for scope in SCOPES if scope in asked)
+
+
+def _found(connection: Connection, token_id: str) -> TokenRow | None:
+    query = select(api_tokens).where(api_tokens.c.id == token_id)
+    found = connection.execute(query).mappings().first()
+    return None if found is None else _row(found)
+
+
+def _row(columns: RowMapping) -> TokenRow:
+    values = {name: columns[name] for name in _COLUMNS}
+    return TokenRow(**{**values, "scopes": tuple(columns["scopes"].split())})
+
+
+def _changed(token_id: str, **values: datetime) -> Update:
+    return update(api_tokens).where(api_tokens.c.id == token_id).values(values)
+
+
+def _audit(
+    connection: Connection, actor: Actor, action: str, row: TokenRow, detail: Mapping[str, object]
+) -> None:
+    target = f"api_tokens/{row.id}"
+    write_audit(connection, actor, action, target, tenant=row.tenant_id, detail=detail)
