@@ -158,5 +158,4 @@ def _blind(state: BudgetState, order: Order) -> BudgetExceededError:
         "left; try again when it is back",
         budget=state.budget.name,
         worst_case_usd=order.amount_usd,
-        period_ends_at=state.end,
     )

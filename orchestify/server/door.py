@@ -23,18 +23,34 @@ from orchestify.server.tokens import TokenRow, Tokens, parse_token, waste_a_comp
 FAILURES_PER_MINUTE = 60
 """Requests without a token that holds, from one address."""
 
+OUTAGE_S = 300.0
+"""How long the database may be away before a token that was good is believed no more."""
+
 _FRESH_S = 1.0
+_PATIENCE_S = 2.0  # with a database that does not answer, where there is an older answer
 _REMEMBERED = 10_000
 _EVERYONE = Principal(OPEN_TENANT, "", frozenset(SCOPES))
 
 
 @dataclass(slots=True)
 class _Lookup:
-    """A token as the database had it, and since when that is known."""
+    """A token as the database had it, and since when that is known.
+
+    `before` is the last answer that came before, and its time.
+    """
 
     since: float
     row: asyncio.Task[TokenRow | None]
+    before: tuple[float, TokenRow] | None = None
     is_used: bool = False
+
+    @property
+    def answer(self) -> tuple[float, TokenRow] | None:
+        """The last answer with a token, and its time; None where none has come."""
+        if not self.row.done() or self.has_failed:
+            return self.before
+        row = self.row.result()
+        return None if row is None else (self.since, row)
 
     @property
     def has_failed(self) -> bool:
@@ -46,8 +62,10 @@ class _Lookup:
 class Door:
     """Admits requests by their token; on loopback, while no token was ever made, all of them.
 
-    What the database says of a token is believed for a second. A request with a token that was
-    not good before is refused unseen where its address has failed too often.
+    What the database says of a token is believed for a second, and while the database is away
+    for five minutes: nobody can revoke a token then but by a machine that still reaches it. A
+    request with a token that was not good before is refused unseen where its address has failed
+    too often.
     """
 
     tokens: Tokens
@@ -58,6 +76,7 @@ class Door:
     _failures: Pace = field(init=False)
     _lookups: OrderedDict[str, _Lookup] = field(default_factory=OrderedDict, init=False)
     _open_until: float = field(default=float("-inf"), init=False)
+    _known_open_at: float = field(default=float("-inf"), init=False)
     _is_closed: bool = field(init=False)
     _notes: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
@@ -85,9 +104,14 @@ class Door:
             StoreError: the database could not be read.
         """
         if not self._is_closed and self.clock() >= self._open_until:
-            until = self.clock() + _FRESH_S
-            self._is_closed = await asyncio.to_thread(self.tokens.exist)
-            self._open_until = until
+            now = self.clock()
+            try:
+                self._is_closed = await asyncio.to_thread(self.tokens.exist)
+                self._known_open_at = now
+            except StoreError:
+                if now - self._known_open_at > OUTAGE_S:
+                    raise
+            self._open_until = now + _FRESH_S
         return not self._is_closed
 
     async def aclose(self) -> None:
@@ -127,18 +151,33 @@ class Door:
         return row is not None and row.fits(secret) and not row.why_not(utc_now())
 
     async def _row(self, token_id: str) -> TokenRow | None:
-        """Return the token as the database has it, or had it within a second."""
+        """Return the token as the database has it, or had it within a second.
+
+        Raises:
+            StoreError: the database does not answer, and has not for long.
+        """
         known = self._lookups.get(token_id)
-        if known is None or self.clock() - known.since >= _FRESH_S or known.has_failed:
+        if known is None or self.clock() - known.since >= _FRESH_S:
             task = asyncio.create_task(asyncio.to_thread(self.tokens.find, token_id))
-            known = self._lookups[token_id] = _Lookup(self.clock(), task)
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            known = _Lookup(self.clock(), task, known.answer if known else None)
+            self._lookups[token_id] = known
         self._lookups.move_to_end(token_id)
         if len(self._lookups) > _REMEMBERED:
             self._lookups.popitem(last=False)
-        row = await asyncio.shield(known.row)
+        row = await self._answer(known)
         if row is None:
             self._lookups.pop(token_id, None)
         return row
+
+    async def _answer(self, lookup: _Lookup) -> TokenRow | None:
+        before = lookup.before
+        if before is None or self.clock() - before[0] > OUTAGE_S:
+            return await asyncio.shield(lookup.row)
+        await asyncio.wait({lookup.row}, timeout=_PATIENCE_S)
+        if lookup.row.done() and not lookup.has_failed:
+            return lookup.row.result()
+        return before[1]
 
     def _note_use(self, row: TokenRow) -> None:
         known = self._lookups.get(row.id)

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from orchestify.server.audit import SYSTEM
-from orchestify.server.door import FAILURES_PER_MINUTE
+from orchestify.server.door import FAILURES_PER_MINUTE, OUTAGE_S
 from tests.ledgers import sqlite_rows
 from tests.servers import PROVIDERS, Served, holds, serving
 
@@ -214,18 +214,38 @@ async def test_who_guesses_tokens_is_slowed_down_and_who_has_one_is_not(served: 
     assert (await served.ask("GET", PROVIDERS, token)).status_code == 200
 
 
-async def test_with_the_database_away_nobody_comes_in(served: Served, tmp_path: Path) -> None:
-    token = served.token("acme")
-    await served.ask("GET", PROVIDERS, token)
+async def test_with_the_database_away_only_tokens_that_were_good_come_in(
+    served: Served, tmp_path: Path
+) -> None:
+    known, unknown = served.token("acme"), served.token("acme")
+    await served.ask("GET", PROVIDERS, known)
     with closing(sqlite3.connect(tmp_path / ".orchestify/service.db")) as connection:
         connection.execute("ALTER TABLE api_tokens RENAME TO away")
-        await asyncio.sleep(1.1)  # what was known of the token is believed for a second
-        answer = await served.ask("GET", PROVIDERS, token)
+        await asyncio.sleep(1.1)  # what was known of the token is fresh for a second
+        answer = await served.ask("GET", PROVIDERS, unknown)
+        assert (await served.ask("GET", PROVIDERS, known)).status_code == 200
         connection.execute("ALTER TABLE away RENAME TO api_tokens")
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
     assert answer.json()["type"] == "urn:orchestify:problem:unavailable"
-    assert (await served.ask("GET", PROVIDERS, token)).status_code == 200
+    await asyncio.sleep(1.1)
+    assert (await served.ask("GET", PROVIDERS, unknown)).status_code == 200
+
+
+async def test_a_token_is_believed_for_minutes_of_an_outage_and_not_for_ever(
+    served: Served, tmp_path: Path
+) -> None:
+    token, now = served.token("acme"), [0.0]
+    door = served.service.door
+    door.clock = lambda: now[0]
+    await served.ask("GET", PROVIDERS, token)
+    with closing(sqlite3.connect(tmp_path / ".orchestify/service.db")) as connection:
+        connection.execute("ALTER TABLE api_tokens RENAME TO away")
+        statuses = []
+        for now[0] in (OUTAGE_S - 1, OUTAGE_S, OUTAGE_S + 2):
+            statuses.append((await served.ask("GET", PROVIDERS, token)).status_code)
+        connection.execute("ALTER TABLE away RENAME TO api_tokens")
+    assert statuses == [200, 200, 503]
 
 
 async def test_every_change_is_audited_with_who_when_what_and_from_where(
