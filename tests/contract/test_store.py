@@ -1,0 +1,372 @@
+"""What the store does in both databases: tenants' rows, their keys, what is refused, the audit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from orchestify.errors import (
+    ConfigError,
+    ConflictError,
+    InvalidParameterError,
+    NotFoundError,
+    VaultError,
+)
+from orchestify.server import kinds
+from orchestify.server.store import Store
+from orchestify.sql import Database
+from tests.tenants import (
+    CIPHER,
+    DATABASES,
+    LOOPBACK,
+    TEST,
+    agent,
+    database_at,
+    operators,
+    provider,
+    service_database,
+)
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with database_at(request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    with service_database(url) as database:
+        yield database
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    return Store(database, operators(), CIPHER, LOOPBACK)
+
+
+def rows_of(database: Database, query: str) -> list[Any]:
+    return database.run(lambda each: list(each.execute(text(query)).all()))
+
+
+def audited(database: Database) -> list[tuple[str, str]]:
+    found = rows_of(database, "SELECT action, target FROM audit_log ORDER BY id")
+    return [(action, target.partition(" ")[0]) for action, target in found]
+
+
+class TestProviders:
+    def test_what_was_added_is_read_back(self, store: Store) -> None:
+        row = store.add_provider(
+            "acme",
+            provider("deepseek", "sk-1", default_model="m", price={"m": {"request_usd": 1}}),
+            TEST,
+        )
+        assert store.provider("acme", row.id) == row
+        assert (row.name, row.provider_type, row.is_active) == ("deepseek", "deepseek", True)
+        assert row.config == {"default_model": "m", "price": {"m": {"request_usd": 1}}}
+        assert row.key_fingerprint == CIPHER.fingerprint_of("sk-1")
+
+    def test_the_key_is_stored_encrypted_only(self, store: Store, database: Database) -> None:
+        row = store.add_provider("acme", provider(key="sk-secret"), TEST)
+        assert row.encrypted_api_key is not None
+        assert "sk-secret" not in str(rows_of(database, "SELECT * FROM llm_providers"))
+        assert store.open_key(row.encrypted_api_key).get_secret_value() == "sk-secret"
+
+    def test_what_is_not_written_does_not_change(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="sk-1", max_tokens=7), TEST)
+        changed = store.update_provider("acme", row.id, {"is_default": True}, TEST)
+        assert (changed.config, changed.is_default) == ({"max_tokens": 7}, True)
+        assert changed.encrypted_api_key == row.encrypted_api_key
+        assert changed.updated_at > row.updated_at
+        assert changed.created_at == row.created_at
+
+    def test_a_key_is_replaced(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="sk-1"), TEST)
+        changed = store.update_provider("acme", row.id, {"api_key": SecretStr("sk-2")}, TEST)
+        assert store.open_key(changed.encrypted_api_key or "").get_secret_value() == "sk-2"
+
+    def test_a_key_is_taken_away(self, store: Store) -> None:
+        row = store.add_provider(
+            "acme", provider(key="k", base_url="https://llm.example.com"), TEST
+        )
+        changed = store.update_provider("acme", row.id, {"api_key": None}, TEST)
+        assert (changed.encrypted_api_key, changed.key_fingerprint) == (None, None)
+
+    def test_removal_destroys_the_key_and_frees_the_name(
+        self, store: Store, database: Database
+    ) -> None:
+        row = store.add_provider("acme", provider(key="sk-1", is_default=True), TEST)
+        gone = store.remove_provider("acme", row.id, TEST)
+        assert (gone.is_active, gone.is_default, gone.encrypted_api_key) == (False, False, None)
+        assert gone.key_fingerprint is None
+        assert rows_of(database, "SELECT encrypted_api_key FROM llm_providers") == [(None,)]
+        assert store.provider("acme", row.id).removed_at is not None
+        assert store.add_provider("acme", provider(key="sk-2"), TEST).id != row.id
+
+    def test_switching_off_keeps_key_and_name(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="sk-1"), TEST)
+        off = store.update_provider("acme", row.id, {"is_active": False}, TEST)
+        assert off.encrypted_api_key == row.encrypted_api_key
+        with pytest.raises(ConflictError, match="of this name"):
+            store.add_provider("acme", provider(key="sk-2"), TEST)
+        assert store.update_provider("acme", row.id, {"is_active": True}, TEST).is_active
+
+    def test_a_removed_one_comes_back_where_it_is_switched_on(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="sk-1"), TEST)
+        store.remove_provider("acme", row.id, TEST)
+        with pytest.raises(ConflictError, match="is_active"):
+            store.update_provider("acme", row.id, {"config": {}}, TEST)
+        changes = {"is_active": True, "api_key": SecretStr("sk-2")}
+        assert store.update_provider("acme", row.id, changes, TEST).removed_at is None
+
+    def test_there_is_one_default(self, store: Store) -> None:
+        first = store.add_provider("acme", provider(key="k", is_default=True), TEST)
+        store.add_provider("acme", provider("deepseek", "k", is_default=True), TEST)
+        assert store.provider("acme", first.id).is_default is False
+
+    def test_a_name_is_taken_once_a_tenant(self, store: Store) -> None:
+        store.add_provider("acme", provider(key="k"), TEST)
+        store.add_provider("other", provider(key="k"), TEST)
+        with pytest.raises(ConflictError):
+            store.add_provider("acme", provider(key="k"), TEST)
+
+    def test_a_tenant_has_only_so_many(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        few = kinds.replace(kinds.PROVIDERS, most=2)
+        for name in ("a", "b"):
+            store._add(
+                few,
+                "acme",
+                {"provider_type": "openai", "name": name, "api_key": SecretStr("k")},
+                TEST,
+            )
+        with pytest.raises(ConflictError, match="at most 2 providers"):
+            store._add(
+                few,
+                "acme",
+                {"provider_type": "openai", "name": "c", "api_key": SecretStr("k")},
+                TEST,
+            )
+
+    def test_what_was_removed_long_ago_is_forgotten(self, store: Store) -> None:
+        few = kinds.replace(kinds.PROVIDERS, most=2)
+        for _ in range(4):
+            row = store.add_provider("acme", provider(key="k"), TEST)
+            store._remove(few, "acme", row.id, TEST)
+        assert len(store.providers("acme").rows) == 2
+
+
+class TestPages:
+    def test_pages_come_in_the_order_of_making(self, store: Store) -> None:
+        for name in ("c", "a", "b"):
+            store.add_provider("acme", provider(key="k", name=name), TEST)
+        first = store.providers("acme", limit=2)
+        assert [each.name for each in first.rows] == ["c", "a"]
+        second = store.providers("acme", limit=2, after=first.next)
+        assert ([each.name for each in second.rows], second.next) == (["b"], None)
+
+    def test_those_that_are_on_or_not(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="k", name="a"), TEST)
+        store.add_provider("acme", provider(key="k", name="b"), TEST)
+        store.remove_provider("acme", row.id, TEST)
+        assert [each.name for each in store.providers("acme", active=True).rows] == ["b"]
+        assert [each.name for each in store.providers("acme", active=False).rows] == ["a"]
+        assert len(store.providers("acme").rows) == 2
+
+    @pytest.mark.parametrize("limit", [0, -1, 1_001])
+    def test_a_page_has_bounds(self, store: Store, limit: int) -> None:
+        with pytest.raises(InvalidParameterError):
+            store.providers("acme", limit=limit)
+
+
+class TestAgents:
+    def test_what_was_added_is_read_back(self, store: Store) -> None:
+        given = agent(
+            "writer",
+            "sk-own",
+            provider="house",
+            temperature=0.5,
+            max_tokens=10,
+            fallback_provider="house",
+            fallback_model="other",
+            config={"metadata": {"a": [1]}},
+        )
+        row = store.add_agent("acme", given, TEST)
+        assert store.agent("acme", row.id) == row
+        assert (row.agent_id, row.temperature, row.config) == (
+            "writer",
+            0.5,
+            {"metadata": {"a": [1]}},
+        )
+        assert store.open_key(row.api_key_encrypted or "").get_secret_value() == "sk-own"
+
+    def test_it_is_changed_and_removed(self, store: Store) -> None:
+        row = store.add_agent("acme", agent("writer", provider="house"), TEST)
+        changed = store.update_agent("acme", row.id, {"temperature": 1.0}, TEST)
+        assert (changed.temperature, changed.provider) == (1.0, "house")
+        assert store.remove_agent("acme", row.id, TEST).enabled is False
+        assert store.snapshot("acme").agents == ()
+        assert store.add_agent("acme", agent("writer", provider="house"), TEST)
+
+    def test_a_provider_that_an_agent_uses_stays(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="k", name="mine"), TEST)
+        store.add_agent("acme", agent("writer", provider="mine"), TEST)
+        with pytest.raises(ConfigError, match=r"agents\.writer\.provider: no such provider"):
+            store.remove_provider("acme", row.id, TEST)
+        assert store.provider("acme", row.id).is_active
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "given",
+        [
+            provider("nope"),
+            provider("openai"),
+            provider(key="k", base_url="ftp://x"),
+            provider(key="k", foo="x"),
+        ],
+    )
+    def test_what_could_not_run_is_not_stored(
+        self, store: Store, database: Database, given: Any
+    ) -> None:
+        with pytest.raises(ConfigError):
+            store.add_provider("acme", given, TEST)
+        assert store.providers("acme").rows == ()
+        assert store.revisions() == {}
+        assert audited(database) == []
+
+    def test_a_change_that_could_not_run_changes_nothing(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="k"), TEST)
+        with pytest.raises(ConfigError, match="max_tokens"):
+            store.update_provider("acme", row.id, {"config": {"max_tokens": -1}}, TEST)
+        assert store.provider("acme", row.id) == row
+        assert store.revisions() == {"acme": 1}
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            *({"nmae": "x"}, {"id": "x"}, {"tenant_id": "other"}, {"config": 1}, {"name": None}),
+            *({"is_active": "yes"}, {"encrypted_api_key": "x"}, {"removed_at": None}),
+        ],
+    )
+    def test_only_a_rows_own_fields_change(self, store: Store, changes: dict[str, Any]) -> None:
+        row = store.add_provider("acme", provider(key="k"), TEST)
+        with pytest.raises(ConfigError):
+            store.update_provider("acme", row.id, changes, TEST)
+        assert store.provider("acme", row.id) == row
+
+    @pytest.mark.parametrize("key", ["", " ", "vault:x", "a\nb", "é", "\ud800", "x" * 5_000])
+    def test_what_is_no_key_is_refused_and_not_shown(self, store: Store, key: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            store.add_provider("acme", provider(key=key), TEST)
+        assert "api_key" in str(caught.value)
+        assert "x" * 100 not in str(caught.value)
+
+    def test_without_an_encryption_key_no_key_is_stored(self, database: Database) -> None:
+        store = Store(database, operators(), None, LOOPBACK)
+        with pytest.raises(VaultError, match="ORCHESTIFY_ENCRYPTION_KEYS"):
+            store.add_provider("acme", provider(key="k"), TEST)
+        row = store.add_provider("acme", provider("ollama"), TEST)
+        assert row.encrypted_api_key is None
+        assert store.providers("acme").rows == (row,)
+
+    def test_a_tenant_that_is_broken_can_be_mended_step_by_step(self, database: Database) -> None:
+        store = Store(database, operators(), CIPHER, LOOPBACK)
+        first = store.add_agent("acme", agent("one", provider="house"), TEST)
+        store.add_agent("acme", agent("two", provider="house"), TEST)
+        moved = Store(database, operators(providers={"new": {"type": "mock"}}), CIPHER, LOOPBACK)
+        moved.update_agent("acme", first.id, {"provider": "new"}, TEST)
+        with pytest.raises(ConfigError, match="no such provider"):
+            moved.add_agent("acme", agent("three", provider="house"), TEST)
+
+    @pytest.mark.parametrize("tenant", ["", "Acme", "a b", "-a", "a" * 64, "a/b", "a\0", "é"])
+    def test_a_tenants_name_is_plain(self, store: Store, tenant: str) -> None:
+        with pytest.raises(InvalidParameterError):
+            store.add_provider(tenant, provider(key="k"), TEST)
+        with pytest.raises(InvalidParameterError):
+            store.snapshot(tenant)
+
+
+class TestTenants:
+    def test_no_row_of_another_tenant_is_reached(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="k"), TEST)
+        own = store.add_agent("acme", agent("writer", provider="house"), TEST)
+        for reach in (
+            lambda: store.provider("other", row.id),
+            lambda: store.update_provider("other", row.id, {"is_active": False}, TEST),
+            lambda: store.remove_provider("other", row.id, TEST),
+            lambda: store.agent("other", own.id),
+            lambda: store.update_agent("other", own.id, {"enabled": False}, TEST),
+            lambda: store.remove_agent("other", own.id, TEST),
+        ):
+            with pytest.raises(NotFoundError):
+                reach()
+        assert store.providers("other").rows == ()
+        assert store.agents("other").rows == ()
+        assert store.snapshot("other").providers == ()
+        assert store.provider("acme", row.id) == row
+
+    def test_a_page_does_not_go_on_into_another_tenant(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="k"), TEST)
+        store.add_provider("other", provider(key="k"), TEST)
+        assert store.providers("acme", after=row.id).rows == ()
+
+    def test_each_change_raises_the_tenants_revision_alone(self, store: Store) -> None:
+        row = store.add_provider("acme", provider(key="k"), TEST)
+        store.add_provider("other", provider(key="k"), TEST)
+        store.update_provider("acme", row.id, {"is_default": True}, TEST)
+        assert store.revisions() == {"acme": 2, "other": 1}
+        assert store.revisions(["other", "nobody"]) == {"other": 1}
+        assert store.snapshot("acme").revision == 2
+
+    def test_a_tenant_is_made_once(self, store: Store, database: Database) -> None:
+        assert store.add_tenant("acme", TEST)
+        assert not store.add_tenant("acme", TEST)
+        assert store.revisions() == {"acme": 0}
+        assert audited(database) == [("tenant.add", "acme")]
+
+    def test_a_tenant_that_nobody_knows_has_nothing(self, store: Store) -> None:
+        assert store.snapshot("nobody").revision == 0
+
+    def test_changes_at_once_come_one_after_the_other(self, store: Store) -> None:
+        def add(name: str) -> None:
+            store.add_provider("acme", provider(key="k", name=name, is_default=True), TEST)
+
+        threads = [threading.Thread(target=add, args=(f"p{number}",)) for number in range(8)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        rows = store.snapshot("acme")
+        assert (rows.revision, len(rows.providers)) == (8, 8)
+        assert sum(each.is_default for each in rows.providers) == 1
+
+
+class TestAudit:
+    def test_every_change_is_there_with_who_and_from_where(
+        self, store: Store, database: Database
+    ) -> None:
+        row = store.add_provider("acme", provider(key="sk-secret"), TEST)
+        store.update_provider("acme", row.id, {"config": {"max_tokens": 5}}, TEST)
+        store.remove_provider("acme", row.id, TEST)
+        own = store.add_agent("acme", agent("writer", provider="house"), TEST)
+        store.update_agent("acme", own.id, {"enabled": False}, TEST)
+        store.remove_agent("acme", own.id, TEST)
+        assert audited(database) == [
+            ("provider.add", "openai"),
+            ("provider.update", "openai"),
+            ("provider.remove", "openai"),
+            ("agent.add", "writer"),
+            ("agent.update", "writer"),
+            ("agent.remove", "writer"),
+        ]
+        found = rows_of(
+            database, "SELECT DISTINCT tenant_id, actor, remote, outcome FROM audit_log"
+        )
+        assert found == [("acme", "test", "127.0.0.1", "ok")]
+        assert "sk-secret" not in str(rows_of(database, "SELECT * FROM audit_log"))

@@ -1,0 +1,64 @@
+"""Two tenants on LiteLLM's lane: its clients, which it keeps for the process, mix no keys up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from orchestify.errors import ModelNotFoundError
+from orchestify.providers._litellm import door
+from orchestify.testing import StubServer
+from tests.lanes import LITELLMS_OWN_WARNINGS, close_litellms_clients, collect_quietly
+from tests.tenants import TEST, operators, provider, tenanted
+
+TENANTS = ("acme", "other")
+OWN_KEYS = ("AZURE_AD_TOKEN", "AZURE_API_KEY", "GEMINI_API_KEY", "OLLAMA_API_KEY")
+HEADERS = ("api-key", "x-goog-api-key", "authorization")
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    *LITELLMS_OWN_WARNINGS,
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def litellm() -> AsyncIterator[Any]:
+    yield await door()
+    await close_litellms_clients()
+    collect_quietly(1)
+
+
+async def test_each_sends_its_own_key_and_none_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OWN_KEYS:
+        monkeypatch.setenv(name, "the-servers-own")
+    base = operators(retry={"max_attempts": 1})
+    async with StubServer() as server, tenanted(f"sqlite:///{tmp_path}/s.db", base) as made:
+        for tenant in TENANTS:
+            azure = {"default_model": "d", "options": {"api_version": "2024-10-21"}}
+            for row in (
+                provider("azure", f"azure-{tenant}", base_url=server.url, **azure),
+                provider("google", f"google-{tenant}", base_url=server.url),
+                provider("ollama", base_url=server.url),
+            ):
+                made.store.add_provider(tenant, row, TEST)
+        for model in ("azure/d", "google/gemini-pro", "ollama/llama3"):
+            for tenant in (*TENANTS, "acme"):
+                found = await made.tenants.get_provider(tenant, model)
+                with pytest.raises(ModelNotFoundError):  # the stub speaks none of their protocols
+                    await found.complete("hi", timeout_s=20)
+        sent = [
+            [value for name, value in each.headers.items() if name.lower() in HEADERS]
+            for each in server.requests
+        ]
+    assert sent == [
+        *(["azure-acme"], ["azure-other"], ["azure-acme"]),
+        *(["google-acme"], ["google-other"], ["google-acme"]),
+        *(["Bearer none"], ["Bearer none"], ["Bearer none"]),
+    ]
