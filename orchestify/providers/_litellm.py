@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import Future
 from copy import deepcopy
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, TypeVar
 
 from orchestify.bounds import MODELS_KEPT, keep
@@ -248,7 +249,8 @@ def _import_patiently() -> Any:
                     raise
                 time.sleep(IMPORT_PAUSE_S)
             else:
-                door = litellm.llms.custom_httpx.http_handler
+                # by name: after a first import that failed, it is no attribute of its parent
+                door = import_module("litellm.llms.custom_httpx.http_handler")
                 send_once(door.AsyncHTTPHandler)
                 listen(door.AsyncHTTPHandler)
                 stay_home(door.httpx.AsyncClient)
