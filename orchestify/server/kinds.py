@@ -17,7 +17,12 @@ from orchestify.server.tables import agent_llm_configs, llm_providers
 
 RowT = TypeVar("RowT", ProviderRow, AgentRow)
 
-_COMMON = {"config": dict, "is_active": bool, "is_default": bool, "enabled": bool}
+_FLAG, _TEXT = (bool, "true or false"), (str, "text")
+_TYPES: Mapping[str, tuple[type, str]] = {
+    **dict.fromkeys(("is_active", "is_default", "enabled"), _FLAG),
+    **dict.fromkeys(("name", "provider_type", "agent_id"), _TEXT),
+    "config": (dict, "a mapping of keys to values"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,8 @@ class Kind(Generic[RowT]):
             if name not in known
         ]
         problems += [
-            f"{name}: expected {'true or false' if kind is bool else 'a mapping of keys to values'}"
-            for name, kind in _COMMON.items()
+            f"{name}: expected {what}"
+            for name, (kind, what) in _TYPES.items()
             if name in values and not isinstance(values[name], kind)
         ]
         if problems:

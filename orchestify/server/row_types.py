@@ -69,7 +69,7 @@ ROW_TYPES: Mapping[str, RowType] = {
         "openai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", "https://api.together.xyz/v1"
     ),
 }
-"""By `provider_type`. Seed 000's `claude` and `grok` are `anthropic` and `xai`."""
+"""By `provider_type`."""
 
 
 def prefix_of(config: ProviderConfig) -> str | None:

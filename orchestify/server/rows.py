@@ -130,9 +130,11 @@ class _Draft:
     def add_prices(self, rows: Iterable[AgentRow]) -> None:
         """Make the costs that agents name the price of their model at its provider."""
         for row in rows:
-            price, found = row_price(row)
             agent = self.agents.get(row.agent_id)
-            if price is not None and agent is not None:
+            if agent is None:  # it was refused
+                continue
+            price, found = row_price(row)
+            if price is not None:
                 found += self._price(agent, price)
             self._note(("agents", row.agent_id), found)
 
