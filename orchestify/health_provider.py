@@ -74,7 +74,8 @@ class ProviderState:
     """What is known of one provider. Not thread safe; `now` is the monotonic clock's, `at` UTC.
 
     `is_up` is what the latest sign said: five failures in a row or a failed check take a
-    provider down, a call or a check that goes well brings it back.
+    provider down, a call or a check that goes well brings it back. Before all signs it is
+    taken as up, but no time counts as such before the first good one.
     """
 
     name: str
@@ -86,6 +87,7 @@ class ProviderState:
     _failed_in_a_row: int = 0
     _is_alerted: bool = False
     _judged_at: float = -math.inf  # when a check last could tell
+    _was_well: bool = False  # a call or a check went well, once
     _first_at: float | None = None  # the first sign
     _latest_at: float = 0.0  # the latest sign
     _up_s: float = 0.0  # between the two
@@ -103,7 +105,7 @@ class ProviderState:
         self.window.add(call)
         if not call.error:
             self._failed_in_a_row, self.is_up, self.check_failed = 0, True, False
-            self._last_ok_at = at
+            self._was_well, self._last_ok_at = True, at
             return False
         self._last_failure_at, self._last_error = at, call.error
         if call.error == RATE_LIMIT:
@@ -123,7 +125,7 @@ class ProviderState:
             return False
         self._pass(now)
         was_up, self.is_up, self.check_failed = self.is_up, ok, not ok
-        self._judged_at = now
+        self._was_well, self._judged_at = self._was_well or ok, now
         return was_up and not ok
 
     def high_error_rate(self) -> float | None:
@@ -181,6 +183,10 @@ class ProviderState:
             message=message,
         )
 
+    @property
+    def _is_seen_up(self) -> bool:
+        return self.is_up and self._was_well
+
     def _status(self, now: float) -> tuple[Status, str]:
         """Return the status, and why; what is older than the window says nothing."""
         window = self.window
@@ -201,14 +207,14 @@ class ProviderState:
         if self._first_at is None:
             return None
         if now <= self._first_at:
-            return float(self.is_up)
-        up_s = self._up_s + (now - self._latest_at if self.is_up else 0.0)
+            return float(self._is_seen_up)
+        up_s = self._up_s + (now - self._latest_at if self._is_seen_up else 0.0)
         return up_s / (now - self._first_at)
 
     def _pass(self, now: float) -> None:
         """Book the time since the latest sign as what that sign said."""
         if self._first_at is None:
             self._first_at = now
-        elif self.is_up:
+        elif self._is_seen_up:
             self._up_s += now - self._latest_at
         self._latest_at = now

@@ -129,11 +129,13 @@ class Database:
 
     def _describe(self, error: Exception) -> str:
         reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+        reason = reason.removeprefix("connection failed: ")  # psycopg; libpq says it once more
+        if self._tries == 1 and Path(str(self._url.database)).is_dir():
+            reason = "it is a directory"
         for secret in (self._url.password, self._url.query.get("password")):
             if secret:
                 reason = reason.replace(str(secret), "***")
-        where = self._url.set(query={}).render_as_string(hide_password=True)
-        return f"{self._name} {where} cannot be used: {reason.splitlines()[0][:300]}"
+        return f"{self._name} {shown_url(self._url)} cannot be used: {reason.splitlines()[0][:300]}"
 
 
 def database_url(
@@ -168,6 +170,11 @@ def database_url(
             f'{name} in PostgreSQL needs its driver: pip install "orchestify[postgres]"'
         ) from None
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def shown_url(url: URL) -> str:
+    """Return a URL as people write it: no driver, no parameters, no password."""
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string()
 
 
 def _parsed(url: str) -> URL | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestify.cli.configuration import check_agent, config_option, json_option, load
+from orchestify.cli.failure import warnings_told
 from orchestify.cli.output import count, plural, print_json, usd
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def command(
     messages.append({"role": "user", "content": text})
     show_thinking = given.pop("show_thinking")
     asked = _Asked(agent, messages, given, show_text=not as_json, show_thinking=show_thinking)
-    response = asyncio.run(asked.answer(config))
+    with warnings_told():
+        response = asyncio.run(asked.answer(config))
     if as_json:
         print_json(_as_dict(response))
     else:

@@ -34,13 +34,18 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     from orchestify.core.config import load_config  # noqa: PLC0415 - slow to import
     from orchestify.core.notes import notes  # noqa: PLC0415
     from orchestify.providers.sampling import sampling_notes  # noqa: PLC0415
+    from orchestify.providers.thinking import thinking_notes  # noqa: PLC0415
 
     try:
         config = load_config(path)
     except ConfigError as error:
         _show_problems(error, as_json=as_json)
+        if not (path.exists() or as_json):
+            click.echo(
+                "`orchestify init` writes a configuration; `orchestify check PATH` reads one"
+            )
         ctx.exit(PROBLEMS)
-    told = [*notes(config), *sampling_notes(config)]
+    told = [*notes(config), *sampling_notes(config), *thinking_notes(config)]
     found = _prices(config) if prices else []
     if as_json:
         report = {"ok": True, "problems": [], "notes": told, **_state(config)}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 from orchestify.errors import ConfigError, OrchestifyError
@@ -9,6 +13,35 @@ from orchestify.errors import ConfigError, OrchestifyError
 PROBLEMS = 1
 CONFIG_ERROR = 3
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Write what is logged meanwhile to stderr at the end, but not what an error says itself."""
+    log, kept, said = logging.getLogger("orchestify"), _Kept(logging.WARNING), None
+    log.addHandler(kept)
+    try:
+        yield
+    except OrchestifyError as error:
+        said = str(error)
+        raise
+    finally:
+        log.removeHandler(kept)
+        for line in kept.lines:
+            if said is None or said not in line:
+                click.echo(f"note: {line}", err=True)
+
+
+class _Kept(logging.Handler):
+    """Keeps lines, each once, in order."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.lines: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines[record.getMessage()] = None
 
 
 def show_error(error: OrchestifyError) -> None:

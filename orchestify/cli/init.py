@@ -25,8 +25,7 @@ def command(folder: Path, force: bool) -> None:
     Keys are written as variables, never as what they hold. Without any key the configuration
     has a provider that makes its answers up, so that it can be tried at once.
     """
-    from orchestify.providers.environment import document_from_env  # noqa: PLC0415 - pydantic
-    from orchestify.providers.template import template  # noqa: PLC0415 - is slow to import
+    from orchestify.providers.template import template  # noqa: PLC0415 - pydantic is slow to import
 
     files = template(os.environ)
     there = [str(folder / name) for name in files if (folder / name).exists()]
@@ -41,10 +40,23 @@ def command(folder: Path, force: bool) -> None:
         raise click.ClickException(f"{folder} cannot be written: {reason}") from None
     for name in files:
         click.echo(f"wrote {folder / name}")
+    _tell_providers()
+    option = "" if folder == DEFAULT_PATH else f" --config {folder}"
+    click.echo(f'\nNow: orchestify check {folder}\n     orchestify ask assistant "hello"{option}')
+
+
+def _tell_providers() -> None:
+    from orchestify.providers.environment import (  # noqa: PLC0415 - as above
+        document_from_env,
+        missing_from_env,
+    )
+
     found = list(document_from_env(os.environ)["providers"])
+    missing = missing_from_env(os.environ)
     if found:
         click.echo(f"{plural(len(found), 'provider')} found: {', '.join(found)}")
     else:
-        click.echo("no key found in the environment; its provider makes answers up")
-    option = "" if folder == DEFAULT_PATH else f" --config {folder}"
-    click.echo(f'\nNow: orchestify check {folder}\n     orchestify ask assistant "hello"{option}')
+        lack = "no provider is complete" if missing else "no key found"
+        click.echo(f"{lack} in the environment; the one written makes its answers up")
+    for name, variables in missing.items():
+        click.echo(f"{name} is left out: {', '.join(variables)} not set")

@@ -55,8 +55,10 @@ def generate_command() -> None:
     """
     from orchestify.vault import new_encryption_key  # noqa: PLC0415 - slow to import
 
-    click.echo(f"Put this key into {_VARIABLE}, before those that are there, as in")
-    click.echo(f'  export {_VARIABLE}="NEW,OLD"')
+    click.echo(f"Put this key into {_VARIABLE}, as in")
+    click.echo(f'  export {_VARIABLE}="KEY"')
+    click.echo("or, where there are keys already, before them, as in")
+    click.echo(f'  export {_VARIABLE}="KEY,OLD"')
     click.echo("and then run `orchestify keys rotate`. It is shown this once:")
     click.echo(new_encryption_key())
 

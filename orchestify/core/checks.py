@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from orchestify.core.agents import AgentConfig
 from orchestify.core.endpoints import exposure
-from orchestify.core.problems import did_you_mean
+from orchestify.core.problems import Path, did_you_mean
 from orchestify.core.providers import PLAIN_HTTP, ProviderConfig
 from orchestify.core.settings import Settings
 from orchestify.core.validation import Found
@@ -17,8 +17,9 @@ def cross_checks(
     providers: Mapping[str, ProviderConfig],
     agents: Mapping[str, AgentConfig],
     known: Mapping[str, Collection[str]],
+    told: Collection[Path] = (),
 ) -> Iterator[Found]:
-    """Iterate what is wrong between the parts.
+    """Iterate what is wrong between the parts, unless it follows from what is wrong at `told`.
 
     `known` holds all names of `providers` and of `agents` as written, also of those that are not
     valid: a reference to them is right.
@@ -27,10 +28,37 @@ def cross_checks(
     if settings.default_provider is not None and settings.default_provider not in names:
         yield ("default_provider",), _no_such("provider", settings.default_provider, names)
     yield from _check_budgets(settings, known)
+    yield from check_names(agents, names)
+    default = settings.default_provider
+    lacks_default = default is None and not any(_may_be_default_provider(path) for path in told)
     for name, agent in agents.items():
-        if agent.enabled:
-            for path, what in _check_agent(agent, settings, providers, names):
-                yield ("agents", name, *path), what
+        here: Path = ("agents", name)
+        own = agent.provider or default
+        if not agent.enabled:
+            continue
+        if own is None and lacks_default and (*here, "provider") not in told:
+            yield (*here, "provider"), "missing; name one here or as default_provider"
+        for path, what in _check_chain(agent, own, providers, names):
+            yield (*here, *path), what
+
+
+def check_names(agents: Mapping[str, AgentConfig], names: Collection[str]) -> Iterator[Found]:
+    """Iterate which providers the agents name are not among `names`, those of all providers."""
+    for name, agent in agents.items():
+        for path, provider in _named_by(agent) if agent.enabled else ():
+            if provider not in names:
+                yield ("agents", name, *path), _no_such("provider", provider, names)
+
+
+def _named_by(agent: AgentConfig) -> Iterator[Found]:
+    if agent.provider is not None:
+        yield ("provider",), agent.provider
+    yield from ((("fallback", index), each.provider) for index, each in enumerate(agent.fallback))
+
+
+def _may_be_default_provider(path: Path) -> bool:
+    """Whether a key is `default_provider`, or was meant to be."""
+    return len(path) == 1 and bool(did_you_mean(path[0], ("default_provider",)))
 
 
 def _check_budgets(settings: Settings, known: Mapping[str, Collection[str]]) -> Iterator[Found]:
@@ -44,20 +72,20 @@ def _check_budgets(settings: Settings, known: Mapping[str, Collection[str]]) -> 
                 yield ("budgets", index, "match", kind), _no_such(kind, name, known[f"{kind}s"])
 
 
-def _check_agent(
+def _check_chain(
     agent: AgentConfig,
-    settings: Settings,
+    own: str | None,
     providers: Mapping[str, ProviderConfig],
     names: Collection[str],
 ) -> Iterator[Found]:
-    own = agent.provider or settings.default_provider
-    if own is None:
-        yield ("provider",), "missing; name one here or as default_provider"
-    elif agent.provider is not None and own not in names:
-        yield ("provider",), _no_such("provider", own, names)
-    elif own in providers:
+    if own is not None and own in providers:
         yield from _check_own(agent, providers[own])
-    yield from _check_fallback(agent, own, providers, names)
+    seen = {_target(own, agent.model, providers)}
+    for index, entry in enumerate(agent.fallback):
+        target = _target(entry.provider, entry.model, providers)
+        if entry.provider in names and target in seen:
+            yield ("fallback", index), "the same provider and model stand earlier in the chain"
+        seen.add(target)
 
 
 def _check_own(agent: AgentConfig, provider: ProviderConfig) -> Iterator[Found]:
@@ -66,22 +94,6 @@ def _check_own(agent: AgentConfig, provider: ProviderConfig) -> Iterator[Found]:
     exposed = agent.api_key is not None and exposure(provider.base_url) == "public"
     if exposed and not provider.allow_http:
         yield ("api_key",), PLAIN_HTTP
-
-
-def _check_fallback(
-    agent: AgentConfig,
-    own: str | None,
-    providers: Mapping[str, ProviderConfig],
-    names: Collection[str],
-) -> Iterator[Found]:
-    seen = {_target(own, agent.model, providers)}
-    for index, entry in enumerate(agent.fallback):
-        target = _target(entry.provider, entry.model, providers)
-        if entry.provider not in names:
-            yield ("fallback", index), _no_such("provider", entry.provider, names)
-        elif target in seen:
-            yield ("fallback", index), "the same provider and model stand earlier in the chain"
-        seen.add(target)
 
 
 def _target(

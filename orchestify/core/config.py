@@ -68,11 +68,17 @@ class Config(Settings):
 
     _files: tuple[str, ...] = PrivateAttr(default=())
     _origins: Origins = PrivateAttr(default_factory=Origins)
+    _misnamed: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def files(self) -> tuple[str, ...]:
         """The files it was read from, in that order."""
         return self._files
+
+    @property
+    def misnamed(self) -> Mapping[str, str]:
+        """Files beside them that are not read, each with the name that would be."""
+        return self._misnamed
 
     def origin(self, path: str | Sequence[str | int]) -> Origin | None:
         """Return where a key is written, also one that came by a merge key; None: it is not.
@@ -123,4 +129,5 @@ def _build(sources: Sources, environ: Mapping[str, str] | None) -> tuple[Config 
         agents=AgentsConfig(agents=parts.agents),
     )
     config._files, config._origins = tuple(sources.names), sources.origins
+    config._misnamed = sources.misnamed
     return config, []

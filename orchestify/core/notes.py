@@ -16,6 +16,9 @@ _IN_THE_CLEAR = "the key goes over plain http, and whoever is on the network can
 def notes(config: Config) -> tuple[str, ...]:
     """Return one line for each thing that is allowed but worth telling, in file order."""
     found = [_note(config, path, what) for path, what in _found(config)]
+    found += [
+        Problem(file, (), f"not read; the name is {name}") for file, name in config.misnamed.items()
+    ]
     return tuple(in_file_order(found, config.files))
 
 

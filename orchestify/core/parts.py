@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from orchestify.core.agents import AgentConfig
-from orchestify.core.checks import cross_checks
+from orchestify.core.checks import check_names, cross_checks
 from orchestify.core.fields import Model
 from orchestify.core.filling import VaultKeys, fill_in
 from orchestify.core.problems import MOST_SHOWN, Path, did_you_mean
 from orchestify.core.providers import FilledIn, ProviderConfig
-from orchestify.core.reading import HOST_PREFIX, NOT_A_MAPPING, SECTIONS, Sources
+from orchestify.core.reading import (
+    FILES,
+    HOST_PREFIX,
+    NOT_A_MAPPING,
+    REQUIRED,
+    SECTIONS,
+    Sources,
+)
 from orchestify.core.settings import Settings
 from orchestify.core.validation import validated
 from orchestify.core.variables import Variables
@@ -26,7 +34,10 @@ _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?)(.+
 
 @dataclass(slots=True)
 class Parts:
-    """The parts of a configuration that are valid; the others' problems are in the sources."""
+    """The parts of a configuration that are valid; the others' problems are in the sources.
+
+    The settings are those that stand beside mistakes.
+    """
 
     settings: Settings = field(default_factory=Settings)
     providers: dict[str, ProviderConfig] = field(default_factory=dict)
@@ -40,17 +51,25 @@ def validate(sources: Sources, environ: Mapping[str, str]) -> Parts:
     """
     parts = Parts()
     vault = VaultKeys(environ, sources.folder)
-    settings = _settings(sources, vault)
-    parts.settings = settings or parts.settings
-    parts.providers = _entries(sources, "providers", ProviderConfig, vault)
-    parts.agents = _entries(sources, "agents", AgentConfig, vault)
+    parts.settings = _settings(sources, vault) or parts.settings
+    parts.providers, _ = _entries(sources, "providers", ProviderConfig, vault)
+    parts.agents, faulty = _entries(sources, "agents", AgentConfig, vault)
     if sources.broken:
         return parts
-    if "providers" not in sources.values:
-        sources.report(("providers",), "missing")
+    if REQUIRED not in sources.values:
+        sources.report((REQUIRED,), "missing" + _where_others_are(sources))
+        return parts
     known = {kind: _keys(sources.values.get(kind)) for kind in SECTIONS}
-    _report(sources, cross_checks(parts.settings, parts.providers, parts.agents, known))
+    told = {problem.path for problem in sources.problems}
+    found = cross_checks(parts.settings, parts.providers, parts.agents, known, told)
+    _report(sources, chain(found, check_names(faulty, known["providers"])))
     return parts
+
+
+def _where_others_are(sources: Sources) -> str:
+    """Say how the other files are read, where one of a folder's was named alone."""
+    is_one_of_them = FilePath(sources.names[0]).stem in FILES and sources.folder is not None
+    return "; name the folder, so that all its files are read" if is_one_of_them else ""
 
 
 def _settings(sources: Sources, vault: VaultKeys) -> Settings | None:
@@ -63,31 +82,32 @@ def _settings(sources: Sources, vault: VaultKeys) -> Settings | None:
     names = (*Settings.model_fields, *SECTIONS)
     _report(sources, (((key,), "unknown key" + did_you_mean(key, names)) for key in unknown))
     known = {key: value for key, value in top.items() if key in Settings.model_fields}
-    return _validated(sources, (), known, Settings, vault)
+    return _validated(sources, (), known, Settings, vault)[0]
 
 
 def _entries(
     sources: Sources, kind: str, model: type[ModelT], vault: VaultKeys
-) -> dict[str, ModelT]:
-    values = sources.values.get(kind)
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
+) -> tuple[dict[str, ModelT], dict[str, ModelT]]:
+    """Return the valid entries by name, and of the others what stands beside their mistakes."""
+    valid: dict[str, ModelT] = {}
+    faulty: dict[str, ModelT] = {}
+    values = sources.values.get(kind, {})
+    if values is not None and not isinstance(values, dict):
         sources.report((kind,), NOT_A_MAPPING)
-        return {}
-    entries = {}
-    for name, value in values.items():
-        entry = _validated(sources, (kind, name), {} if value is None else value, model, vault)
+    for name, value in values.items() if isinstance(values, dict) else ():
+        path, written = (kind, name), {} if value is None else value
+        entry, is_valid = _validated(sources, path, written, model, vault)
         if entry is not None:
-            entries[name] = entry
+            (valid if is_valid else faulty)[name] = entry
         if len(sources.problems) > MOST_SHOWN:
             break
-    return entries
+    return valid, faulty
 
 
 def _validated(
     sources: Sources, path: Path, value: Any, model: type[ModelT], vault: VaultKeys
-) -> ModelT | None:
+) -> tuple[ModelT | None, bool]:
+    """Return the entry, or what stands beside its mistakes, and whether there are none."""
     part = fill_in(value, Variables(vault.environ), vault, path)
     filled = part.values
     if isinstance(filled, dict):  # a key without a value is not written
@@ -98,12 +118,17 @@ def _validated(
         }
         filled = _with_ledger_at(sources.folder, filled) if model is Settings else filled
     _report(sources, part.found)
-    entry, found = validated(model, filled, FilledIn(part.unset))
+    context = FilledIn(part.unset)
+    entry, found = validated(model, filled, context)
     for inner, what in found:
         at = (*path, *inner)
         if not any(at[: len(gone)] == gone for gone in part.unfilled):
             sources.report(at, what)
-    return entry
+    if entry is None and isinstance(filled, dict):
+        mistaken = {inner[0] for inner, _ in found if inner}
+        rest = {key: value for key, value in filled.items() if key not in mistaken}
+        return validated(model, rest, context)[0], False
+    return entry, True
 
 
 def _with_ledger_at(folder: FilePath | None, top: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ HOST_PREFIX = "x-"
 NOT_A_MAPPING = "expected a mapping of keys to values"
 
 _SUFFIXES = (".yaml", ".yml")
+_SINGULARS = {"providers": "provider", "agents": "agent", "policies": "policy"}
 _NO_SUCH = "no such file or directory"
 
 
@@ -63,7 +64,8 @@ class Sources:
     """What was read: the values of all top-level keys, where they stand, and what is wrong.
 
     `names` are the files, in the order read. `broken` says that a file could not be read to its
-    end, so that what seems missing may be there. Relative paths start at `folder`.
+    end, so that what seems missing may be there. Relative paths start at `folder`. `misnamed`
+    are files of the folder that are not read, each with the name that would be.
     """
 
     names: list[str] = field(default_factory=list)
@@ -72,6 +74,7 @@ class Sources:
     problems: list[Problem] = field(default_factory=list)
     broken: bool = False
     folder: FilePath | None = None
+    misnamed: dict[str, str] = field(default_factory=dict)
 
     def report(self, path: Path, what: str) -> None:
         """Note a problem at a key, or at the innermost key around it that is written."""
@@ -153,7 +156,9 @@ def _read_directory(path: FilePath) -> Sources:
     sources = Sources(folder=path)
     missing: FilePath | None = None
     for stem in FILES:
-        found = [file for suffix in _SUFFIXES if (file := path / (stem + suffix)).is_file()]
+        found = _named(path, stem)
+        singulars = _named(path, _SINGULARS[stem])
+        sources.misnamed |= {str(file): stem + _SUFFIXES[0] for file in singulars}
         if len(found) > 1:
             sources._fail(found[1], f"{found[0].name} is there too; keep one")
         elif found:
@@ -161,8 +166,14 @@ def _read_directory(path: FilePath) -> Sources:
         elif stem == REQUIRED:
             missing = path / (stem + _SUFFIXES[0])
     if missing is not None and REQUIRED not in sources.values:
-        sources._fail(missing, _NO_SUCH)
+        misnamed = _named(path, _SINGULARS[REQUIRED])
+        hint = f"; {misnamed[0].name} is there: rename it" if misnamed else ""
+        sources._fail(missing, _NO_SUCH + hint)
     return sources
+
+
+def _named(path: FilePath, stem: str) -> list[FilePath]:
+    return [file for suffix in _SUFFIXES if (file := path / (stem + suffix)).is_file()]
 
 
 def _resolve(words: Sequence[str], places: Mapping[str | int, Place]) -> Path | None:

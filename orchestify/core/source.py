@@ -22,6 +22,7 @@ MAX_ALIASED = 10_000  # nodes, all aliases of a document together
 
 TOO_LARGE = f"larger than {MAX_BYTES // 1_000_000} MB"
 _MERGE = "<<"
+_TAB = "a tab cannot indent; use blanks"
 
 
 class Place(NamedTuple):
@@ -144,7 +145,8 @@ class _Composer:
         """Note where the YAML breaks; libyaml's own words are constants and quote nothing."""
         what, place = "unreadable", (0, 0)
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-            what, place = str(error.problem), _at(error.problem_mark)
+            is_tab = text.startswith("\t", error.problem_mark.index)
+            what, place = _TAB if is_tab else str(error.problem), _at(error.problem_mark)
         elif isinstance(error, yaml.reader.ReaderError):
             before = text.encode()[: error.position].decode(errors="ignore")
             what = "a character that YAML does not allow"

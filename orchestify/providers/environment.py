@@ -125,6 +125,17 @@ def document_from_env(environ: Mapping[str, str]) -> dict[str, Any]:
     return document
 
 
+def missing_from_env(environ: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the providers that an environment holds in part: by name, the variables to set."""
+    missing = {}
+    for row in ENV_PROVIDERS:
+        found = [_first_set(group, environ) for group in row.needs]
+        if any(found) and not all(found):
+            unset = zip(row.needs, found, strict=True)
+            missing[row.name] = [group[0] for group, variable in unset if not variable]
+    return missing
+
+
 def keys_from_env(environ: Mapping[str, str]) -> dict[str, tuple[str, SecretStr]]:
     """Return the keys that an environment holds: by provider, the variable and the key."""
     keys = {}

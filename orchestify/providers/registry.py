@@ -216,7 +216,9 @@ class ProviderRegistry:
         until: datetime | None = None,
         where: Mapping[str, str] | None = None,
     ) -> UsageReport:
-        """Return the ledger's usage by `provider`, `agent`, `model`, `day`, `tenant`, `label:<key>`.
+        """Return the ledger's usage by one or more axes.
+
+        They are `provider`, `agent`, `model`, `day`, `tenant` and `label:<key>`.
 
         Raises:
             InvalidParameterError: an axis that does not exist.

@@ -31,7 +31,7 @@ providers:
 """
 
 _OFFLINE = f"""\
-  # No key was found in the environment, so this one makes its answers up: no network, no cost.
+  # No provider was found in the environment, so this one makes its answers up: no network, no cost.
   # Set a variable named below and run `orchestify init --force` again, or write a provider here.
   {OFFLINE}:
     type: mock

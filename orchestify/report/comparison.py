@@ -12,7 +12,14 @@ from rich.text import Text
 
 from orchestify.ledger.repricing import Comparison, Repricing
 from orchestify.report.data import Cell, csv_text, json_text, write_exact
-from orchestify.report.figures import named, plural, write_cost, write_count, write_usd
+from orchestify.report.figures import (
+    known_usd,
+    named,
+    plural,
+    write_cost,
+    write_count,
+    write_usd,
+)
 from orchestify.report.remarks import coverage, unpriced_remark
 from orchestify.report.table import plain_table, remark_list
 
@@ -53,7 +60,7 @@ def repricing_remarks(repricing: Repricing) -> list[str]:
 
 
 def repricing_json(repricing: Repricing) -> str:
-    """Return a comparison as one JSON object, money as text, exactly."""
+    """Return a comparison as one JSON object, money as exact text, null where none is known."""
     return json_text(
         {
             "by": repricing.by,
@@ -79,6 +86,8 @@ def repricing_csv(repricing: Repricing) -> str:
 
 def _sums(row: Comparison) -> dict[str, Cell]:
     values = {each.name: getattr(row, each.name) for each in fields(row)}
+    values["booked_usd"] = known_usd(row.booked_usd, row.booked_unpriced)
+    values["repriced_usd"] = known_usd(row.repriced_usd, row.repriced_unpriced)
     return {
         name: write_exact(value) if isinstance(value, Decimal) else value
         for name, value in values.items()
@@ -103,7 +112,7 @@ def _cells(row: Comparison) -> tuple[str, ...]:
     change = (row.repriced_usd - row.booked_usd) * (row.booked_unpriced == row.repriced_unpriced)
     return (
         write_count(row.attempts),
-        write_cost(row.booked_usd, row.booked_unpriced),
-        write_cost(row.repriced_usd, row.repriced_unpriced),
+        write_cost(known_usd(row.booked_usd, row.booked_unpriced), row.booked_unpriced),
+        write_cost(known_usd(row.repriced_usd, row.repriced_unpriced), row.repriced_unpriced),
         f"{'+' if change > 0 else ''}{write_usd(change)}" if change else "",
     )

@@ -12,11 +12,12 @@ from typing import Any, TypeAlias
 
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.totals import SUMS, Total
-from orchestify.report.figures import cache_hit_share, estimated_share
+from orchestify.report.figures import cache_hit_share, estimated_share, known_cost
 
-Cell: TypeAlias = str | int | float
+Cell: TypeAlias = str | int | float | None
 
 SHARE_PLACES = 6
+_MONEY = ("cost_usd", "estimated_cost_usd")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -24,8 +25,9 @@ def usage_json(report: UsageReport) -> str:
     """Return a report as one JSON object.
 
     `rows` are in the order of their keys: the axes asked for, then the sums, as in `total`.
-    Money is text, so that it stays exact; shares are numbers from 0 to 1, null where there is
-    nothing to share. `unpriced` has the calls of each model without a price.
+    Money is text, so that it stays exact, null where no call has a price; shares are numbers
+    from 0 to 1, null where there is nothing to share. `unpriced` has the calls of each model
+    without a price.
     """
     shares = {
         "estimated_cost_share": estimated_share(report.total),
@@ -60,8 +62,9 @@ def usage_csv(report: UsageReport) -> str:
 
 
 def sums(total: Total) -> dict[str, Cell]:
-    """Return a total's sums by name, money as text."""
-    return {name: _exact(getattr(total, name)) for name in SUMS}
+    """Return a total's sums by name, money as text, None where no call has a price."""
+    unknown = dict.fromkeys(_MONEY if known_cost(total) is None else ())
+    return {name: _exact(getattr(total, name)) for name in SUMS} | unknown
 
 
 def write_exact(amount: Decimal) -> str:

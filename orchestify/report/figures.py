@@ -25,11 +25,24 @@ def write_usd(amount: Decimal) -> str:
     return f"{sign}${whole}.{fraction.rstrip('0'):0<2}"
 
 
-def write_cost(known: Decimal, unpriced: int) -> str:
+def known_usd(sum_usd: Decimal, unpriced: int, calls: int = 0) -> Decimal | None:
+    """Return a sum of known costs, None where it leaves out all there is to pay for.
+
+    It leaves out `unpriced` calls; `calls` says of how many, where free ones may be among them.
+    """
+    return None if unpriced and unpriced >= calls and not sum_usd else sum_usd
+
+
+def known_cost(total: Total) -> Decimal | None:
+    """Return what the calls cost as far as their prices are known, None where none is."""
+    return known_usd(total.cost_usd, total.unpriced_calls, total.calls)
+
+
+def write_cost(known: Decimal | None, unpriced: int) -> str:
     """Write a cost; `+` says that calls without a price come on top."""
-    if not unpriced:
-        return write_usd(known)
-    return f"{write_usd(known)}+" if known else "unknown"
+    if known is None:
+        return "unknown"
+    return f"{write_usd(known)}{'+' if unpriced else ''}"
 
 
 def write_count(number: int) -> str:

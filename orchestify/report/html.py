@@ -17,6 +17,7 @@ from orchestify.report.data import SHARE_PLACES, write_exact
 from orchestify.report.figures import (
     cache_hit_share,
     estimated_share,
+    known_cost,
     named,
     write_cost,
     write_count,
@@ -111,7 +112,7 @@ def _tiles(total: Total) -> Element:
     return node(
         "dl",
         _tile("Cost", _money(total), "what is known" if total.unpriced_calls else ""),
-        _tile("Calls", _number("calls", total.calls), f"{failed:,} attempts not ok"),
+        _tile("Answered calls", _number("calls", total.calls), f"{failed:,} attempts not ok"),
         _tile(
             "Tokens",
             _number("total_tokens", total.total_tokens, write_count(total.total_tokens)),
@@ -162,7 +163,7 @@ def _chart_table(chart: Chart) -> Element:
     return node("table", head, node("tbody", *rows))
 
 
-_COLUMNS = ("cost", "calls", "not ok", "input", "cached", "output", "unpriced", "estimated")
+_COLUMNS = ("cost", "answered", "not ok", "input", "cached", "output", "unpriced", "estimated")
 
 
 def _table_section(report: UsageReport) -> Element:
@@ -207,8 +208,11 @@ def _number(name: str, number: int, written: str = "") -> Element:
 
 
 def _money(total: Total) -> Element:
-    exact = write_exact(total.cost_usd)
-    written = write_cost(total.cost_usd, total.unpriced_calls)
+    known = known_cost(total)
+    written = write_cost(known, total.unpriced_calls)
+    if known is None:
+        return node("data", written, value="", class_="cost_usd")
+    exact = write_exact(known)
     return node("data", written, value=exact, class_="cost_usd", title=f"{exact} USD")
 
 

@@ -9,7 +9,15 @@ from decimal import Decimal
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.totals import Total
 from orchestify.report.charts import PALETTE, Chart
-from orchestify.report.figures import cache_hit_share, named, write_count, write_share, write_usd
+from orchestify.report.figures import (
+    cache_hit_share,
+    known_cost,
+    named,
+    write_cost,
+    write_count,
+    write_share,
+    write_usd,
+)
 from orchestify.report.grouping import regroup
 
 _ROWS = 12
@@ -23,6 +31,7 @@ def charts_of(report: UsageReport) -> list[Chart]:
 
 
 def _cost_by_day(report: UsageReport) -> Chart:
+    cost = write_cost(known_cost(report.total), report.total.unpriced_calls)
     models = _largest(regroup(report, ["model"]), PALETTE, lambda total: total.cost_usd)
     days = _days([row.key[0] for row in regroup(report, ["day"]).rows])
     costs = {name: dict.fromkeys(days, _ZERO) for name, _ in models}
@@ -33,7 +42,7 @@ def _cost_by_day(report: UsageReport) -> Chart:
     return Chart(
         id="cost-by-day",
         title="Cost by day and model",
-        summary=f"Stacked bars, one a day: {write_usd(report.total.cost_usd)} in all.",
+        summary=f"Stacked bars, one a day: {cost} in all.",
         labels=days,
         series=[
             (name, list(by_day.values())) for name, by_day in costs.items() if any(by_day.values())

@@ -19,6 +19,8 @@ def usage_remarks(report: UsageReport) -> list[str]:
     """
     total = report.total
     said = [unpriced_remark(total.unpriced_calls, report.unpriced), _estimated(total)]
+    if total.attempts > total.calls:
+        said.append(_not_ok(total))
     if total.invalid_usage:
         said.append(
             f"{plural(total.invalid_usage, 'record')} had counts that cannot be true; "
@@ -76,6 +78,18 @@ def _estimated(total: Total) -> str:
         f"{write_share(part)} of the cost ({write_usd(total.estimated_cost_usd)}) is estimated: "
         "the provider reported no tokens"
     )
+
+
+def _not_ok(total: Total) -> str:
+    number = total.attempts - total.calls
+    counts = {
+        "failed": total.failed,
+        "cancelled": total.cancelled,
+        "interrupted": total.interrupted,
+    }
+    ends = ", ".join(f"{count:,} {end}" for end, count in counts.items() if count)
+    verb = "was" if number == 1 else "were"
+    return f"beside the answered calls, {plural(number, 'attempt')} {verb} not ok: {ends}"
 
 
 def _moment(moment: datetime) -> str:

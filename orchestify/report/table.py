@@ -16,6 +16,7 @@ from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.totals import Total
 from orchestify.report.figures import (
     cache_hit_share,
+    known_cost,
     named,
     write_cost,
     write_count,
@@ -27,14 +28,17 @@ from orchestify.report.remarks import coverage, usage_remarks
 _BAR_WIDTH = 16
 _BAR_LEAST = 6
 _BAR_GAP = 2
+_NAME_LEAST, _LONE_NAME_LEAST = 8, 16
+_ENDLESS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class UsageTable:
-    """A usage report that `rich` prints; it fits the console, from 80 columns on.
+    """A usage report that `rich` prints; it fits the console.
 
-    Days come as they passed, everything else dearest first. A bar is the row's share of the
-    largest cost, or of the most tokens where no cost is known; it has what room is left.
+    Where that is narrow, figures are left out and named below, the cost never. Days come as
+    they passed, everything else dearest first. A bar is the row's share of the largest cost, or
+    of the most tokens where no cost is known; it has what room is left.
     """
 
     report: UsageReport
@@ -46,19 +50,41 @@ class UsageTable:
         covers = coverage(report.by, report.since, report.until, report.where)
         yield Text.assemble(("Usage ", "bold"), (covers, "dim"))
         yield ""
+        remarks = usage_remarks(report)
         if report.rows:
-            bar_width = 0 if options.ascii_only else self._bar_width(console, options)
-            yield _table(report, bar_width)
+            shown = self._columns(console, options)
+            bar_width = 0 if options.ascii_only else self._bar_width(console, options, shown)
+            yield _table(report, shown, bar_width)
             yield ""
+            left_out = ", ".join(name for name in _COLUMNS if name not in shown)
+            remarks += [f"too narrow to show: {left_out}"] if left_out else []
         else:
             yield Text("No call was booked in this time.\n")
-        yield remark_list(usage_remarks(report), options)
+        yield remark_list(remarks, options)
 
-    def _bar_width(self, console: Console, options: ConsoleOptions) -> int:
-        used = Measurement.get(console, options, _table(self.report, 0)).maximum
+    def _columns(self, console: Console, options: ConsoleOptions) -> tuple[str, ...]:
+        """Return which figures have room where long names are folded."""
+        for count in range(len(_LEFT_OUT_FIRST)):
+            shown = tuple(name for name in _COLUMNS if name not in _LEFT_OUT_FIRST[:count])
+            if self._least_width(console, options, shown) <= options.max_width:
+                return shown
+        return ("cost",)
+
+    def _bar_width(self, console: Console, options: ConsoleOptions, shown: tuple[str, ...]) -> int:
+        used = Measurement.get(console, options, _table(self.report, shown)).maximum
         left = min(options.max_width - used - _BAR_GAP, _BAR_WIDTH)
+        if left >= _BAR_LEAST or len(self.report.by) > 1:
+            return left
         # a lone long name is rather folded than shown without its bar
-        return max(left, _BAR_LEAST) if len(self.report.by) == 1 else left
+        least = self._least_width(console, options, shown) + _BAR_GAP + _BAR_LEAST
+        return _BAR_LEAST if least <= options.max_width else 0
+
+    def _least_width(
+        self, console: Console, options: ConsoleOptions, shown: tuple[str, ...]
+    ) -> int:
+        name_width = _LONE_NAME_LEAST if len(self.report.by) == 1 else _NAME_LEAST
+        table = _table(self.report, shown, name_width=name_width)
+        return Measurement.get(console, options.update_width(_ENDLESS), table).maximum
 
 
 def plain_table() -> Table:
@@ -82,13 +108,21 @@ def remark_list(lines: list[str], options: ConsoleOptions) -> Table:
     return grid
 
 
-def _table(report: UsageReport, bar_width: int) -> Table:
+def _table(
+    report: UsageReport,
+    shown: tuple[str, ...],
+    bar_width: int = 0,
+    name_width: int | None = None,
+) -> Table:
     table = plain_table()
     for axis in report.by:
-        table.add_column(Text(named(axis.removeprefix("label:"))), overflow="fold")
+        heading, is_day = Text(named(axis.removeprefix("label:"))), axis == "day"
+        most = None if is_day else name_width
+        table.add_column(heading, overflow="fold", no_wrap=is_day, max_width=most)
     table.columns[0].footer = "total"
-    for name, value in zip(_COLUMNS, _cells(report.total), strict=True):
-        table.add_column(name, value, justify="right", no_wrap=True)
+    total = _cells(report.total)
+    for name in shown:
+        table.add_column(name, total[name], justify="right", no_wrap=True)
     has_bars = bar_width >= _BAR_LEAST
     if has_bars:
         table.add_column("", width=bar_width)
@@ -96,22 +130,25 @@ def _table(report: UsageReport, bar_width: int) -> Table:
     largest = max(_weight(row, report) for row in rows) or 1.0
     for row in rows:
         bar = [Bar(largest, 0, _weight(row, report), color="cyan")] if has_bars else []
-        table.add_row(*(Text(named(key)) for key in row.key), *_cells(row.total), *bar)
+        cells = _cells(row.total)
+        table.add_row(*(Text(named(key)) for key in row.key), *map(cells.get, shown), *bar)
     return table
 
 
-_COLUMNS = ("calls", "not ok", "in", "cached", "out", "cost")
+_COLUMNS = ("answered", "not ok", "in", "cached", "out", "cost")
+_LEFT_OUT_FIRST = ("cached", "not ok", "answered", "in", "out")
 
 
-def _cells(total: Total) -> tuple[str, ...]:
-    return (
-        write_count(total.calls),
-        write_count(total.attempts - total.calls) if total.attempts != total.calls else "",
-        write_count(total.input_tokens),
-        write_share(cache_hit_share(total)),
-        write_count(total.output_tokens),
-        write_cost(total.cost_usd, total.unpriced_calls),
-    )
+def _cells(total: Total) -> dict[str, str]:
+    not_ok = total.attempts - total.calls
+    return {
+        "answered": write_count(total.calls),
+        "not ok": write_count(not_ok) if not_ok else "",
+        "in": write_count(total.input_tokens),
+        "cached": write_share(cache_hit_share(total)),
+        "out": write_count(total.output_tokens),
+        "cost": write_cost(known_cost(total), total.unpriced_calls),
+    }
 
 
 def _weight(row: UsageRow, report: UsageReport) -> float:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from orchestify.errors import VaultError
-from orchestify.sql import Database
+from orchestify.sql import Database, shown_url
 from orchestify.vault.store import VAULT_KEYS, Entry, Place, Sealed
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class DatabaseStore:
     @classmethod
     def at(cls, url: URL) -> DatabaseStore:
         """Return the store in the database at `url`."""
-        where = url.set(query={}).render_as_string(hide_password=True)
+        where = shown_url(url)
         path = Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
         return cls(vault_database(url), where, path)
 

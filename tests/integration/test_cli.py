@@ -108,6 +108,16 @@ class TestInit:
         assert KEY not in text + result.output
         assert run("check", "elsewhere").exit_code == 0
 
+    def test_init_says_what_a_provider_still_lacks(
+        self, empty: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+        result = run("init")
+        assert result.stdout.splitlines()[4:6] == [
+            "no provider is complete in the environment; the one written makes its answers up",
+            "azure is left out: AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_DEPLOYMENT not set",
+        ]
+
     def test_init_overwrites_nothing_unless_forced(self, empty: Path) -> None:
         run("init")
         agents = empty / "config" / "agents.yaml"
@@ -130,6 +140,25 @@ class TestCheck:
             "claude/claude-sonnet-4-5, which refuses it while it thinks\n"
         ) in result.stdout
         assert "ok: 4 providers, 7 agents" in result.stdout
+
+    def test_check_notes_files_not_read_and_agents_that_cannot_work(self, empty: Path) -> None:
+        Path("config").mkdir()
+        Path("config/providers.yaml").write_text(
+            "providers: {p: {type: openai, api_key: made-up, default_model: gpt-4o}}\n"
+        )
+        Path("config/agents.yaml").write_text("agents: {a: {provider: p, thinking: true}}\n")
+        Path("config/policy.yaml").write_text("timeout_s: 9\n")
+        assert run("check").stdout.splitlines()[-3:] == [
+            "note: config/policy.yaml: not read; the name is policies.yaml",
+            "note: config/agents.yaml:1:27: agents.a.thinking: "
+            "p/gpt-4o has no extended thinking and is never asked",
+            "ok: 1 provider, 1 agent, 2 notes",
+        ]
+
+    def test_check_of_nothing_tells_how_to_get_a_configuration(self, empty: Path) -> None:
+        result = run("check")
+        assert result.exit_code == 1
+        assert "`orchestify init` writes a configuration" in result.stdout
 
     def test_check_tells_every_problem_with_its_place(self, tmp_path: Path) -> None:
         path = tmp_path / "broken.yaml"
@@ -272,6 +301,35 @@ class TestAsk:
             "Error: the configuration has 1 problem",
             f"  {path}:2:14: agents.b.provider: no such provider",
         ]
+
+    def test_a_ledger_that_cannot_be_used_is_told_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            "providers: {p: {type: mock}}\nagents: {a: {provider: p}}\n"
+            f"ledger: {{url: 'sqlite:///{tmp_path}'}}\n"
+        )
+        result = run("ask", "a", "hello", "--config", str(path))
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == (
+            f"Error: LedgerError: the ledger's database sqlite:///{tmp_path} cannot be used: "
+            "it is a directory\n"
+        )
+
+    def test_a_ledger_that_is_away_is_noted_and_the_answer_comes(
+        self, empty: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            "providers: {p: {type: mock}}\nagents: {a: {provider: p}}\n"
+            "ledger: {url: 'postgresql://nobody@127.0.0.1:1/x'}\n"
+        )
+        result = run("ask", "a", "hello", "--config", str(path))
+        assert result.exit_code == 0
+        assert result.stderr.startswith(
+            "note: the ledger's database postgresql://nobody@127.0.0.1:1/x cannot be used: "
+            "connection to server"
+        )
+        assert "their records wait in a local file\n" in result.stderr
 
     def test_a_missing_configuration_tells_how_to_get_one(self, empty: Path) -> None:
         result = run("ask", "b", "hello")

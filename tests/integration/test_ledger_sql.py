@@ -399,7 +399,7 @@ async def test_a_file_that_is_no_database_fails_the_call(tmp_path: Path) -> None
 async def test_a_file_that_can_be_written_again_is_used_again(tmp_path: Path) -> None:
     (tmp_path / "usage.db").mkdir()
     ledger = ledger_at(FILE, tmp_path)
-    with pytest.raises(LedgerError, match="unable to open database file"):
+    with pytest.raises(LedgerError, match="it is a directory"):
         await ledger.open(opened())
     (tmp_path / "usage.db").rmdir()
     await book(ledger, answered(opened()))

@@ -133,9 +133,40 @@ def test_ledger_that_is_not_there_is_not_created(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ledger_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.db").write_bytes(b"no database, " * 100)
+    bad = _run("--ledger", f"sqlite:///{tmp_path}/bad.db")
+    folder = _run("--ledger", f"sqlite:///{tmp_path}")
+    away = _run("--ledger", "postgresql://nobody@127.0.0.1:1/x")
+    begin = "Error: LedgerError: the ledger's database"
+    assert bad.stderr == (
+        f"{begin} sqlite:///{tmp_path}/bad.db cannot be used: file is not a database\n"
+    )
+    assert folder.stderr == f"{begin} sqlite:///{tmp_path} cannot be used: it is a directory\n"
+    assert away.stderr.startswith(
+        f"{begin} postgresql://nobody@127.0.0.1:1/x cannot be used: connection to server"
+    )
+    assert away.stderr.count("\n") == 1
+
+
+def test_a_file_in_place_of_a_url_is_told_by_the_options_name() -> None:
+    result = _run("--ledger", "usage.db")
+    assert "--ledger is neither sqlite:///path/to/file.db nor" in result.stderr
+
+
+def test_table_fits_a_narrow_terminal(file: Path) -> None:
+    result = CliRunner(env={"COLUMNS": "40"}).invoke(
+        cli, ["usage", "--ledger", f"sqlite:///{file}", "--by", "model"]
+    )
+    assert max(map(len, result.stdout.splitlines())) <= 40
+    assert "claude-sonnet-4-" in result.stdout
+    assert "· too narrow to show: answered, not ok," in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--by", "agent,model"], "as in --by agent --by model"),
         (["--by", "colour"], "cannot report by 'colour'"),
         (["--since", "soon"], "'soon' is no time; write 30m"),
         (["--where", "agent"], "'agent' has no value"),
@@ -160,7 +191,7 @@ def test_repricing_shows_todays_prices_beside_what_was_booked(config: Path) -> N
             "provider_cost": 0,
             "booked_unpriced": 1,
             "repriced_unpriced": 0,
-            "booked_usd": "0",
+            "booked_usd": None,
             "repriced_usd": "0.00014",
         }
     ]

@@ -375,8 +375,56 @@ class TestProblems:
             "mock, external; did you mean 'anthropic'?",
             "c.yaml:4:5: providers.claude_main.max_token: unknown key; did you mean 'max_tokens'?",
             "c.yaml:5:5: providers.claude_main.timeout_s: expected a number above 0",
+            "c.yaml:7:7: agents.a.provider: no such provider; did you mean 'claude_main'?",
             "c.yaml:7:30: agents.a.temperature: expected a number",
             "c.yaml:8:1: retri: unknown key; did you mean 'retry'?",
+        )
+
+    def test_a_mistake_hides_no_reference_beside_it(self) -> None:
+        text = (
+            "providers: {p: {type: mock}}\n"
+            "default_provider: q\n"
+            "timeout_s: 0\n"
+            "agents:\n"
+            "  a: {provider: r, fallback: [s], top_k: 1}\n"
+        )
+        assert problems(text) == (
+            "c.yaml:2:1: default_provider: no such provider",
+            "c.yaml:3:1: timeout_s: expected a number above 0",
+            "c.yaml:5:7: agents.a.provider: no such provider",
+            "c.yaml:5:31: agents.a.fallback.0: no such provider",
+            "c.yaml:5:35: agents.a.top_k: unknown key; did you mean 'top_p'?",
+        )
+
+    def test_a_misspelled_key_is_not_said_to_be_missing_too(self) -> None:
+        assert problems("providers: {p: {type: mock}}\nagents: {a: {provder: p}}\n") == (
+            "c.yaml:2:14: agents.a.provder: unknown key; did you mean 'provider'?",
+        )
+
+    def test_an_unset_variable_is_not_said_to_be_missing_too(self) -> None:
+        assert problems("providers: {p: {type: mock}}\nagents: {a: {provider: '${P}'}}\n") == (
+            "c.yaml:2:14: agents.a.provider: variable P is not set",
+        )
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            ("default_provider: q", "default_provider: no such provider"),
+            ("default_provider: 3", "default_provider: expected text; put it in quotes"),
+            ("default_provider: ${P}", "default_provider: variable P is not set"),
+            ("default_provder: p", "default_provder: unknown key; did you mean "
+             "'default_provider'?"),
+        ],
+    )  # fmt: skip
+    def test_agents_are_not_blamed_for_a_wrong_default(self, line: str, problem: str) -> None:
+        text = f"{line}\nproviders: {{p: {{type: mock}}}}\nagents: {{a: {{}}, b: {{}}}}\n"
+        assert problems(text) == (f"c.yaml:1:1: {problem}",)
+
+    def test_agents_have_a_default_beside_which_another_key_is_wrong(self) -> None:
+        text = "default_provider: p\nretri: 1\nproviders: {p: {type: mock}}\nagents: {a: {}}\n"
+        assert problems(text + "timeout_s: 0\n") == (
+            "c.yaml:2:1: retri: unknown key; did you mean 'retry'?",
+            "c.yaml:5:1: timeout_s: expected a number above 0",
         )
 
     @pytest.mark.parametrize(
@@ -647,6 +695,33 @@ class TestFiles:
         assert caught.value.problems == (f"{tmp_path}/providers.yaml: no such file or directory",)
         with pytest.raises(ConfigError, match="no such file or directory"):
             load_config(tmp_path / "gone")
+
+    def test_a_file_named_in_the_singular_is_noted_and_not_read(self, tmp_path: Path) -> None:
+        (tmp_path / "providers.yaml").write_text("providers: {p: {type: mock}}\n")
+        (tmp_path / "policy.yaml").write_text("timeout_s: 9\n")
+        (tmp_path / "agent.yml").write_text("{not: read")
+        loaded = load_config(tmp_path)
+        assert loaded.timeout_s is None
+        assert notes(loaded) == (
+            f"{tmp_path}/agent.yml: not read; the name is agents.yaml",
+            f"{tmp_path}/policy.yaml: not read; the name is policies.yaml",
+        )
+
+    def test_providers_under_another_name_are_pointed_at(self, tmp_path: Path) -> None:
+        (tmp_path / "provider.yml").write_text("providers: {}\n")
+        with pytest.raises(ConfigError, match=r"such file or directory; provider\.yml is there"):
+            load_config(tmp_path)
+
+    def test_a_file_without_its_folder_is_one_problem_and_not_every_agents(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "agents.yaml").write_text("agents: {a: {provider: p}, b: {provider: q}}\n")
+        with pytest.raises(ConfigError) as caught:
+            load_config(tmp_path / "agents.yaml")
+        assert caught.value.problems == (
+            f"{tmp_path}/agents.yaml: providers: missing; "
+            "name the folder, so that all its files are read",
+        )
 
     def test_a_directory_needs_no_agents(self, tmp_path: Path) -> None:
         (tmp_path / "providers.yaml").write_text("providers: {p: {type: mock}}\n")

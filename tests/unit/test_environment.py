@@ -9,7 +9,12 @@ from pydantic import SecretStr
 
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError
-from orchestify.providers.environment import config_from_env, document_from_env, keys_from_env
+from orchestify.providers.environment import (
+    config_from_env,
+    document_from_env,
+    keys_from_env,
+    missing_from_env,
+)
 from orchestify.providers.registry import ProviderRegistry
 
 AZURE = {
@@ -208,3 +213,10 @@ def test_keys_are_found_with_their_variables() -> None:
         "azure": ("AZURE_OPENAI_API_KEY", SecretStr("key-of-azure")),
         "gemini": ("GEMINI_API_KEY", SecretStr("key-of-gemini")),
     }
+
+
+def test_what_a_provider_still_lacks_is_named() -> None:
+    part = {"AZURE_OPENAI_API_KEY": "key-of-azure", "OPENAI_API_KEY": "key-of-openai"}
+    assert missing_from_env(part) == {"azure": ["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_DEPLOYMENT"]}
+    assert missing_from_env(AZURE) == {}
+    assert missing_from_env({}) == {}

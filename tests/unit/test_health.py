@@ -260,6 +260,27 @@ def test_uptime_is_the_share_of_time_whose_latest_sign_was_good(
     assert health.stats("main").uptime == pytest.approx(0.8)
 
 
+def test_provider_that_never_answered_was_never_up(
+    health: Health, clock: ManualClock, heard: list[Event]
+) -> None:
+    for _ in range(5):
+        observe(health, FAILED)
+        clock.advance(60)
+    assert health.stats("main").uptime == 0.0
+    assert heard.count(ProviderUnavailable("main", "ServerError")) == 1
+
+
+def test_uptime_begins_with_the_first_good_sign(health: Health, clock: ManualClock) -> None:
+    observe(health, FAILED)
+    assert health.stats("main").uptime == 0.0
+    clock.advance(30)
+    observe(health, OK)
+    clock.advance(10)
+    observe(health, FAILED)
+    clock.advance(20)
+    assert health.stats("main").uptime == pytest.approx(0.5)
+
+
 def test_moments_of_the_last_success_and_failure_are_told(
     health: Health, clock: ManualClock
 ) -> None:

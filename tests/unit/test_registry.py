@@ -60,6 +60,9 @@ class TestSeed:
         assert ProviderRegistry.from_config(config.providers).list_providers() == ["one", "two"]
         assert ProviderRegistry.from_config(config).list_providers() == ["one", "two"]
 
+    def test_list_agents_leaves_out_those_that_are_off(self) -> None:
+        assert registry_of().list_agents() == ["planner", "coder", "own"]
+
     def test_get_for_agent_with_the_agents_or_without(self) -> None:
         config = host()
         by_providers = ProviderRegistry.from_config(config.providers)

@@ -78,6 +78,15 @@ def test_csv_has_the_axes_and_the_same_sums() -> None:
     ]
 
 
+def test_cost_of_calls_without_a_price_is_null_and_not_nothing() -> None:
+    unpriced = Total(calls=2, attempts=2, unpriced_calls=2)
+    report = UsageReport(("model",), (UsageRow(("llama3",), unpriced),), unpriced)
+    told = json.loads(usage_json(report))
+    assert (told["rows"][0]["cost_usd"], told["total"]["cost_usd"]) == (None, None)
+    assert told["total"]["estimated_cost_usd"] is None
+    assert usage_csv(report).splitlines()[1] == "llama3,2,2,0,0,0,2,0,0,0,0,0,0,0,,,0.0"
+
+
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-x", "@SUM(A1)", "\tx"])
 def test_spreadsheet_runs_no_name(name: str) -> None:
     report = UsageReport(("agent",), (UsageRow((name,), Total()),), Total())

@@ -4,7 +4,16 @@ from decimal import Decimal
 
 import pytest
 
-from orchestify.report.figures import named, share, write_cost, write_count, write_share, write_usd
+from orchestify.ledger import Total
+from orchestify.report.figures import (
+    known_cost,
+    named,
+    share,
+    write_cost,
+    write_count,
+    write_share,
+    write_usd,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,11 +38,20 @@ def test_money_has_the_digits_it_needs(amount: str, written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "unpriced", "written"),
-    [("1.5", 0, "$1.50"), ("1.5", 2, "$1.50+"), ("0", 2, "unknown"), ("0", 0, "$0.00")],
+    ("known", "calls", "unpriced", "written"),
+    [
+        ("1.5", 2, 0, "$1.50"),
+        ("1.5", 3, 2, "$1.50+"),
+        ("0", 2, 2, "unknown"),
+        ("0", 0, 1, "unknown"),  # it was interrupted
+        ("0", 3, 2, "$0.00+"),  # one was free
+        ("0", 2, 0, "$0.00"),
+        ("0", 0, 0, "$0.00"),
+    ],
 )
-def test_cost_says_what_it_leaves_out(known: str, unpriced: int, written: str) -> None:
-    assert write_cost(Decimal(known), unpriced) == written
+def test_cost_says_what_it_leaves_out(known: str, calls: int, unpriced: int, written: str) -> None:
+    total = Total(calls=calls, unpriced_calls=unpriced, cost_usd=Decimal(known))
+    assert write_cost(known_cost(total), unpriced) == written
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_control_characters_in_a_name_are_replaced() -> None:
     assert "a???" in text
 
 
+def test_cost_of_calls_without_a_price_is_unknown_and_not_nothing() -> None:
+    unpriced = Total(calls=1, attempts=1, unpriced_calls=1, input_tokens=10)
+    text = page(_report(UsageRow(("2026-03-14", "a", "m"), unpriced)), ["model"], NOON)
+    assert text.count('<data value="" class="cost_usd">unknown</data>') == 3
+    assert "$0.00" not in text
+
+
 def test_costs_of_a_fraction_of_a_cent_are_drawn() -> None:
     text = page(_report(_row("2026-03-14", "a", "m", "0.000000000001")), ["agent"], NOON)
     assert "2026-03-14, m: $0.000000000001" in text

@@ -12,6 +12,8 @@ from orchestify.report import UsageTable
 SONNET = Total(
     calls=516,
     attempts=535,
+    failed=15,
+    cancelled=4,
     input_tokens=6_520_000,
     cache_read=3_260_000,
     output_tokens=438_000,
@@ -21,6 +23,8 @@ LLAMA = Total(calls=34, attempts=34, input_tokens=9_000, output_tokens=250, unpr
 BOTH = Total(
     calls=550,
     attempts=569,
+    failed=15,
+    cancelled=4,
     input_tokens=6_529_000,
     cache_read=3_260_000,
     output_tokens=438_250,
@@ -51,21 +55,48 @@ def test_table_has_figures_bars_and_remarks() -> None:
     assert _printed(REPORT) == [
         "Usage by model; all time",
         "",
-        "model              calls  not ok     in  cached   out     cost",
+        "model              answered  not ok     in  cached   out     cost",
         "─" * 80,
-        "claude-sonnet-4-5    516      19  6.52M     50%  438k   $18.08  ████████████████",
-        "llama3                34          9,000      0%   250  unknown",
+        "claude-sonnet-4-5       516      19  6.52M     50%  438k   $18.08  █████████████",
+        "llama3                   34          9,000      0%   250  unknown",
         "─" * 80,
-        "total                550      19  6.53M   49.9%  438k  $18.08+",
+        "total                   550      19  6.53M   49.9%  438k  $18.08+",
         "",
         "· 34 calls have no known price and are not in the cost: local/llama3 (34)",
         "· none of the cost is estimated",
+        "· beside the answered calls, 19 attempts were not ok: 15 failed, 4 cancelled",
     ]
 
 
+def test_narrow_table_leaves_out_figures_and_names_them() -> None:
+    assert _printed(REPORT, width=40) == [
+        "Usage by model; all time",
+        "",
+        "model                 in   out     cost",
+        "───────────────────────────────────────",
+        "claude-sonnet-4-5  6.52M  438k   $18.08",
+        "llama3             9,000   250  unknown",
+        "───────────────────────────────────────",
+        "total              6.53M  438k  $18.08+",
+        "",
+        "· 34 calls have no known price and are",
+        "  not in the cost: local/llama3 (34)",
+        "· none of the cost is estimated",
+        "· beside the answered calls, 19 attempts",
+        "  were not ok: 15 failed, 4 cancelled",
+        "· too narrow to show: answered, not ok,",
+        "  cached",
+    ]
+
+
+def test_a_day_is_never_folded() -> None:
+    assert "2026-03-14" in "\n".join(_printed(LONG, width=40))
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
 @pytest.mark.parametrize("report", [REPORT, LONG])
-def test_no_line_is_wider_than_the_terminal(report: UsageReport) -> None:
-    assert max(map(len, _printed(report))) <= 80
+def test_no_line_is_wider_than_the_terminal(report: UsageReport, width: int) -> None:
+    assert max(map(len, _printed(report, width=width))) <= width
 
 
 def test_long_name_is_folded_and_not_cut() -> None:

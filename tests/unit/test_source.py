@@ -113,6 +113,11 @@ def test_keys_are_text_as_written() -> None:
         ("# c\n%YAML 1.1\n---\na: 1", "a.yaml: a directive (%) is not read; remove it"),
         ("a: [1", "a.yaml:2:1: not valid YAML: did not find expected ',' or ']'"),
         ("a:\n  é: \x07", "a.yaml:2:6: not valid YAML: a character that YAML does not allow"),
+        ("a:\n\tb: 1", "a.yaml:2:1: not valid YAML: a tab cannot indent; use blanks"),
+        ("a:\n  b: 1\n  \tc: 2", "a.yaml:3:3: not valid YAML: a tab cannot indent; use blanks"),
+        ("a: é\nb:\n\tc: 2", "a.yaml:3:1: not valid YAML: a tab cannot indent; use blanks"),
+        ("é: |\n\tx", "a.yaml:2:1: not valid YAML: a tab cannot indent; use blanks"),
+        ("a: @b", "a.yaml:1:4: not valid YAML: found character that cannot start any token"),
         ("a: \ud800", "a.yaml: not valid Unicode text"),
     ],
 )
