@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 from cryptography.fernet import Fernet
 
-from orchestify.server.audit import SYSTEM
 from orchestify.server.running import address, listen, server_of
 from orchestify.server.service import Service
 from orchestify.server.settings import ServiceSettings
+from orchestify.server.storage.audit import SYSTEM
 
 ENCRYPTION_KEYS = {"ORCHESTIFY_ENCRYPTION_KEYS": Fernet.generate_key().decode()}
 PROVIDERS, AGENTS = "/api/v1/llm-providers", "/api/v1/agent-llm-configs"

@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestify.server.audit import SYSTEM
-from orchestify.server.tokens import Tokens
+from orchestify.server.access.tokens import Tokens
+from orchestify.server.storage.audit import SYSTEM
 from tests.ledgers import postgres_rows
 from tests.services import Machine
 from tests.tenants import service_database

@@ -16,11 +16,11 @@ from orchestify.core.config import Config, parse_config
 from orchestify.errors import StoreError
 from orchestify.ledger.database import ledger_database
 from orchestify.ledger.sql import SqlLedger
-from orchestify.server.audit import Actor
-from orchestify.server.migrations import migrate
-from orchestify.server.store import Store
-from orchestify.server.stored import NewAgent, NewProvider
-from orchestify.server.tenants import TenantRegistry
+from orchestify.server.rows.stored import NewAgent, NewProvider
+from orchestify.server.storage.audit import Actor
+from orchestify.server.storage.migrations import migrate
+from orchestify.server.storage.store import Store
+from orchestify.server.tenants.registry import TenantRegistry
 from orchestify.sql import Database, database_url
 from orchestify.vault.cipher import Cipher
 from tests.ledgers import postgres_schema

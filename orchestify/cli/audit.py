@@ -14,7 +14,7 @@ from orchestify.cli.query import moment
 from orchestify.cli.serving import database_option, service_database
 
 if TYPE_CHECKING:
-    from orchestify.server.audit_reading import AuditEntry
+    from orchestify.server.storage.audit_reading import AuditEntry
 
 
 @click.command()
@@ -33,7 +33,7 @@ def command(tenant: str | None, since: datetime | None, limit: int, kind: str, u
     It holds every change of a provider, a key, an agent or a token, and every refused access.
     """
     with service_database(url) as database:
-        from orchestify.server.audit_reading import audit_entries  # noqa: PLC0415 - slow
+        from orchestify.server.storage.audit_reading import audit_entries  # noqa: PLC0415 - slow
 
         read = partial(audit_entries, tenant=tenant, since=since, limit=limit)
         page = database.run(read, read_only=True)

@@ -14,7 +14,7 @@ from orchestify.errors import MissingExtraError
 from orchestify.server.settings import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
-    from orchestify.server.audit import Actor
+    from orchestify.server.storage.audit import Actor
     from orchestify.sql import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,7 +51,7 @@ def needing_server() -> Iterator[None]:
 def service_database(url: str, *, new: bool = False) -> Iterator[Database]:
     """Open the service's database; one that may be `new` is made where there is none."""
     with needing_server():
-        from orchestify.server.opening import missing, open_database  # noqa: PLC0415 - it is slow
+        from orchestify.server.storage.opening import missing, open_database  # noqa: PLC0415 - it is slow
 
     if not new and (path := missing(url, Path())) is not None:
         raise click.ClickException(
@@ -66,7 +66,7 @@ def service_database(url: str, *, new: bool = False) -> Iterator[Database]:
 
 def this_user() -> Actor:
     """Return who the audit log says runs a command."""
-    from orchestify.server.audit import Actor  # noqa: PLC0415 - as above
+    from orchestify.server.storage.audit import Actor  # noqa: PLC0415 - as above
 
     try:
         name = getpass.getuser()

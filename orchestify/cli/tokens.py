@@ -10,10 +10,10 @@ import click
 from orchestify.cli.configuration import json_option
 from orchestify.cli.output import console, print_json, table
 from orchestify.cli.serving import database_option, service_database, this_user
-from orchestify.server.principal import SCOPES
+from orchestify.server.access.principal import SCOPES
 
 if TYPE_CHECKING:
-    from orchestify.server.tokens import TokenRow, Tokens
+    from orchestify.server.access.tokens import TokenRow, Tokens
     from orchestify.sql import Database
 
 _PAGE = 200
@@ -80,7 +80,7 @@ def revoke(token_id: str, url: str) -> None:
 
 
 def _tokens(database: Database) -> Tokens:
-    from orchestify.server.tokens import Tokens  # noqa: PLC0415 - SQLAlchemy is slow to import
+    from orchestify.server.access.tokens import Tokens  # noqa: PLC0415 - SQLAlchemy is slow to import
 
     return Tokens(database)
 

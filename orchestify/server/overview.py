@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from orchestify.server.opening import shown_url
 from orchestify.server.service import Service
-from orchestify.server.tables import llm_providers, tenants
+from orchestify.server.storage.opening import shown_url
+from orchestify.server.storage.tables import llm_providers, tenants
 
 
 @dataclass(frozen=True, slots=True)

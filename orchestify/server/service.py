@@ -18,14 +18,14 @@ from orchestify.core.config import Config, load_config
 from orchestify.ledger.sql import SqlLedger
 from orchestify.metrics import Metrics
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.server.door import Door
-from orchestify.server.notices import LocalNotices, Notices
-from orchestify.server.opening import open_database, open_service_ledger
-from orchestify.server.refusals import Refusals
+from orchestify.server.access.door import Door
+from orchestify.server.access.refusals import Refusals
+from orchestify.server.access.tokens import Tokens
 from orchestify.server.settings import ServiceSettings
-from orchestify.server.store import Store
-from orchestify.server.tenants import TenantRegistry, Watch
-from orchestify.server.tokens import Tokens
+from orchestify.server.storage.opening import open_database, open_service_ledger
+from orchestify.server.storage.store import Store
+from orchestify.server.tenants.notices import LocalNotices, Notices
+from orchestify.server.tenants.registry import TenantRegistry, Watch
 from orchestify.sql import Database
 from orchestify.vault.cipher import VARIABLES, Cipher
 
@@ -174,7 +174,7 @@ def _shared(settings: ServiceSettings) -> tuple[RedisLimits | None, Notices]:
     """Return what machines share over Redis; without it, limits of one's own and local notices."""
     if settings.redis_url is None:
         return None, LocalNotices()
-    from orchestify.server.redis_notices import RedisNotices  # noqa: PLC0415 - an extra
+    from orchestify.server.tenants.redis_notices import RedisNotices  # noqa: PLC0415 - an extra
     from orchestify.shared_limits import RedisLimits  # noqa: PLC0415 - as above
 
     url, machines = settings.redis_url, settings.machines

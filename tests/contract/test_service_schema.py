@@ -15,9 +15,9 @@ from sqlalchemy import Connection, inspect, text
 
 from orchestify.errors import StoreError
 from orchestify.ledger import schema
-from orchestify.server.audit import write_audit
-from orchestify.server.migrations import VERSION_TABLE, migrate
-from orchestify.server.tables import metadata
+from orchestify.server.storage.audit import write_audit
+from orchestify.server.storage.migrations import VERSION_TABLE, migrate
+from orchestify.server.storage.tables import metadata
 from orchestify.sql import Database
 from tests.tenants import DATABASES, TEST, database_at, service_database
 

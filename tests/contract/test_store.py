@@ -18,8 +18,8 @@ from orchestify.errors import (
     NotFoundError,
     VaultError,
 )
-from orchestify.server import kinds
-from orchestify.server.store import Store
+from orchestify.server.storage import kinds
+from orchestify.server.storage.store import Store
 from orchestify.sql import Database
 from tests.tenants import (
     CIPHER,

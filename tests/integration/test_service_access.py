@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from orchestify.server.audit import SYSTEM
-from orchestify.server.door import FAILURES_PER_MINUTE, OUTAGE_S
+from orchestify.server.access.door import FAILURES_PER_MINUTE, OUTAGE_S
+from orchestify.server.storage.audit import SYSTEM
 from tests.ledgers import sqlite_rows
 from tests.servers import PROVIDERS, Served, holds, serving
 

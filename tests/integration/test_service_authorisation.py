@@ -14,7 +14,7 @@ import pytest_asyncio
 from fastapi.routing import iter_route_contexts
 
 from orchestify.server.app import create_app
-from orchestify.server.audit import SYSTEM
+from orchestify.server.storage.audit import SYSTEM
 from tests.endpoints import TABLE, Row
 from tests.servers import AGENTS, PROVIDERS, Served, serving
 

@@ -25,7 +25,7 @@ from orchestify.errors import (
 )
 from orchestify.events import BudgetThreshold, CircuitOpened
 from orchestify.ledger.record import scope
-from orchestify.server.tenant_providers import TenantProviders
+from orchestify.server.tenants.tenant_providers import TenantProviders
 from orchestify.testing import Reply, StubServer
 from tests.ledgers import until
 from tests.tenants import (

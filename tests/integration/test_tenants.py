@@ -25,9 +25,9 @@ from orchestify.ledger.record import Record
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.providers._litellm import door
 from orchestify.providers.surroundings import LimiterKey, Surroundings
-from orchestify.server.notices import LocalNotices
-from orchestify.server.store import Store
-from orchestify.server.tenants import TenantRegistry
+from orchestify.server.storage.store import Store
+from orchestify.server.tenants.notices import LocalNotices
+from orchestify.server.tenants.registry import TenantRegistry
 from orchestify.testing import Reply, StubServer
 from tests.lanes import LITELLMS_OWN_WARNINGS
 from tests.ledgers import until

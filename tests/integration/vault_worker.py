@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from sqlalchemy import Connection, Engine, delete, event
 
-from orchestify.server.tables import agent_llm_configs, llm_providers, tenants
+from orchestify.server.storage.tables import agent_llm_configs, llm_providers, tenants
 from orchestify.vault import Vault
 from orchestify.vault.database_store import vault_keys
 from orchestify.vault.file_store import FileStore

@@ -15,10 +15,10 @@ from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config, parse_config
 from orchestify.core.providers import PriceConfig, ProviderConfig
 from orchestify.errors import ConfigError, VaultError
-from orchestify.server.allowed import HEADERS, OPTIONS
-from orchestify.server.row_types import ROW_TYPES
-from orchestify.server.rows import TenantConfig, config_of
-from orchestify.server.stored import AgentRow, ProviderRow, TenantRows
+from orchestify.server.rows.allowed import HEADERS, OPTIONS
+from orchestify.server.rows.row_types import ROW_TYPES
+from orchestify.server.rows.stored import AgentRow, ProviderRow, TenantRows
+from orchestify.server.rows.tenant_config import TenantConfig, config_of
 
 NOW = datetime(2026, 3, 14, tzinfo=UTC)
 PUBLIC = "https://llm.example.com/v1"

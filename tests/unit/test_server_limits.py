@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestify.server.limits import Pace, neighbourhood
+from orchestify.server.access.limits import Pace, neighbourhood
+from orchestify.server.access.tokens import parse_token
 from orchestify.server.settings import is_loopback
-from orchestify.server.tokens import parse_token
 from tests.clock import ManualClock
 
 

@@ -33,7 +33,7 @@ from orchestify.server.api.routing import (
 )
 from orchestify.server.api.trial import try_out
 from orchestify.server.api.usage import Format, Selection, answer, gives
-from orchestify.server.stored import AgentRow, NewAgent
+from orchestify.server.rows.stored import AgentRow, NewAgent
 
 router = APIRouter(prefix="/api/v1/agent-llm-configs", tags=["agents"], route_class=GuardedRoute)
 

@@ -34,7 +34,7 @@ from orchestify.server.api.routing import (
 from orchestify.server.api.trial import try_out
 from orchestify.server.api.usage import Format, Selection, answer, gives
 from orchestify.server.api.usage_schemas import ProviderUsageResponse
-from orchestify.server.stored import NewProvider, ProviderRow
+from orchestify.server.rows.stored import NewProvider, ProviderRow
 
 router = APIRouter(prefix="/api/v1/llm-providers", tags=["providers"], route_class=GuardedRoute)
 

@@ -10,28 +10,19 @@ from urllib.parse import urlencode
 from fastapi import Depends, Path, Query
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestify.core.problems import did_you_mean
 from orchestify.errors import ConfigError
-from orchestify.server import access
-from orchestify.server.audit import Actor
-from orchestify.server.principal import Principal, Scope
+from orchestify.server.access.principal import Principal, Scope
+from orchestify.server.access.requiring import bearer, require
 from orchestify.server.problems import documented
 from orchestify.server.service import Service
+from orchestify.server.storage.audit import Actor
 
 _SCOPE = "x-scope"
-
-bearer = HTTPBearer(
-    scheme_name="token",
-    bearerFormat="ork_<id>_<secret>",
-    description="A tenant's token, from `orchestify tokens create`",
-    auto_error=False,
-)
-"""The security scheme in the OpenAPI document; `access.require` is what enforces it."""
 
 
 class GuardedRoute(APIRoute):
@@ -45,7 +36,7 @@ class GuardedRoute(APIRoute):
         known = frozenset(_query_names(self.dependant))
 
         async def guarded(request: Request) -> Response:
-            request.state.principal = await access.require(request, scope)
+            request.state.principal = await require(request, scope)
             if has_body and _sends_body(request) and not _is_json(request):
                 raise HTTPException(415, "the body's content-type is not application/json")
             unknown = [name for name in request.query_params if name not in known]

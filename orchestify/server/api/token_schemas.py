@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
+from orchestify.server.access.principal import Scope
 from orchestify.server.api.fields import Answer, Moment, Request, Text
-from orchestify.server.principal import Scope
 
 
 class CreateTokenRequest(Request):

@@ -29,7 +29,7 @@ from orchestify.server.api.token_schemas import (
     TokenResponse,
 )
 from orchestify.server.api.usage import Time, moment_of
-from orchestify.server.audit_reading import audit_entries
+from orchestify.server.storage.audit_reading import audit_entries
 
 router = APIRouter(prefix="/api/v1", tags=["tokens and audit"], route_class=GuardedRoute)
 

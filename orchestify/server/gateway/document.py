@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Depends
 from pydantic import BaseModel, Field
 
-from orchestify.server.api.routing import bearer
+from orchestify.server.access.requiring import bearer
 from orchestify.server.gateway.request import EFFORTS, MAX_KEY_CHARS, MAX_LABELS, MAX_VALUE_CHARS
 from orchestify.server.problems import documented
 

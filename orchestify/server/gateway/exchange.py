@@ -13,7 +13,7 @@ from orchestify.errors import OrchestifyError, StructuredOutputError
 from orchestify.ledger.record import scope as labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.stream import CompletionStream, ReaderEvent
-from orchestify.server.access import require
+from orchestify.server.access.requiring import require
 from orchestify.server.gateway.answer import answer_body, answer_headers, call_headers
 from orchestify.server.gateway.chunks import DONE, Chunks
 from orchestify.server.gateway.disconnect import Attended
@@ -23,7 +23,7 @@ from orchestify.server.gateway.request import ChatRequest, chat_request
 from orchestify.values import LLMResponse, StreamEnd
 
 if TYPE_CHECKING:
-    from orchestify.server.tenants import TenantRegistry
+    from orchestify.server.tenants.registry import TenantRegistry
 
 _STREAM_HEADERS: Pairs = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -9,7 +9,7 @@ from orchestify.providers.base import LLMProvider
 from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.route import Route
-from orchestify.server.tenant_providers import AGENT
+from orchestify.server.tenants.tenant_providers import AGENT
 
 OWNER = "orchestify"
 """Whose an agent is; a model is its provider's."""

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestify.errors import OrchestifyError
-from orchestify.server.access import require
+from orchestify.server.access.requiring import require
 from orchestify.server.gateway.document import CHAT, MODEL, MODELS
 from orchestify.server.gateway.errors import told
 from orchestify.server.gateway.exchange import ChatExchange

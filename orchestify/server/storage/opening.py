@@ -12,7 +12,7 @@ from orchestify.core.settings import LedgerConfig
 from orchestify.errors import StoreError
 from orchestify.ledger.opening import open_ledger
 from orchestify.ledger.sql import SqlLedger
-from orchestify.server.migrations import migrate
+from orchestify.server.storage.migrations import migrate
 from orchestify.sql import Database, database_url
 
 _NAME = "the service's database"

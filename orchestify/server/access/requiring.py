@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from orchestify.server.principal import Principal, Scope
+from orchestify.server.access.principal import Principal, Scope
 
 if TYPE_CHECKING:
     from orchestify.server.service import Service
+
+
+bearer = HTTPBearer(
+    scheme_name="token",
+    bearerFormat="ork_<id>_<secret>",
+    description="A tenant's token, from `orchestify tokens create`",
+    auto_error=False,
+)
+"""The security scheme in the OpenAPI document; `require` enforces it."""
 
 
 async def require(request: HTTPConnection, scope: Scope) -> Principal:

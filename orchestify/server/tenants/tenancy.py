@@ -14,7 +14,7 @@ from orchestify.ledger.tenant import TenantLedger
 from orchestify.policy.limiter import Limiter
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.providers.surroundings import LimiterKey, MakeLimiter
-from orchestify.server.tenant_providers import TenantProviders
+from orchestify.server.tenants.tenant_providers import TenantProviders
 
 MOST_LIMITERS = 20_000
 """Limits kept a tenant, also those of configurations that were: a tenant that writes a row and

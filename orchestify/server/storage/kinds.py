@@ -12,8 +12,8 @@ from sqlalchemy import Table
 from orchestify.core.problems import did_you_mean
 from orchestify.errors import ConfigError, ConflictError
 from orchestify.ledger.record import new_id, utc_now
-from orchestify.server.stored import AgentRow, NewAgent, NewProvider, ProviderRow, TenantRows
-from orchestify.server.tables import agent_llm_configs, llm_providers
+from orchestify.server.rows.stored import AgentRow, NewAgent, NewProvider, ProviderRow, TenantRows
+from orchestify.server.storage.tables import agent_llm_configs, llm_providers
 
 RowT = TypeVar("RowT", ProviderRow, AgentRow)
 

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, RowMapping, Update, insert, select, update
 
 from orchestify.errors import InvalidParameterError, NotFoundError
 from orchestify.ledger.record import new_id, utc_now
-from orchestify.server import queries
-from orchestify.server.audit import Actor, write_audit
-from orchestify.server.principal import SCOPES, Principal
-from orchestify.server.stored import Page
-from orchestify.server.tables import api_tokens
+from orchestify.server.access.principal import SCOPES, Principal
+from orchestify.server.rows.stored import Page
+from orchestify.server.storage import queries
+from orchestify.server.storage.audit import Actor, write_audit
+from orchestify.server.storage.tables import api_tokens
 from orchestify.sql import Database
 
 _TOKEN = re.compile(r"ork_([0-9a-f]{32})_([0-9a-f]{64})")

@@ -11,8 +11,8 @@ from orchestify.errors import AgentNotFoundError, ModelNotFoundError, ProviderNo
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.surroundings import Surroundings
-from orchestify.server.allowed import model_problem
-from orchestify.server.rows import TenantConfig
+from orchestify.server.rows.allowed import model_problem
+from orchestify.server.rows.tenant_config import TenantConfig
 
 AGENT = "agent:"
 

@@ -14,11 +14,11 @@ from starlette.requests import HTTPConnection
 
 from orchestify.errors import AccessError, StoreError
 from orchestify.ledger.record import utc_now
-from orchestify.server.limits import Pace, neighbourhood
-from orchestify.server.principal import SCOPES, Principal, Scope
-from orchestify.server.refusals import Refusal, Refusals
+from orchestify.server.access.limits import Pace, neighbourhood
+from orchestify.server.access.principal import SCOPES, Principal, Scope
+from orchestify.server.access.refusals import Refusal, Refusals
+from orchestify.server.access.tokens import TokenRow, Tokens, parse_token, waste_a_comparison
 from orchestify.server.settings import OPEN_TENANT, ServiceSettings
-from orchestify.server.tokens import TokenRow, Tokens, parse_token, waste_a_comparison
 
 FAILURES_PER_MINUTE = 60
 """Requests without a token that holds, from one address."""
@@ -86,7 +86,7 @@ class Door:
         self._failures = Pace(FAILURES_PER_MINUTE, self.clock)
 
     async def admit(self, request: HTTPConnection, scope: Scope) -> Principal:
-        """Return who sends a request; see `access.require`."""
+        """Return who sends a request; see `require`."""
         visit = _Visit(request)
         try:
             principal = await self._identify(visit)

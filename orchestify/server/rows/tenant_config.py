@@ -17,10 +17,10 @@ from orchestify.core.providers import PriceConfig, ProviderConfig, ProvidersConf
 from orchestify.core.settings import Settings
 from orchestify.core.validation import Found
 from orchestify.errors import ConfigError
-from orchestify.server.agent_rows import row_agent, row_price
-from orchestify.server.provider_rows import OpenKey, row_provider
-from orchestify.server.row_types import prefix_of
-from orchestify.server.stored import AgentRow, TenantRows
+from orchestify.server.rows.agent_rows import row_agent, row_price
+from orchestify.server.rows.provider_rows import OpenKey, row_provider
+from orchestify.server.rows.row_types import prefix_of
+from orchestify.server.rows.stored import AgentRow, TenantRows
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import Connection, insert
 
 from orchestify.ledger.record import new_id, utc_now
-from orchestify.server.tables import audit_log
+from orchestify.server.storage.tables import audit_log
 
 Outcome: TypeAlias = Literal["ok", "refused", "failed"]
 

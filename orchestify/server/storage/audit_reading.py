@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from orchestify.server.stored import Page
-from orchestify.server.tables import audit_log
+from orchestify.server.rows.stored import Page
+from orchestify.server.storage.tables import audit_log
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from orchestify.errors import StoreError
-from orchestify.server.audit import Actor, write_audit
+from orchestify.server.storage.audit import Actor, write_audit
 from orchestify.sql import Database
 
 WINDOW_S = 60.0

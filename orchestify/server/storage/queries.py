@@ -13,9 +13,9 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from orchestify.errors import ConflictError, InvalidParameterError, NotFoundError
 from orchestify.ledger.record import utc_now
-from orchestify.server.kinds import AGENTS, PROVIDERS, Kind, RowT
-from orchestify.server.stored import Page, TenantRows
-from orchestify.server.tables import tenants
+from orchestify.server.rows.stored import Page, TenantRows
+from orchestify.server.storage.kinds import AGENTS, PROVIDERS, Kind, RowT
+from orchestify.server.storage.tables import tenants
 
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 MOST_LISTED = 1_000

@@ -1,8 +1,8 @@
-"""Runs the migrations on the connection of `orchestify.server.migrations.migrate`."""
+"""Runs the migrations on the connection of `orchestify.server.storage.migrations.migrate`."""
 
 from alembic import context
 
-from orchestify.server.migrations import VERSION_TABLE
+from orchestify.server.storage.migrations import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

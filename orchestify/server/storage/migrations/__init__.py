@@ -52,5 +52,5 @@ def _version(connection: Connection) -> str | None:
 
 def _config(connection: Connection) -> Config:
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", "orchestify.server:migrations")
+    config.set_main_option("script_location", "orchestify.server.storage:migrations")
     return config

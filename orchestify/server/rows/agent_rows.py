@@ -11,9 +11,9 @@ from orchestify.core.policies import Policies
 from orchestify.core.providers import FilledIn, PriceConfig
 from orchestify.core.validation import Found, validated
 from orchestify.errors import VaultError
-from orchestify.server.allowed import NAME, model_problem, stray_problems
-from orchestify.server.provider_rows import OpenKey, config_problems
-from orchestify.server.stored import AgentRow
+from orchestify.server.rows.allowed import NAME, model_problem, stray_problems
+from orchestify.server.rows.provider_rows import OpenKey, config_problems
+from orchestify.server.rows.stored import AgentRow
 
 CONFIG_KEYS = (
     *("stop", "thinking", "cache", "fallback", "fallback_on", "strategy", "weight", "mode"),

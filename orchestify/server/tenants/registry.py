@@ -17,13 +17,13 @@ from orchestify.ledger.sql import SqlLedger
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.surroundings import ALONE, MakeLimiter, Surroundings
-from orchestify.server.notices import LocalNotices, Notices
-from orchestify.server.queries import check_tenant
-from orchestify.server.rows import config_of
-from orchestify.server.store import Store
-from orchestify.server.stored import TenantRows
-from orchestify.server.tenancy import Generation, Limits, Tenancy
-from orchestify.server.tenant_providers import TenantProviders
+from orchestify.server.rows.stored import TenantRows
+from orchestify.server.rows.tenant_config import config_of
+from orchestify.server.storage.queries import check_tenant
+from orchestify.server.storage.store import Store
+from orchestify.server.tenants.notices import LocalNotices, Notices
+from orchestify.server.tenants.tenancy import Generation, Limits, Tenancy
+from orchestify.server.tenants.tenant_providers import TenantProviders
 
 log = logging.getLogger("orchestify.tenants")
 

@@ -17,11 +17,18 @@ from sqlalchemy import Connection
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config
 from orchestify.errors import ConfigError, VaultError
-from orchestify.server import queries
-from orchestify.server.audit import Actor, write_audit
-from orchestify.server.kinds import AGENTS, PROVIDERS, Kind, RowT
-from orchestify.server.rows import config_of, problems_of
-from orchestify.server.stored import AgentRow, NewAgent, NewProvider, Page, ProviderRow, TenantRows
+from orchestify.server.rows.stored import (
+    AgentRow,
+    NewAgent,
+    NewProvider,
+    Page,
+    ProviderRow,
+    TenantRows,
+)
+from orchestify.server.rows.tenant_config import config_of, problems_of
+from orchestify.server.storage import queries
+from orchestify.server.storage.audit import Actor, write_audit
+from orchestify.server.storage.kinds import AGENTS, PROVIDERS, Kind, RowT
 from orchestify.sql import Database
 from orchestify.vault.cipher import Cipher
 

@@ -14,7 +14,7 @@ from orchestify.core.providers import FilledIn, ProviderConfig
 from orchestify.core.validation import Found, validated
 from orchestify.errors import ConfigError, VaultError
 from orchestify.providers.litellm_guard import LiteLLMGuard, litellm_problem
-from orchestify.server.allowed import (
+from orchestify.server.rows.allowed import (
     NAME,
     header_problems,
     model_problem,
@@ -22,8 +22,8 @@ from orchestify.server.allowed import (
     size_problem,
     stray_problems,
 )
-from orchestify.server.row_types import ROW_TYPES, RowType
-from orchestify.server.stored import ProviderRow
+from orchestify.server.rows.row_types import ROW_TYPES, RowType
+from orchestify.server.rows.stored import ProviderRow
 
 OpenKey = Callable[[str], SecretStr]
 

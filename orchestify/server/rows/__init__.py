@@ -1,0 +1,1 @@
+"""What tenants store, as a configuration: checked, and nothing in it expanded."""

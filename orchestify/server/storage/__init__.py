@@ -1,0 +1,1 @@
+"""The service's database: tables, migrations, rows, the audit log."""
