@@ -105,12 +105,19 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # of what it cannot read or show
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         _run()
     except OSError as error:
         click.echo(f"Error: the output cannot be written: {error.strerror or error}", err=True)
         os._exit(PROBLEMS)  # what is left in the buffer would fail again on the way out
+
+
+def _interrupt(*_: object) -> None:
+    """Do what Ctrl-C does, also in a background job, whose Ctrl-C the shell has turned off."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _run() -> None:

@@ -448,7 +448,13 @@ def orchestify(*arguments: str, **environ: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environ},
+        preexec_fn=with_interrupts,
     )
+
+
+def with_interrupts() -> None:
+    """Let the command take Ctrl-C, also where these tests run in a background job, which do not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class TestProcess:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestify.errors import ConfigError
+from orchestify.server.rows import agent_rows, provider_rows
 from orchestify.server.rows.row_types import ROW_TYPES
-from orchestify.server.rows.tenant_config import agent_rows, provider_rows
 from tests.unit.test_rest_rows import agent, house, made, row
 
 BASE = house()
