@@ -448,7 +448,7 @@ def orchestify(*arguments: str, **environ: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environ},
-        preexec_fn=with_interrupts,
+        preexec_fn=with_interrupts,  # noqa: PLW1509 - it sets a signal, no more
     )
 
 
