@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from orchestify.values import Usage
 
@@ -16,7 +16,13 @@ PriceSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices"
 STANDARD_TIERS = frozenset({None, "", "standard", "default", "auto", "on_demand"})
 """What providers call the service tier that the plain price is for."""
 
+MOST_USD = Decimal(1_000_000)
+"""What one call can cost at most: a report of more is not believed, a price that gives more ends
+here."""
+
 _MILLION = Decimal(1_000_000)
+_MOST_DECIMALS = 40  # a 64-bit float's own text has fewer
+_PICO = Decimal("1e-12")
 _ZERO = Decimal(0)
 
 
@@ -142,7 +148,33 @@ def cost_of(usage: Usage, reported_usd: Decimal | None, price: Price | None) -> 
         return UNPRICED
     tier = usage.service_tier
     assumed = price.assumed or (tier not in STANDARD_TIERS and tier not in price.service_tiers)
-    return Cost(cost_usd(price, usage), price.source, price.priced_at, assumed)
+    usd = min(cost_usd(price, usage), MOST_USD)
+    return Cost(usd, price.source, price.priced_at, assumed)
+
+
+def believed_usd(reported: Any, per_usd: int = 1) -> Decimal | None:
+    """Return a cost that somebody else reports; None where it cannot be true.
+
+    It is a number, or one as text, of which `per_usd` make a dollar. What it is worth is told
+    before anything is computed with it: an exponent may be as long as it likes. What has more
+    than 40 decimals is rounded to 1e-12 USD.
+    """
+    if isinstance(reported, bool) or not isinstance(reported, (int, float, str, Decimal)):
+        return None
+    try:
+        amount = Decimal(str(reported))
+    except (InvalidOperation, ValueError):
+        return None
+    if not amount.is_finite() or not 0 <= amount <= MOST_USD * per_usd:
+        return None
+    usd = abs(amount / per_usd)
+    exponent = usd.as_tuple().exponent
+    return usd.quantize(_PICO) if isinstance(exponent, int) and exponent < -_MOST_DECIMALS else usd
+
+
+def bounded_usd(usd: Decimal | None) -> Decimal | None:
+    """Return a cost as it can be summed and stored: from 0 to `MOST_USD`; None where it is none."""
+    return None if usd is None or usd.is_nan() else min(max(usd, _ZERO), MOST_USD)
 
 
 def _given(rate: Decimal | None, otherwise: Decimal) -> Decimal:

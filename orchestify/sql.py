@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -17,12 +15,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestify.errors import LedgerError, MissingExtraError, OrchestifyError
+from orchestify.sqlite import Durability, sqlite_engine
 
-Durability: TypeAlias = Literal["process", "power"]
 T = TypeVar("T")
-
-BUSY_S = 30.0
-"""How long SQLite waits for another process that writes."""
 
 LOCK_S = 10.0
 """How long PostgreSQL waits for another transaction's rows."""
@@ -41,6 +36,8 @@ POSTGRES_ARGUMENTS = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
 }
+
+_FAILURES = (SQLAlchemyError, sqlite3.Error, OSError, ValueError, ArithmeticError)
 
 
 class Database:
@@ -68,7 +65,7 @@ class Database:
         self._error = error
         self._silence_s = silence_s
         self._tries = 1 if url.get_backend_name() == "sqlite" else 2
-        self._engine = _sqlite(url, durability) if self._tries == 1 else _postgresql(url)
+        self._engine = sqlite_engine(url, durability) if self._tries == 1 else _postgresql(url)
         self._migrated = False
         self._migrating = threading.Lock()
 
@@ -83,22 +80,41 @@ class Database:
             OrchestifyError: the database cannot be used (of the class `error`); the message is
                 without the URL's password.
         """
+
+        def once() -> T:
+            with self.connect(read_only=read_only) as connection, connection.begin():
+                return work(connection)
+
+        return self.tried(once)
+
+    def connect(self, *, read_only: bool = False) -> Connection:
+        """Return a connection, to be closed, whose transactions are told by `begin`.
+
+        Raises:
+            OrchestifyError: the database cannot be reached.
+        """
+        try:
+            self._migrate()
+            connection = self._engine.connect()
+        except OrchestifyError:
+            raise
+        except _FAILURES as error:
+            problem = self._describe(error)
+        else:
+            self._prepare(connection, read_only)
+            return connection
+        raise self._error(problem)  # out here it drags no error along that shows the URL
+
+    def tried(self, once: Callable[[], T]) -> T:
+        """Return what a transaction returns; see `run`, which does so with one of its own."""
         problem = ""
         for _ in range(self._tries):
-            connected = False
             try:
-                self._migrate()
-                with self._engine.connect() as connection:
-                    connected = True
-                    self._prepare(connection, read_only)
-                    with connection.begin():
-                        return work(connection)
+                return once()
             except OrchestifyError:
                 raise
-            except (SQLAlchemyError, OSError, ValueError, ArithmeticError) as error:
+            except _FAILURES as error:
                 problem = self._describe(error)
-            if not connected:
-                break
         raise self._error(problem)
 
     def dispose(self) -> None:
@@ -136,6 +152,37 @@ class Database:
             if secret:
                 reason = reason.replace(str(secret), "***")
         return f"{self._name} {shown_url(self._url)} cannot be used: {reason.splitlines()[0][:300]}"
+
+
+class OwnConnection:
+    """A connection that one thread at a time has for itself, for many small transactions.
+
+    It is opened at the first, and anew after one that failed.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in one transaction; see `Database.run`."""
+        return self._database.tried(lambda: self._transact(work))
+
+    def close(self) -> None:
+        """Close the connection; a later `run` opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = self._database.connect()
+        try:
+            with self._connection.begin():
+                return work(self._connection)
+        except BaseException:
+            self.close()
+            raise
 
 
 def database_url(
@@ -203,65 +250,3 @@ def _postgresql(url: URL) -> Engine:
         connection.commit()
 
     return engine
-
-
-def _sqlite(url: URL, durability: Durability) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_S}, hide_parameters=True)
-    synchronous = "FULL" if durability == "power" else "NORMAL"
-
-    @event.listens_for(engine, "do_connect")
-    def connect(_dialect: object, entry: ConnectionPoolEntry, at: Any, given: Any) -> None:
-        path = Path(at[0])
-        entry.info["is_kept"] = path.exists() and not _is_writable(path)
-        if entry.info["is_kept"]:
-            at[0], given["uri"] = _reading_uri(path), True
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # the transactions are begun below
-        if entry.info["is_kept"]:
-            return
-        _use_wal(connection)
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # a writer that began as a reader could find the database changed and fail: begin as one
-        options = connection.get_execution_options()
-        reads = options.get("read_only", False) or connection.info["is_kept"]
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _is_writable(path: Path) -> bool:
-    effective = os.access in os.supports_effective_ids
-    return all(os.access(each, os.W_OK, effective_ids=effective) for each in (path, path.parent))
-
-
-def _reading_uri(path: Path) -> str:
-    """Return the URI of a file that this process may not write, to report from it.
-
-    Without a log beside it nobody has it open, and SQLite need not make files of its own there.
-    Source: sqlite.org/wal.html, "Read-Only Databases".
-    """
-    alone = "" if Path(f"{path}-wal").exists() else "&immutable=1"
-    return f"{path.as_uri()}?mode=ro{alone}"
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Turn on the write-ahead log.
-
-    While another process does the same, SQLite does not wait but fails at once.
-    Source: sqlite.org/wal.html, "Sometimes Queries Return SQLITE_BUSY In WAL Mode".
-    """
-    until = time.monotonic() + BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-        else:
-            return

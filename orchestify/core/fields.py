@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, NoReturn, Self, SupportsIndex
@@ -105,14 +104,18 @@ def _settled(value: Any) -> Any:
 
 def _decimal(value: object) -> object:
     number = reread(value)
-    if isinstance(number, Decimal):
-        return number
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
+    if isinstance(number, bool) or not isinstance(number, (int, float, Decimal)):
         raise ValueError("expected a number")
     try:
-        return Decimal(str(number)) if math.isfinite(number) else Decimal("NaN")
-    except (InvalidOperation, OverflowError, ValueError):
+        exact = Decimal(str(number))
+    except (InvalidOperation, ValueError):
         raise ValueError("expected a number") from None
+    if not exact.is_finite():
+        return Decimal("NaN")
+    if exact > _MOST_USD:
+        raise ValueError(f"expected at most {_MOST_USD:,}")
+    is_exact = exact < 0 or exact == exact.quantize(_LEAST_USD)
+    return exact if is_exact else exact.quantize(_LEAST_USD)
 
 
 def _usable_key(secret: SecretStr) -> SecretStr:
@@ -133,6 +136,8 @@ def _one_line(secret: SecretStr) -> SecretStr:
 
 
 _Reread = BeforeValidator(reread)
+_MOST_USD = Decimal(10**12)
+_LEAST_USD = Decimal("1e-12")  # what is finer is rounded
 
 Text = Annotated[str, Field(min_length=1)]
 Flag = Annotated[bool, Field(strict=True), _Reread]

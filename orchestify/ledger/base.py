@@ -29,7 +29,8 @@ class UsageReport:
 
     `rows` are in the order of their keys. `unpriced` names the models whose price nobody knew
     ("provider/model"), with the number of their unpriced calls. `behind` counts records that
-    have not reached the database yet (0 in memory), `open` those still under way.
+    have not reached the database yet (0 in memory), `open` those still under way. `rows_left`
+    counts rows that were left out of a shortened report; its `total` is still the whole.
     """
 
     by: tuple[str, ...]
@@ -41,6 +42,7 @@ class UsageReport:
     unpriced: Mapping[str, int] = field(default_factory=dict)
     behind: int = 0
     open: int = 0
+    rows_left: int = 0
 
 
 class Ledger(Protocol):
@@ -129,5 +131,14 @@ def axes_of(by: str | Sequence[str], where: Mapping[str, str] | None) -> tuple[s
 
 
 def as_utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; without a zone it is taken as UTC."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    """Return `moment` in UTC; without a zone it is taken as UTC.
+
+    Raises:
+        InvalidParameterError: in UTC it lies outside the years 1 to 9999.
+    """
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidParameterError(
+            f"the time {moment.isoformat()} lies outside the years 1 to 9999 in UTC"
+        ) from None

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Insert, Select, Update, bindparam, select, update
+from sqlalchemy import Connection, Dialect, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from orchestify.ledger.prepared import Prepared
 from orchestify.ledger.record import Record
 from orchestify.ledger.rows import Row, completion_of, opening_of
-from orchestify.ledger.schema import SUM_COLUMNS, plus, usage_days, usage_records
+from orchestify.ledger.schema import IS_OPEN, SUM_COLUMNS, plus, usage_days, usage_records
 from orchestify.ledger.totals import Total
 
 DayKey: TypeAlias = tuple[str, str, str, str, str, str, str]
@@ -28,17 +29,17 @@ def book(connection: Connection, owner: str, opens: Sequence[Row], done: Sequenc
     again, so that the same call may be repeated. A record in `done` that was never opened here
     is booked whole; one that was closed for its owner as interrupted is corrected.
     """
-    statements = _statements(connection.dialect.name)
+    statements = _statements(connection.dialect)
     if opens:
-        connection.execute(statements.insert, opens)
-    if not done:
-        return
+        statements.insert.run(connection, opens)
     records = {record.id: record for record in done}
+    if not records or (len(records) == 1 and _close_open(connection, done[-1])):
+        return
     states = _states(connection, records)
     unknown = [records[each] for each in sorted(records.keys() - states.keys())]
     if unknown:
         rows = [opening_of(record, owner) for record in unknown]
-        connection.execute(statements.insert, rows)
+        statements.insert.run(connection, rows)
         states |= _states(connection, [record.id for record in unknown])
     settle(
         connection,
@@ -61,17 +62,28 @@ def settle(
     """
     if not records:
         return
-    statements = _statements(connection.dialect.name)
-    rows = [{"key": record.id, **completion_of(record, owner)} for record in records]
-    connection.execute(statements.complete, rows)
-    connection.execute(statements.add, _sum_rows(records, corrected))
+    statements = _statements(connection.dialect)
+    statements.complete.run(connection, [_completion(record, owner) for record in records])
+    statements.add.run(connection, _sum_rows(records, corrected))
+
+
+def _close_open(connection: Connection, record: Record) -> bool:
+    """Settle a record that is open, as one that comes alone mostly is; return whether it was."""
+    statements = _statements(connection.dialect)
+    if not statements.complete_open.run(connection, [_completion(record)]):
+        return False
+    statements.add.run(connection, _sum_rows([record], ()))
+    return True
+
+
+def _completion(record: Record, owner: str | None = None) -> Row:
+    return {"key": record.id, **completion_of(record, owner)}
 
 
 def _states(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
-    statement = _statements(connection.dialect.name).lock
     return {
         row.id: SETTLED if row.owner is None else OPEN if row.outcome == "open" else CLOSED
-        for row in connection.execute(statement, {"ids": list(ids)})
+        for row in connection.execute(_LOCK, {"ids": list(ids)})
     }
 
 
@@ -100,31 +112,38 @@ _KEYS = ("label", "tenant", "day", "provider", "agent", "model", "value")
 _CLOSED_BEFORE = Total(attempts=-1, interrupted=-1)
 
 
+_LOCK = (
+    select(usage_records.c.id, usage_records.c.outcome, usage_records.c.owner)
+    .where(usage_records.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(usage_records.c.id)
+    .with_for_update()
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Statements:
-    insert: Insert
-    lock: Select[tuple[str, str, str | None]]
-    complete: Update
-    add: Insert
+    insert: Prepared
+    complete: Prepared
+    complete_open: Prepared
+    add: Prepared
 
 
-@cache
-def _statements(dialect: str) -> _Statements:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    records = usage_records
+@lru_cache(maxsize=16)
+def _statements(dialect: Dialect) -> _Statements:
+    insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+    complete = update(usage_records).where(usage_records.c.id == bindparam("key"))
     add = insert(usage_days)
     return _Statements(
-        insert=insert(records).on_conflict_do_nothing(),
-        lock=select(records.c.id, records.c.outcome, records.c.owner)
-        .where(records.c.id.in_(bindparam("ids", expanding=True)))
-        .order_by(records.c.id)
-        .with_for_update(),
-        complete=update(records).where(records.c.id == bindparam("key")),
-        add=add.on_conflict_do_update(
-            index_elements=list(usage_days.primary_key),
-            set_={
-                column.name: plus(column, add.excluded[column.name], dialect)
-                for column in SUM_COLUMNS.values()
-            },
+        insert=Prepared(insert(usage_records).on_conflict_do_nothing()),
+        complete=Prepared(complete),
+        complete_open=Prepared(complete.where(IS_OPEN)),
+        add=Prepared(
+            add.on_conflict_do_update(
+                index_elements=list(usage_days.primary_key),
+                set_={
+                    column.name: plus(column, add.excluded[column.name], dialect.name)
+                    for column in SUM_COLUMNS.values()
+                },
+            )
         ),
     )

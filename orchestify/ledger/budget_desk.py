@@ -158,4 +158,5 @@ def _blind(state: BudgetState, order: Order) -> BudgetExceededError:
         "left; try again when it is back",
         budget=state.budget.name,
         worst_case_usd=order.amount_usd,
+        is_ledger_away=True,
     )

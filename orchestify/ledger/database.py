@@ -6,7 +6,8 @@ from sqlalchemy import URL
 
 from orchestify.errors import LedgerError
 from orchestify.ledger.schema import migrate
-from orchestify.sql import Database, Durability
+from orchestify.sql import Database
+from orchestify.sqlite import Durability
 
 
 def ledger_database(url: URL, durability: Durability = "process") -> Database:

@@ -23,14 +23,13 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
-    func,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestify.ledger.lease import database_now
-from orchestify.ledger.rows import COST_KEPT, Row, cut_text
+from orchestify.ledger.rows import Row, cut_text
 from orchestify.ledger.schema import (
     PICO,
     STANDS,
@@ -39,10 +38,12 @@ from orchestify.ledger.schema import (
     budget_periods,
     leases,
     plus,
+    sum_usd,
     usage_records,
 )
 from orchestify.policy.budget import ZERO, BudgetState
 from orchestify.policy.budget_store import Hold
+from orchestify.pricing import MOST_USD
 
 KEPT = timedelta(days=40)
 """How long a period's row, and a lapsed hold's, is kept after its end."""
@@ -101,7 +102,7 @@ def period_id(state: BudgetState) -> str:
 
 def kept_usd(amount_usd: Decimal) -> Decimal:
     """Return the amount as it is kept: whole units, rounded up, at most 1e6 USD."""
-    return min(amount_usd, COST_KEPT).quantize(_UNIT, "ROUND_CEILING")
+    return min(amount_usd, MOST_USD).quantize(_UNIT, "ROUND_CEILING")
 
 
 def lock(connection: Connection, wanted: Mapping[str, BudgetState]) -> dict[str, Period]:
@@ -289,7 +290,7 @@ _HOLD_COLUMNS = (
 _PERIODS = select(budget_periods).where(budget_periods.c.id.in_(_IDS))
 _LOCK = _PERIODS.order_by(budget_periods.c.id).with_for_update()
 _HELD = (
-    select(budget_holds.c.period_id, func.sum(budget_holds.c.amount_picousd))
+    select(budget_holds.c.period_id, sum_usd(budget_holds.c.amount_picousd))
     .where(STANDS, budget_holds.c.period_id.in_(_IDS))
     .group_by(budget_holds.c.period_id)
 )

@@ -18,7 +18,7 @@ from orchestify.ledger.pruning import PRUNE_CHUNK, prune
 from orchestify.ledger.record import Record, new_id
 from orchestify.ledger.rows import opening_of, storable
 from orchestify.ledger.spool import Spool
-from orchestify.sql import Database
+from orchestify.sql import Database, OwnConnection
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ class Journal:
         self.is_away = False
         self.upkeep_at = 0.0
         self._database = database
+        self._connection = OwnConnection(database)
         self._spool = spool
         self._lease_s = lease_s
         self._keep_days = keep_days
@@ -98,7 +99,7 @@ class Journal:
         what waits in the spool is moved; what is too old is deleted.
         """
         try:
-            more = self._database.run(self._keep_up)
+            more = self._connection.run(self._keep_up)
             self._return()
             more |= self._move()
         except LedgerError as error:
@@ -110,10 +111,11 @@ class Journal:
         """End the lease and close the connections; `book` can still be called."""
         if not self.is_away:
             try:
-                self._database.run(lambda connection: release(connection, self.owner))
+                self._connection.run(lambda connection: release(connection, self.owner))
             except LedgerError as error:
                 self._leave(error)
         self._renew_at = 0.0
+        self._connection.close()
         self._database.dispose()
         if self._spool is not None:
             self._spool.dispose()
@@ -132,7 +134,7 @@ class Journal:
                 renew(connection, self.owner, self._lease_s)
             return work(connection)
 
-        result = self._database.run(under_lease)
+        result = self._connection.run(under_lease)
         if renews:
             self._renew_at = time.monotonic() + self._lease_s / 3
         return result
@@ -154,7 +156,7 @@ class Journal:
         self.behind = self._spool.count()
         if self.behind:
             opens, done = self._spool.first()
-            self._database.run(lambda connection: book(connection, self.owner, opens, done))
+            self._connection.run(lambda connection: book(connection, self.owner, opens, done))
             self._spool.remove(opens, done)
             self.behind = self._spool.count()
         return self.behind > 0

@@ -122,8 +122,8 @@ _ALL_DAYS = ("", "~")
 
 def _day_range(since: datetime | None, until: datetime | None) -> tuple[str, str]:
     return (
-        as_utc(since).strftime("%Y-%m-%d") if since else _ALL_DAYS[0],
-        as_utc(until).strftime("%Y-%m-%d") if until else _ALL_DAYS[1],
+        as_utc(since).date().isoformat() if since else _ALL_DAYS[0],
+        as_utc(until).date().isoformat() if until else _ALL_DAYS[1],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.base import AXES, UsageRow
 from orchestify.ledger.pruning import pruned_before
-from orchestify.ledger.schema import IS_OPEN, SUM_COLUMNS, usage_days, usage_records
+from orchestify.ledger.schema import IS_OPEN, SUM_COLUMNS, sum_usd, usage_days, usage_records
 from orchestify.ledger.totals import SUMS, Total
 
 Span: TypeAlias = tuple[datetime | None, datetime | None]
@@ -32,6 +33,7 @@ Span: TypeAlias = tuple[datetime | None, datetime | None]
 _LABEL = "label:"
 _ZERO: ColumnElement[Any] = literal_column("0")
 _EVER = datetime.min.replace(tzinfo=UTC)
+_LAST_MIDNIGHT = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def read_usage(
     What is open is counted over all time, and of all, or of the tenant that `where` names.
 
     Raises:
-        InvalidParameterError: records are needed that were pruned.
+        InvalidParameterError: records are needed that were pruned, or a day after the last.
     """
     table = _source(connection, axes, span, where)
     keys = [table.c[axis] for axis in axes]
@@ -76,13 +78,22 @@ def read_usage(
 
 
 def cut(span: Span) -> tuple[tuple[str, str], list[Span]]:
-    """Cut a span into the whole days [first, last) in it and the broken days at its ends."""
+    """Cut a span into the whole days [first, last) in it and the broken days at its ends.
+
+    Raises:
+        InvalidParameterError: it begins within the last day of the year 9999.
+    """
     since, until = span
     first, last = "", "~"
     broken: list[Span] = []
     if since is not None:
         morning = _midnight(since)
         if since != morning:
+            if morning == _LAST_MIDNIGHT:
+                raise InvalidParameterError(
+                    f"the time {since.isoformat()} lies in the last day there is; "
+                    "report from an earlier one"
+                )
             morning += timedelta(days=1)
             broken.append((since, morning if until is None else min(morning, until)))
         first = morning.date().isoformat()
@@ -191,9 +202,14 @@ def _require_records(connection: Connection, since: datetime | None) -> None:
 
 
 def _sums(table: Subquery) -> list[ColumnElement[Any]]:
-    sums = {name: func.sum(table.c[name]) for name in SUMS}
+    return [_sum(name, table.c[name]) for name in SUMS]
+
+
+def _sum(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    if name in _MONEY:
+        return sum_usd(column)
     # PostgreSQL sums 64-bit integers as decimals
-    return [cast(each, BigInteger) if name in _COUNTS else each for name, each in sums.items()]
+    return cast(func.sum(column), BigInteger) if name in _COUNTS else func.sum(column)
 
 
 def _one_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
@@ -211,5 +227,6 @@ def _is_some(piece: Span) -> bool:
 
 _NOTHING = Total()
 _TOKENS = ("input_tokens", "output_tokens", "cache_read", "cache_write", "reasoning")
+_MONEY = tuple(name for name in SUMS if isinstance(getattr(_NOTHING, name), Decimal))
 _COUNTS = tuple(name for name in SUMS if isinstance(getattr(_NOTHING, name), int))
 _ALL_DAYS = ("", "~")

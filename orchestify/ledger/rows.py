@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import RowMapping
 
 from orchestify.ledger.record import Record
+from orchestify.pricing import MOST_USD, bounded_usd
 from orchestify.values import Usage
 
 Row: TypeAlias = dict[str, Any]
 
 TEXT_KEPT = 200
 COUNT_KEPT = 10**12
-COST_KEPT = Decimal(10**6)
 
 COUNTS = (
     "input_tokens",
@@ -128,8 +127,8 @@ def storable(record: Record) -> Record:
         labels={cut_text(key): cut_text(value) for key, value in record.labels.items()},
         tenant=cut_text(record.tenant),
         usage=_counted(record.usage),
-        cost_usd=_bounded(record.cost_usd),
-        cost_at_most_usd=_bounded(record.cost_at_most_usd),
+        cost_usd=bounded_usd(record.cost_usd),
+        cost_at_most_usd=bounded_usd(record.cost_at_most_usd),
     )
 
 
@@ -145,7 +144,7 @@ def _fits(record: Record) -> bool:
         and max(map(len, texts)) <= TEXT_KEPT
         and max(_counts(usage)) <= COUNT_KEPT
         and all(
-            usd is None or (usd.is_finite() and usd <= COST_KEPT)
+            usd is None or (usd.is_finite() and 0 <= usd <= MOST_USD)
             for usd in (record.cost_usd, record.cost_at_most_usd)
         )
     )
@@ -155,10 +154,6 @@ def _counted(usage: Usage) -> Usage:
     counts = (min(count, COUNT_KEPT) for count in _counts(usage))
     cut: dict[str, Any] = dict(zip(COUNTS, counts, strict=True))
     return replace(usage, **cut, service_tier=usage.service_tier and cut_text(usage.service_tier))
-
-
-def _bounded(usd: Decimal | None) -> Decimal | None:
-    return None if usd is None or usd.is_nan() else min(usd, COST_KEPT)
 
 
 def cut_text(text: str) -> str:

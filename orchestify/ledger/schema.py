@@ -32,6 +32,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    type_coerce,
     update,
 )
 from sqlalchemy.types import TypeDecorator
@@ -89,6 +90,17 @@ def plus(column: ColumnElement[Any], more: ColumnElement[Any], dialect: str) -> 
     if dialect == "postgresql":
         return cast(func.least(cast(column, Numeric) + cast(more, Numeric), most), BigInteger)
     return func.min(column + more, most)
+
+
+def sum_usd(column: ColumnElement[Any]) -> ColumnElement[Decimal]:
+    """Return the sum of an exact amount over rows, however large.
+
+    SQLite's own `sum` fails on what 64 bits cannot hold: above 9.2 million USD it is rounded
+    there, to 15 digits.
+    """
+    units: ColumnElement[int] = type_coerce(column, BigInteger)
+    whole: ColumnElement[int] = literal_column(str(10**PICO), BigInteger)
+    return type_coerce(func.sum(units // whole) * whole + func.sum(units % whole), PicoUsd())
 
 
 def _money(name: str, *, nullable: bool) -> tuple[Column[Decimal], Column[float]]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, bindparam, delete, func, select
 from sqlalchemy.dialects import sqlite
 
+from orchestify.errors import LedgerError
 from orchestify.ledger.database import ledger_database
 from orchestify.ledger.record import Record
 from orchestify.ledger.rows import Row, completion_of, opening_of, record_of
 from orchestify.ledger.schema import RECORD_COLUMNS, usage_records
-from orchestify.sql import Durability
+from orchestify.private import make_private
+from orchestify.sqlite import Durability
 
 CHUNK = 500
 
@@ -21,6 +23,7 @@ class Spool:
     """Records on their way to the database; only `usage_records` is used, no sums.
 
     Several processes may share the file: an id may be moved twice, since it is booked once.
+    Only its owner may read it.
     """
 
     def __init__(self, path: Path, durability: Durability = "process") -> None:
@@ -41,6 +44,7 @@ class Spool:
                 rows = [opening_of(record, owner) | completion_of(record) for record in done]
                 connection.execute(_COMPLETE, rows)
 
+        self._make()
         self._file.run(write)
 
     def count(self, tenant: str | None = None) -> int:
@@ -87,6 +91,15 @@ class Spool:
     def dispose(self) -> None:
         """Close the file."""
         self._file.dispose()
+
+    def _make(self) -> None:
+        if self._path.exists():
+            return
+        try:
+            make_private(self._path)
+        except OSError as error:
+            reason = (error.strerror or "no reason given").lower()
+            raise LedgerError(f"{self._path} cannot be made: {reason}") from None
 
 
 _OPEN = sqlite.insert(usage_records).on_conflict_do_nothing()

@@ -72,8 +72,8 @@ class SqlLedger:
 
     def complete(self, record: Record) -> None:
         """Complete an opened attempt; the thread writes it."""
-        self.totals.add(record)
         self._backend.complete(record)
+        self.totals.add(record)
 
     async def usage(
         self,

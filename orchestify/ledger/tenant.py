@@ -96,8 +96,8 @@ class TenantLedger:
     def complete(self, record: Record) -> None:
         """Complete an opened attempt; the thread writes it, also after `aclose`."""
         record.tenant = self.tenant
-        self.totals.add(record)
         self._backend.complete(record)
+        self.totals.add(record)
 
     async def usage(
         self,

@@ -10,10 +10,17 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import TypeAlias
 
+from orchestify.bounds import MODELS_KEPT
 from orchestify.ledger.record import Record
+from orchestify.pricing import MOST_USD, bounded_usd
 
+LABEL_KEYS_KEPT = 100
 LABEL_VALUES_KEPT = 1000
+LABEL_CELLS_KEPT = 10_000
+CELLS_KEPT = 50_000
 OTHER = "other"
+"""The model, label key or label value that stands for all beyond those that are kept."""
+
 AXIS_INDEX = {"day": 0, "provider": 1, "agent": 2, "model": 3, "tenant": 4}
 
 Cell: TypeAlias = tuple[str, str, str, str, str]
@@ -92,12 +99,17 @@ class Totals:
     """Totals by provider, agent, model, day, tenant and label since the last reset.
 
     One cell a combination of (day, provider, agent, model, tenant), and one a (label key,
-    value); the readings are sums over cells. Safe to use from several threads, and `add` also
-    from `__del__`: it waits for no lock. What it finds locked, the lock's holder books.
+    value); the readings are sums over cells. Callers may make up models and labels: beyond the
+    first 1,000 models, 100 label keys and 1,000 values a key, all count as `other`. So do new
+    models where there are 50,000 cells, and new values where all labels have 10,000.
+
+    Safe to use from several threads, and `add` also from `__del__`: it waits for no lock. What
+    it finds locked, the lock's holder books.
     """
 
     cells: dict[Cell, Total] = field(default_factory=dict)
     labels: dict[str, dict[str, Total]] = field(default_factory=dict)
+    _models: set[str] = field(default_factory=set, repr=False)
     _pending: deque[Record] = field(default_factory=deque, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -131,9 +143,11 @@ class Totals:
             if keep is None:
                 self.cells.clear()
                 self.labels.clear()
+                self._models.clear()
             else:
                 for key in [key for key in self.cells if not keep(key)]:
                     del self.cells[key]
+                self._models = {key[AXIS_INDEX["model"]] for key in self.cells}
 
     def snapshot(self) -> list[tuple[Cell, Total]]:
         """Return copies of the cells as they are now, each with its key."""
@@ -157,16 +171,31 @@ class Totals:
                 self._lock.release()
 
     def _book(self, record: Record) -> None:
-        key = (record.day, record.provider, record.agent, record.model, record.tenant)
+        cost = record.cost_usd
+        if cost is not None and not (cost.is_finite() and 0 <= cost <= MOST_USD):
+            record = replace(record, cost_usd=bounded_usd(cost))
+        model = record.model
+        if model not in self._models:
+            model = model if len(self._models) < MODELS_KEPT else OTHER
+            self._models.add(model)
+        key = (record.day, record.provider, record.agent, model, record.tenant)
         cell = self.cells.get(key)
         if cell is None:
-            cell = self.cells[key] = Total()
+            if len(self.cells) >= CELLS_KEPT:
+                key = (record.day, record.provider, record.agent, OTHER, record.tenant)
+            cell = self.cells.setdefault(key, Total())
         cell.add(record)
-        for name, value in record.labels.items():
-            self._label_cell(name, value).add(record)
+        for name, value in {self._kept(*label) for label in record.labels.items()}:
+            self.labels.setdefault(name, {}).setdefault(value, Total()).add(record)
 
-    def _label_cell(self, name: str, value: str) -> Total:
-        values = self.labels.setdefault(name, {})
-        if value not in values and len(values) >= LABEL_VALUES_KEPT:
-            value = OTHER
-        return values.setdefault(value, Total())
+    def _kept(self, name: str, value: str) -> tuple[str, str]:
+        """Return the key and value under which a label is summed: callers may make up both."""
+        if name not in self.labels and len(self.labels) >= LABEL_KEYS_KEPT:
+            return OTHER, OTHER
+        values = self.labels.get(name, {})
+        if value in values or (len(values) < LABEL_VALUES_KEPT and self._has_room()):
+            return name, value
+        return name, OTHER
+
+    def _has_room(self) -> bool:
+        return sum(map(len, self.labels.values())) < LABEL_CELLS_KEPT

@@ -17,6 +17,9 @@ from orchestify.ledger.record import Record
 GROUP = 1000
 """How many records one transaction holds at most."""
 
+LINGER_S = 0.005
+"""How long completed records wait for the next opening, whose transaction they then share."""
+
 Item: TypeAlias = tuple[Record | None, asyncio.Future[None] | None] | None
 """An opened record and who waits for it; a completed one and nobody; nothing and who waits
 for all before it; nothing at all, to stop; or None, to look at the chores."""
@@ -57,14 +60,17 @@ class Chore(Protocol):
 class Writer:
     """Books from one thread; what is put in while a transaction runs is the next one's.
 
+    A completed record waits up to `linger_s` seconds for an opening that shares its transaction,
+    where nobody waits for it: of two transactions a call, one is saved while calls come often.
     `complete` takes no lock (`SimpleQueue.put` may be called from `__del__`, a lock might be
     held by the very thread that the garbage collector interrupts). While the thread does not
     run, before its start or after `close`, the caller books for itself.
     """
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, linger_s: float = LINGER_S) -> None:
         self.chores: list[Chore] = []
         self._books = books
+        self._linger_s = linger_s
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._kept: list[Record] = []
         self._booking = threading.Lock()
@@ -124,7 +130,7 @@ class Writer:
         try:
             while True:
                 due_at = min([self._books.upkeep_at, *(each.due_at for each in self.chores)])
-                group = self._take(max(0.0, due_at - time.monotonic()))
+                group = self._take(max(0.0, due_at - time.monotonic()), self._linger_s)
                 self._book(group)
                 self._do_chores()
                 if group.is_last:
@@ -157,12 +163,14 @@ class Writer:
             chore.close()
         self._books.close()
 
-    def _take(self, wait_s: float) -> _Group:
+    def _take(self, wait_s: float, linger_s: float = 0.0) -> _Group:
         group = _Group()
         with contextlib.suppress(queue.Empty):
             group.add(self._queue.get(timeout=wait_s))
+            until = time.monotonic() + linger_s
             while len(group.opens) + len(group.done) < GROUP and not group.is_last:
-                group.add(self._queue.get_nowait())
+                left_s = 0.0 if group.is_awaited else until - time.monotonic()
+                group.add(self._queue.get(timeout=max(0.0, left_s)))
         return group
 
     def _book(self, group: _Group) -> None:
@@ -185,12 +193,15 @@ class _Group:
     opens: list[Record] = field(default_factory=list)
     done: list[Record] = field(default_factory=list)
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    is_awaited: bool = False
     is_last: bool = False
 
     def add(self, item: Item) -> None:
         if item is None:
+            self.is_awaited = True
             return
         record, waits = item
+        self.is_awaited |= record is None or waits is not None
         if waits is not None:
             self.waiting.append(waits)
         if record is None:

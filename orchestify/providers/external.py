@@ -7,7 +7,6 @@ import traceback
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from orchestify.errors import (
     RequestTimeoutError,
     StreamInterruptedError,
 )
+from orchestify.pricing import believed_usd
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.stream import CompletionStream
 from orchestify.providers.wire.counts import checked_usage
@@ -157,8 +157,12 @@ class ExternalProvider(LLMProvider):
         response = replace(response, usage=_usage_of(response))
         if response.cost_usd is None:
             return response
-        cost_usd = Decimal(str(response.cost_usd))
-        return replace(response, cost_usd=cost_usd, cost_source="provider")
+        cost_usd = believed_usd(response.cost_usd)
+        if cost_usd is not None:
+            return replace(response, cost_usd=cost_usd, cost_source="provider")
+        usage = response.usage or UNKNOWN_USAGE
+        usage = replace(usage, invalid=(*usage.invalid, "cost"))
+        return replace(response, usage=usage, cost_usd=None, cost_source="none")
 
     def _translated(self, error: Exception, model: str) -> APIError:
         kind: type[APIError] = APIError

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestify.providers.wire.counts import (
+    MAX_TOKENS,
     anthropic_usage,
     checked_usage,
     openai_usage,
@@ -93,4 +94,6 @@ def _reported(shown: dict[str, Any], backend: str) -> Usage:
     if backend in _GUESS_REASONING:
         return replace(usage, reasoning=0)
     unseen = shown.get("total_tokens", 0) - usage.total_tokens if backend in _GOOGLES else 0
-    return replace(usage, input_tokens=usage.input_tokens + unseen) if unseen > 0 else usage
+    if not 0 < unseen < MAX_TOKENS:
+        return usage
+    return replace(usage, input_tokens=usage.input_tokens + unseen)

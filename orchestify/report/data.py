@@ -18,7 +18,7 @@ Cell: TypeAlias = str | int | float | None
 
 SHARE_PLACES = 6
 _MONEY = ("cost_usd", "estimated_cost_usd")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are full-width
 
 
 def usage_json(report: UsageReport) -> str:
@@ -43,6 +43,7 @@ def usage_json(report: UsageReport) -> str:
                 {**dict(zip(report.by, row.key, strict=True)), **sums(row.total)}
                 for row in report.rows
             ],
+            "rows_left": report.rows_left,
             "total": sums(report.total),
             "unpriced": dict(report.unpriced),
             **{

@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestify.ledger.base import UsageReport, UsageRow
-from orchestify.ledger.totals import Total
+from orchestify.ledger.totals import OTHER, Total
 
 
 def in_reading_order(report: UsageReport) -> list[UsageRow]:
     """Return the rows as people want them: days as they passed, all else dearest first."""
-    if "day" in report.by:
-        return list(report.rows)
-    return sorted(report.rows, key=lambda row: (-row.total.cost_usd, -row.total.total_tokens))
+    return list(report.rows) if "day" in report.by else _dearest_first(report)
 
 
 def regroup(report: UsageReport, by: Iterable[str]) -> UsageReport:
@@ -24,3 +22,22 @@ def regroup(report: UsageReport, by: Iterable[str]) -> UsageReport:
     for row in report.rows:
         sums.setdefault(tuple(row.key[place] for place in places), Total()).merge(row.total)
     return replace(report, by=axes, rows=tuple(UsageRow(key, sums[key]) for key in sorted(sums)))
+
+
+def shortened(report: UsageReport, limit: int) -> UsageReport:
+    """Return the report with its `limit` dearest rows, still in the order of their keys.
+
+    The total stays whole. Of the models without a price those with the most calls stay, and
+    `other` counts the calls of the rest.
+    """
+    rows = sorted(_dearest_first(report)[:limit], key=lambda row: row.key)
+    names = sorted(report.unpriced, key=lambda name: -report.unpriced[name])
+    unpriced = {name: report.unpriced[name] for name in sorted(names[:limit])}
+    if names[limit:]:
+        unpriced[OTHER] = sum(report.unpriced[name] for name in names[limit:])
+    left = report.rows_left + len(report.rows) - len(rows)
+    return replace(report, rows=tuple(rows), unpriced=unpriced, rows_left=left)
+
+
+def _dearest_first(report: UsageReport) -> list[UsageRow]:
+    return sorted(report.rows, key=lambda row: (-row.total.cost_usd, -row.total.total_tokens))

@@ -95,4 +95,5 @@ def _not_ok(total: Total) -> str:
 def _moment(moment: datetime) -> str:
     moment = as_utc(moment)
     is_midnight = (moment.hour, moment.minute, moment.second) == (0, 0, 0)
-    return f"{moment:%Y-%m-%d}" if is_midnight else f"{moment:%Y-%m-%d %H:%M:%S}"
+    day = moment.date().isoformat()
+    return day if is_midnight else f"{day} {moment:%H:%M:%S}"

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -221,6 +221,36 @@ async def test_whole_days_are_cut_at_midnight_utc(ledger: Ledger) -> None:
         since=datetime(2026, 3, 14, tzinfo=UTC), until=datetime(2026, 3, 15, tzinfo=UTC)
     )
     assert report.total.calls == 1
+
+
+@pytest.mark.parametrize("usd", ["1e5000000", "Infinity", "-1e5000000", "NaN"])
+async def test_a_cost_that_cannot_be_summed_stops_nothing(ledger: Ledger, usd: str) -> None:
+    await book(ledger, answered(opened(), cost_usd=Decimal(usd)), answered(opened()))
+    report = await ledger.usage()
+    assert report.total.calls == 2
+    assert report.total == ledger.totals.total()
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+        datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-14))),
+    ],
+)
+async def test_a_time_that_utc_does_not_have_is_refused(ledger: Ledger, moment: datetime) -> None:
+    with pytest.raises(InvalidParameterError, match="lies outside the years 1 to 9999 in UTC"):
+        await ledger.usage(since=moment)
+    with pytest.raises(InvalidParameterError, match="lies outside the years 1 to 9999 in UTC"):
+        await ledger.usage(until=moment)
+
+
+async def test_all_times_that_there_are_lie_between_the_first_and_the_last(ledger: Ledger) -> None:
+    await book(ledger, answered(opened()))
+    first, last = datetime(5, 1, 1), datetime(9999, 12, 31)
+    assert (await ledger.usage(since=first, until=last)).total.calls == 1
+    assert (await ledger.usage(since=last)).total.calls == 0
+    assert (await ledger.usage(until=first)).total.calls == 0
 
 
 async def test_an_empty_ledger_reports_nothing(ledger: Ledger) -> None:

@@ -60,6 +60,7 @@ def test_json_has_every_figure_and_money_as_exact_text() -> None:
         "until": None,
         "where": {"provider": "local"},
         "rows": [{"agent": "reviewer", "label:run": "r1", **SUMS}],
+        "rows_left": 0,
         "total": SUMS,
         "unpriced": {"local/llama3": 1},
         "estimated_cost_share": 0.25,
@@ -87,10 +88,15 @@ def test_cost_of_calls_without_a_price_is_null_and_not_nothing() -> None:
     assert usage_csv(report).splitlines()[1] == "llama3,2,2,0,0,0,2,0,0,0,0,0,0,0,,,0.0"
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-x", "@SUM(A1)", "\tx"])
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-x", "-1+1", "@SUM(A1)", "\tx", "\uff1d1+1"])
 def test_spreadsheet_runs_no_name(name: str) -> None:
     report = UsageReport(("agent",), (UsageRow((name,), Total()),), Total())
     assert usage_csv(report).splitlines()[1].startswith(f"'{name},")
+
+
+def test_a_name_that_is_a_plain_number_stays_one() -> None:
+    report = UsageReport(("label:step",), (UsageRow(("-1",), Total()),), Total())
+    assert usage_csv(report).splitlines()[1].startswith("-1,")
 
 
 def test_nothing_has_no_shares() -> None:

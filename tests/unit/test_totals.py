@@ -4,7 +4,7 @@ import gc
 import threading
 from decimal import Decimal
 
-from orchestify.ledger import Totals
+from orchestify.ledger import Total, Totals
 from tests.ledgers import NOON, answered, opened
 
 
@@ -46,6 +46,64 @@ def test_a_label_keeps_a_thousand_values_and_then_other() -> None:
     assert len(runs) == 1001
     assert runs["other"].calls == 5
     assert runs["r0"].calls == 2
+
+
+def test_a_hundred_keys_of_labels_are_kept_and_then_other() -> None:
+    totals = Totals()
+    for number in range(105):
+        totals.add(answered(opened(labels={f"key{number}": "v"})))
+    totals.add(answered(opened(labels={"key0": "v", "new": "v", "newer": "v"})))
+    assert len(totals.labels) == 101
+    assert totals.by("label:key0")["v"].calls == 2
+    assert totals.by("label:other")["other"].calls == 6
+
+
+def test_a_thousand_models_are_kept_and_then_other() -> None:
+    totals = Totals()
+    for number in range(1005):
+        totals.add(answered(opened(model=f"m{number}")))
+    totals.add(answered(opened(model="m0")))
+    models = totals.by("model")
+    assert len(models) == 1001
+    assert models["other"].calls == 5
+    assert models["m0"].calls == 2
+
+
+def test_all_labels_together_keep_ten_thousand_values() -> None:
+    totals = Totals()
+    keys = [f"key{number}" for number in range(11)]
+    for number in range(950):
+        totals.add(answered(opened(labels=dict.fromkeys(keys, f"v{number}"))))
+    assert 10_000 <= sum(map(len, totals.labels.values())) <= 10_021
+    assert sum(total.calls for total in totals.by("label:key0").values()) == 950
+
+
+def test_cells_are_bounded_and_providers_and_agents_still_exact() -> None:
+    days = (("2026-03-13", "gpt", f"agent{number}", "m", "") for number in range(50_000))
+    totals = Totals(cells=dict.fromkeys(days, Total(calls=1)))
+    for number in range(5):
+        totals.add(answered(opened(model=f"m{number}")))
+    assert len(totals.cells) == 50_001
+    assert totals.total(agent="reviewer", provider="claude_main").calls == 5
+    assert totals.total(model="other").calls == 5
+    assert totals.total().calls == 50_005
+
+
+def test_models_that_a_reset_drops_make_room() -> None:
+    totals = Totals()
+    for number in range(1000):
+        totals.add(answered(opened(model=f"m{number}")))
+    totals.reset(lambda cell: cell[3] == "m0")
+    totals.add(answered(opened(model="new")))
+    assert list(totals.by("model")) == ["m0", "new"]
+
+
+def test_no_name_made_up_is_lost_from_the_sums() -> None:
+    totals = Totals()
+    for number in range(1100):
+        totals.add(answered(opened(model=f"m{number}", labels={f"key{number}": "v"})))
+    assert totals.total().calls == 1100
+    assert totals.total(agent="reviewer").cost_usd == Decimal("0.33")
 
 
 def test_a_reset_starts_a_new_period() -> None:

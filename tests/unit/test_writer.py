@@ -11,7 +11,7 @@ import pytest
 from orchestify.errors import LedgerError
 from orchestify.ledger import Record
 from orchestify.ledger.writer import Writer
-from tests.ledgers import answered, opened
+from tests.ledgers import answered, opened, until
 
 
 class ListBooks:
@@ -65,6 +65,32 @@ async def test_what_comes_while_it_books_is_booked_as_one_group(books: ListBooks
     writer.close()
     assert books.opens == ["a", "b", "c", "d"]
     assert books.groups == [1, 3]
+
+
+async def test_a_completion_shares_the_transaction_of_the_next_opening(books: ListBooks) -> None:
+    writer = Writer(books, linger_s=60)
+    writer.start()
+    writer.complete(answered(opened(id="a")))
+    await writer.open(opened(id="b"))
+    writer.close()
+    assert books.groups == [2]
+
+
+async def test_a_completion_is_booked_where_no_opening_follows(books: ListBooks) -> None:
+    writer = Writer(books)
+    writer.start()
+    writer.complete(answered(opened(id="a")))
+    await until(lambda: books.done == ["a"])
+    writer.close()
+
+
+async def test_a_chore_ends_a_completions_wait(books: ListBooks) -> None:
+    writer = Writer(books, linger_s=60)
+    writer.start()
+    writer.complete(answered(opened(id="a")))
+    writer.wake()
+    await until(lambda: books.done == ["a"])
+    writer.close()
 
 
 async def test_who_opens_hears_of_the_failure(books: ListBooks) -> None:

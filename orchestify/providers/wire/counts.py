@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeAlias
 
+from orchestify.pricing import believed_usd
 from orchestify.values import UNKNOWN_USAGE, Usage
 
 MAX_TOKENS = 10**12  # no call has a trillion tokens
@@ -48,11 +49,14 @@ _COUNTED = (
 def openai_usage(raw: Any, service_tier: Any = None) -> Usage:
     """Read the `usage` of a Chat Completions answer; unknown where there is none.
 
-    xAI counts reasoning beside the completion, the others within it: the total tells.
+    A cost beside the counts that cannot be true is named among what cannot. xAI counts reasoning
+    beside the completion, the others within it: the total tells.
     """
     if not isinstance(raw, dict) or not _has_counts(raw, "prompt_tokens", "completion_tokens"):
         return UNKNOWN_USAGE
     counts = _Counts(raw)
+    if _figures(raw)[0] and reported_cost_usd(raw) is None:
+        counts.name_invalid("cost")
     prompt, completion = counts.first(PROMPT), counts.first(COMPLETION)
     reasoning = counts.first(*REASONING)
     if reasoning and counts.first(TOTAL) == prompt + completion + reasoning:
@@ -105,24 +109,21 @@ def checked_usage(usage: Usage) -> Usage:
 
 
 def reported_cost_usd(raw: Any) -> Decimal | None:
-    """Return what the provider says the call cost, None where it says nothing.
+    """Return what the provider says the call cost, None where it says nothing credible.
 
     Sources: OpenRouter, "Usage accounting" (`cost`, and with a key of one's own what the
     upstream took); Perplexity, "Usage" (`cost.total_cost`); xAI, "Cost tracking" (ticks).
     """
     if not isinstance(raw, dict):
         return None
-    cost = raw.get("cost")
-    if isinstance(cost, dict):
-        return _usd(cost.get("total_cost"))
-    if cost is not None:
-        details = raw.get("cost_details") if raw.get("is_byok") else None
-        upstream = _usd(details.get("upstream_inference_cost")) if details else None
-        return _sum(_usd(cost), upstream)
-    if raw.get("cost_in_usd_ticks") is None:
-        return None
-    ticks = _usd(raw["cost_in_usd_ticks"])
-    return ticks / XAI_TICKS_PER_USD if ticks else None
+    figures, per_usd = _figures(raw)
+    total = Decimal(0)
+    for figure in figures:
+        usd = believed_usd(figure, per_usd)
+        if usd is None:
+            return None
+        total += usd
+    return believed_usd(total) if figures else None
 
 
 class _Counts:
@@ -143,6 +144,10 @@ class _Counts:
     def total(self, *path: str) -> int:
         """Return the sum of one count over the sources."""
         return sum([self._count(source, path) for source in self._sources])
+
+    def name_invalid(self, name: str) -> None:
+        """Name something else of the report that cannot be true."""
+        self._invalid.append(name)
 
     def usage(
         self,
@@ -195,15 +200,14 @@ def _has_counts(raw: Mapping[str, Any], given: str, written: str) -> bool:
     return raw.get(given) is not None or raw.get(written) is not None
 
 
-def _sum(own: Decimal | None, upstream: Decimal | None) -> Decimal | None:
-    return own if own is None or upstream is None else own + upstream
-
-
-def _usd(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and amount >= 0 else None
+def _figures(raw: Mapping[str, Any]) -> tuple[list[Any], int]:
+    """Return the figures that make up the reported cost, and how many of their units are a USD."""
+    cost = raw.get("cost")
+    if cost is None:
+        ticks = raw.get("cost_in_usd_ticks")
+        return [ticks] if ticks else [], XAI_TICKS_PER_USD
+    details = raw.get("cost_details") if raw.get("is_byok") else None
+    upstream = details.get("upstream_inference_cost") if isinstance(details, dict) else None
+    if isinstance(cost, dict):
+        cost, upstream = cost.get("total_cost"), None
+    return [figure for figure in (cost, upstream) if figure is not None], 1
