@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestify.cli.output import console, print_json, table
+from orchestify.cli.output import console, least_width, print_json, show_table
 from orchestify.cli.query import moment
 from orchestify.cli.serving import database_option, service_database
 
@@ -40,16 +40,37 @@ def command(tenant: str | None, since: datetime | None, limit: int, kind: str, u
     if kind == "json":
         print_json(page.rows)
         return
-    made = table("", "at (UTC)", "tenant", "who", "from", "what", "outcome", "detail")
-    for entry in page.rows:
-        made.add_row(*_cells(entry))
-    console().print(made)
+    columns, rows = _COLUMNS, [_cells(each) for each in page.rows]
+    if least_width(columns, rows, whole=True) > console().width:
+        columns, rows = ("at (UTC)", "what"), [_folded(*cells) for cells in rows]
+    show_table("", columns, rows)
     if page.next is not None:
         click.echo(f"note: there are more; --limit is {limit}", err=True)
 
 
+_COLUMNS: tuple[str, ...] = (
+    *("at (UTC)", "tenant", "who", "from", "what", "to what", "outcome", "detail"),
+)
+
+
 def _cells(entry: AuditEntry) -> tuple[str, ...]:
-    at = f"{entry.at:%Y-%m-%d %H:%M:%S}"
-    detail = json.dumps(dict(entry.detail), ensure_ascii=True) if entry.detail else ""
-    what = f"{entry.action} {entry.target}"
-    return (at, entry.tenant_id or "", entry.actor, entry.remote, what, entry.outcome, detail)
+    at, detail = f"{entry.at:%Y-%m-%d %H:%M:%S}", " ".join(_written(entry.detail))
+    tenant, what = entry.tenant_id or "", (entry.action, entry.target, entry.outcome)
+    return (at, tenant, entry.actor, entry.remote, *what, detail)
+
+
+def _folded(
+    at: str, tenant: str, who: str, remote: str, action: str, target: str, outcome: str, detail: str
+) -> tuple[str, ...]:
+    """Return an entry's cells where they have no room side by side: lines of one cell."""
+    by = f"by {who}" + (f" from {remote}" if remote else "")
+    of = f"{action} {outcome}" + (f" tenant={tenant}" if tenant else "")
+    return (at, "\n".join(filter(None, (of, target, by, detail))))
+
+
+def _written(detail: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what there is to tell as `name=value`."""
+    for name, value in detail.items():
+        if value not in (None, "", []):
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{name}={text}"

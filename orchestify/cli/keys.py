@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from orchestify.cli.configuration import config_option, json_option
-from orchestify.cli.output import console, plural, print_json, table
+from orchestify.cli.output import plural, print_json, show_table
+from orchestify.cli.serving import found_database
 
 if TYPE_CHECKING:
-    from orchestify.vault import Rotation, Vault
+    from orchestify.vault import EncryptionKey, Rotation, StoredKey, Vault
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +25,15 @@ _ON_THE_COMMAND_LINE = (
     "a key is not given on the command line, where history and other users see it; "
     "leave it out to be asked for it, or write it to standard input"
 )
+_GENERATED = f"""\
+A new encryption key. Keep it: without it every stored key is lost.
+  export {_VARIABLE}="KEY"
+Where there is one already, change it in this order:
+  1. {_VARIABLE}="OLD,KEY" on every machine
+  2. {_VARIABLE}="KEY,OLD" on every machine
+  3. `orchestify keys rotate`, which says what may be dropped
+  4. {_VARIABLE}="KEY"
+It is shown this once:"""
 
 
 def _vault_options(command: F) -> F:
@@ -32,8 +42,8 @@ def _vault_options(command: F) -> F:
         "--vault",
         "where",
         metavar="WHERE",
-        help="A file, or a database's URL; else ORCHESTIFY_VAULT, "
-        "else .orchestify/vault.json beside the configuration.",
+        help="A file, or a database's URL; else ORCHESTIFY_VAULT, else .orchestify/vault.json "
+        "in the configuration's folder, as config/.orchestify/vault.json.",
     )(config_option(command))
 
 
@@ -55,11 +65,7 @@ def generate_command() -> None:
     """
     from orchestify.vault import new_encryption_key  # noqa: PLC0415 - slow to import
 
-    click.echo(f"Put this key into {_VARIABLE}, as in")
-    click.echo(f'  export {_VARIABLE}="KEY"')
-    click.echo("or, where there are keys already, before them, as in")
-    click.echo(f'  export {_VARIABLE}="KEY,OLD"')
-    click.echo("and then run `orchestify keys rotate`. It is shown this once:")
+    click.echo(_GENERATED)
     click.echo(new_encryption_key())
 
 
@@ -88,20 +94,16 @@ def list_command(where: str | None, path: Path, as_json: bool) -> None:
     """List the vault's names: each key's fingerprint, its age, and what it is encrypted under.
 
     A fingerprint tells keys apart and tells nothing else; it is another after a rotation.
+    Without --vault it lists every vault that it finds: the configuration's file,
+    ORCHESTIFY_VAULT, and the service's database, where it counts the tenants' keys too.
     """
-    with _opened(where, path) as vault:
-        stored, place = vault.list(), vault.where
+    with _all_opened(where, path) as vaults:
+        found = [(vault.where, vault.list(), vault.tenants_keys()) for vault in vaults]
     if as_json:
-        print_json(stored)
+        print_json([_plain(*each) for each in found])
         return
-    if not stored:
-        click.echo(f"no keys in {place}")
-        return
-    rows = table(f"Keys in {place}", "name", "fingerprint", "set at (UTC)", "under")
-    for each in stored:
-        under = str(each.key) if each.key else "no encryption key that is set"
-        rows.add_row(each.name, each.fingerprint or "?", f"{each.set_at:%Y-%m-%d %H:%M}", under)
-    console().print(rows)
+    for each in found:
+        _show_stored(*each)
 
 
 @command.command("rotate", short_help="Encrypt everything under the newest encryption key.")
@@ -109,11 +111,18 @@ def list_command(where: str | None, path: Path, as_json: bool) -> None:
 def rotate_command(where: str | None, path: Path) -> None:
     """Encrypt everything under the newest encryption key, and say which others may be dropped.
 
-    In a database it covers the keys of the service's tenants too. Everything changes in one
-    step: if it is interrupted, run it again.
+    Without --vault it takes every vault that it finds: the configuration's file,
+    ORCHESTIFY_VAULT, and the service's database (ORCHESTIFY_DATABASE, or .orchestify/service.db
+    in the current folder) with the keys of its tenants. Each changes in one step of its own: if
+    it is interrupted, run it again.
     """
-    with _opened(where, path) as vault:
-        _show_rotation(vault.rotate(), vault.where)
+    rotations = []
+    with _all_opened(where, path) as vaults:
+        for vault in vaults:
+            rotation = vault.rotate()
+            _show_rotation(rotation, vault.where)
+            rotations.append(rotation)
+    _show_advice(rotations, where)
 
 
 @command.command("remove", short_help="Destroy a key.")
@@ -158,10 +167,29 @@ def import_command(replace: bool, where: str | None, path: Path) -> None:
 def _opened(where: str | None, path: Path) -> Iterator[Vault]:
     from orchestify.vault import open_vault  # noqa: PLC0415 - cryptography is slow to import
 
-    is_file = path.is_file() or path.suffix in {".yaml", ".yml"}
-    folder = path.parent if is_file else path
-    with contextlib.closing(open_vault(where, base_dir=folder)) as vault:
+    with contextlib.closing(open_vault(where, base_dir=_folder(path))) as vault:
         yield vault
+
+
+@contextlib.contextmanager
+def _all_opened(where: str | None, path: Path) -> Iterator[Sequence[Vault]]:
+    """Open the vault that is named, or all that are found."""
+    from orchestify.vault import find_vaults, open_vault  # noqa: PLC0415 - as above
+
+    if where is not None:
+        vaults: Sequence[Vault] = [open_vault(where, base_dir=_folder(path))]
+    else:
+        vaults = find_vaults(found_database(), base_dir=_folder(path))
+    with contextlib.ExitStack() as opened:
+        for vault in vaults:
+            opened.enter_context(contextlib.closing(vault))
+        yield vaults
+
+
+def _folder(path: Path) -> Path:
+    """Return the folder of the configuration at a path."""
+    is_file = path.is_file() or path.suffix in {".yaml", ".yml"}
+    return path.parent if is_file else path
 
 
 def _key_given() -> str:
@@ -171,17 +199,62 @@ def _key_given() -> str:
     return sys.stdin.read().strip("\r\n")
 
 
+def _plain(
+    where: str, stored: Sequence[StoredKey], tenants: dict[EncryptionKey | None, int]
+) -> dict[str, Any]:
+    counts = [{"key": key, "count": number} for key, number in tenants.items()]
+    return {"where": where, "keys": stored, "tenants_keys": counts}
+
+
+def _show_stored(
+    where: str, stored: Sequence[StoredKey], tenants: dict[EncryptionKey | None, int]
+) -> None:
+    if stored:
+        rows = [
+            (each.name, each.fingerprint or "?", f"{each.set_at:%Y-%m-%d %H:%M}", _under(each.key))
+            for each in stored
+        ]
+        columns = ("name", "fingerprint", "set at (UTC)", "under")
+        show_table(f"Keys in {where}", columns, rows, spare=("set at (UTC)", "fingerprint"))
+    elif not tenants:
+        click.echo(f"no keys in {where}")
+    for key, number in tenants.items():
+        click.echo(f"{plural(number, 'key')} of tenants in {where}: under {_under(key)}")
+
+
+def _under(key: EncryptionKey | None) -> str:
+    return key.short if key else "no encryption key that is set"
+
+
 def _show_rotation(rotation: Rotation, where: str) -> None:
     if not rotation.total:
         click.echo(f"no keys in {where}; nothing to rotate")
         return
     click.echo(f"re-encrypted {rotation.changed} of {plural(rotation.total, 'key')} in {where}")
+    for key, number in rotation.needed.items():
+        click.echo(
+            f"  {plural(number, 'key')} written meanwhile under {key}; run this again, it is needed"
+        )
+
+
+def _show_advice(rotations: Sequence[Rotation], where: str | None) -> None:
+    """Say which encryption keys may be dropped, as far as this run can know."""
+    from orchestify.vault import together  # noqa: PLC0415 - as above
+
+    rotation = together(rotations)
+    if not rotation.total:
+        return
     click.echo(f"the newest encryption key is {rotation.newest}")
-    if rotation.droppable:
+    if not rotation.changed:
+        for key in rotation.droppable:
+            click.echo(
+                f"{key.short} is used by nothing here; if it is the new one, put it first and "
+                "rotate again; drop it only if it is the old one"
+            )
+    elif where is not None and rotation.droppable:
+        click.echo(f"needed by nothing in {where}; other vaults were not looked at:")
+        click.echo("".join(f"  {key}\n" for key in rotation.droppable), nl=False)
+        click.echo("`orchestify keys rotate` without --vault says what may be dropped")
+    elif rotation.droppable:
         click.echo("may be dropped, for nothing here is under them (older backups still are):")
-    for key in rotation.droppable:
-        click.echo(f"  {key}")
-    if rotation.needed:
-        click.echo("still needed, for what was written under them meanwhile; run this again:")
-    for key, count in rotation.needed.items():
-        click.echo(f"  {key}: {plural(count, 'key')}")
+        click.echo("".join(f"  {key}\n" for key in rotation.droppable), nl=False)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 _LEAST_USD = 0.000001
+_GAP = 2  # between two columns of a table
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -37,6 +39,65 @@ def table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()
+) -> None:
+    """Print a table in which words stay whole, such as ids to be copied; cells fold between them.
+
+    Where that has no room, columns of `spare` are left out, the first of them first, and named.
+    """
+    room, left_out = console().width, list(spare)
+    for count in range(len(spare) + 1):
+        left_out = list(spare[:count])
+        if least_width(*_without(left_out, columns, rows)) <= room:
+            break
+    columns, rows = _without(left_out, columns, rows)
+    made = table(title, *columns)
+    for column, width in zip(made.columns, _widths(columns, rows, room), strict=True):
+        column.width = width
+    for row in rows:
+        made.add_row(*row)
+    console().print(made)
+    if left_out:
+        click.echo(f"note: too narrow to show: {', '.join(left_out)}", err=True)
+
+
+def least_width(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, whole: bool = False
+) -> int:
+    """Return how wide a table is whose words stay whole, or its cells, too."""
+    split = str.splitlines if whole else str.split
+    return sum(_longest(columns, rows, split)) + _GAP * (len(columns) - 1)
+
+
+def _longest(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], split: Callable[[str], list[str]]
+) -> list[int]:
+    cells = zip(columns, *rows, strict=True)
+    return [max(cell_len(part) for cell in each for part in split(cell) or [""]) for each in cells]
+
+
+def _widths(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], room: int
+) -> Sequence[int | None]:
+    """Return the columns' widths, those first that lack least; None where rich must break words."""
+    least, most = _longest(columns, rows, str.split), _longest(columns, rows, str.splitlines)
+    left = room - sum(least) - _GAP * (len(columns) - 1)
+    if left < 0:
+        return [None] * len(columns)
+    for index in sorted(range(len(columns)), key=lambda index: most[index] - least[index]):
+        more = min(left, most[index] - least[index])
+        least[index], left = least[index] + more, left - more
+    return least
+
+
+def _without(
+    left_out: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    shown = [index for index, name in enumerate(columns) if name not in left_out]
+    return [columns[index] for index in shown], [[row[index] for index in shown] for row in rows]
 
 
 def print_json(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,8 @@ import click
 from click.core import ParameterSource
 
 from orchestify.cli.configuration import config_option, load
-from orchestify.errors import InvalidParameterError
+from orchestify.cli.serving import DATABASE_VARIABLE, found_database
+from orchestify.errors import ConfigError, InvalidParameterError
 
 if TYPE_CHECKING:
     from orchestify.core.config import Config
@@ -124,8 +126,13 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
         def query(*default: str) -> Query:
             source = click.get_current_context().get_parameter_source("path")
             is_needed = url is None or source is not ParameterSource.DEFAULT
-            config = load(path) if is_needed else None
-            found = _ledger_url(config, url)
+            try:
+                config = load(path) if is_needed else None
+                found = _ledger_url(config, url)
+            except (click.ClickException, ConfigError):
+                if url is None:
+                    _tell_of_service()
+                raise
             return Query(found, config, by or default, since, until, where)
 
         command(query=query, **given)
@@ -134,6 +141,14 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         made = option(made)
     return config_option(made)
+
+
+def _tell_of_service() -> None:
+    """Say where the service's ledger is, where there is one: the configuration does not."""
+    database = found_database()
+    if database is not None:
+        shown = f'"${DATABASE_VARIABLE}"' if os.environ.get(DATABASE_VARIABLE) else database
+        click.echo(f"note: the service's ledger is read with --ledger {shown}", err=True)
 
 
 def _ledger_url(config: Config | None, url: str | None) -> str:

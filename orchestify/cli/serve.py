@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestify.cli.failure import INTERRUPTED
+from orchestify.cli.failure import CONFIG_ERROR, INTERRUPTED
 from orchestify.cli.output import plural
 from orchestify.cli.serving import database_option, needing_server
+from orchestify.errors import InvalidParameterError
 
 if TYPE_CHECKING:
     from orchestify.server.service import Service
+
+
+class _RefusedError(click.ClickException):
+    exit_code = CONFIG_ERROR
 
 
 @click.command()
@@ -47,7 +53,7 @@ if TYPE_CHECKING:
     "proxies",
     multiple=True,
     metavar="ADDRESS",
-    help="A reverse proxy whose word on who asks is believed; several times.",
+    help="A reverse proxy whose word on who asks is believed; several times. Needs a token.",
 )
 @click.option(
     "--requests-per-minute",
@@ -57,12 +63,24 @@ if TYPE_CHECKING:
     help="Of each token, at this process.",
 )
 @click.option(
+    "--calls-per-tenant",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="How many calls of each tenant are under way at a time, at this process.",
+)
+@click.option(
     "--grace",
     type=click.FloatRange(min=1),
     default=20.0,
     show_default=True,
     metavar="SECONDS",
     help="How long requests under way may take when it is told to end.",
+)
+@click.option(
+    "--keys-lost",
+    is_flag=True,
+    help="Start although no stored key can be opened; what they belong to is off.",
 )
 @click.option(
     "--otel", is_flag=True, help="Send spans and metrics of calls, as the variables OTEL_... say."
@@ -77,7 +95,9 @@ def command(
     allowed: tuple[str, ...],
     proxies: tuple[str, ...],
     requests_per_minute: int,
+    calls_per_tenant: int,
     grace: float,
+    keys_lost: bool,
     otel: bool,
 ) -> None:
     """Serve tenants' providers, agents and usage over REST, and models through a gateway.
@@ -100,11 +120,25 @@ def command(
         allowed_endpoints=allowed,
         proxies=proxies,
         requests_per_minute=requests_per_minute,
+        calls_per_tenant=calls_per_tenant,
         grace_s=grace,
         telemetry=otel,
+        are_keys_lost=keys_lost,
     )
-    if run(settings, _say):
-        raise SystemExit(INTERRUPTED)
+    try:
+        if run(settings, _say, partial(_say_end, grace)):
+            raise SystemExit(INTERRUPTED)
+    except InvalidParameterError as error:
+        raise _RefusedError(str(error)) from None
+
+
+def _say_end(grace_s: float, under_way: int) -> None:
+    """Tell what it waits for, where it waits."""
+    if under_way:
+        click.echo(
+            f"ending: {plural(under_way, 'request')} under way, at most {grace_s:g} s "
+            "(Ctrl-C again ends it at once)"
+        )
 
 
 def _say(service: Service, address: str) -> None:
@@ -119,10 +153,12 @@ def _say(service: Service, address: str) -> None:
         "redis": found.redis,
         "tenants": f"{tenants} with {rows} of their own; {configured} in the configuration",
         "document": f"{address}/openapi.json",
+        "telemetry": found.telemetry,
         "access": found.access,
     }
     click.echo(f"orchestify serves on {click.style(address, bold=True)}  (Ctrl-C ends it)")
     for name, line in lines.items():
-        click.echo(f"  {name:<10} {line}")
+        if line is not None:
+            click.echo(f"  {name:<10} {line}")
     for note in found.notes:
         click.echo(f"  {click.style('note      ', fg='yellow')} {note}")

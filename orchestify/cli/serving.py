@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+DATABASE_VARIABLE = "ORCHESTIFY_DATABASE"
+
 
 def database_option(command: F) -> F:
     """Add `--database URL`."""
@@ -27,11 +30,17 @@ def database_option(command: F) -> F:
         "url",
         default=DEFAULT_DATABASE,
         show_default=True,
-        envvar="ORCHESTIFY_DATABASE",
+        envvar=DATABASE_VARIABLE,
         show_envvar=True,
         metavar="URL",
         help="The service's database: sqlite:///FILE or postgresql://USER@HOST/NAME.",
     )(command)
+
+
+def found_database() -> str | None:
+    """Return the URL of the service's database that is named, or is in the current folder."""
+    there = (Path() / DEFAULT_DATABASE.removeprefix("sqlite:///")).exists()
+    return os.environ.get(DATABASE_VARIABLE) or (DEFAULT_DATABASE if there else None)
 
 
 @contextmanager
@@ -45,6 +54,15 @@ def needing_server() -> Iterator[None]:
         raise MissingExtraError(
             f'the service needs {error.name}: pip install "orchestify[server]"'
         ) from None
+
+
+def named_database(url: str) -> str:
+    """Name a service's database, and say whether it is about to be made; no password."""
+    with needing_server():
+        from orchestify.server.storage.opening import missing, shown_url  # noqa: PLC0415 - it is slow
+
+    is_new = missing(url, Path()) is not None
+    return f"the service's database {'is new' if is_new else 'is'}: {shown_url(url, Path())}"
 
 
 @contextmanager

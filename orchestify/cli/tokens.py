@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestify.cli.configuration import json_option
-from orchestify.cli.output import console, print_json, table
-from orchestify.cli.serving import database_option, service_database, this_user
+from orchestify.cli.output import plural, print_json, show_table
+from orchestify.cli.serving import (
+    database_option,
+    named_database,
+    service_database,
+    this_user,
+)
 from orchestify.server.access.principal import SCOPES
+from orchestify.server.settings import OPEN_TENANT
 
 if TYPE_CHECKING:
     from orchestify.server.access.tokens import TokenRow, Tokens
     from orchestify.sql import Database
 
 _PAGE = 200
+_MOST_NAMED = 10
 
 
 @click.group()
@@ -37,12 +45,19 @@ def command() -> None:
 @click.option("--expires-days", "days", type=click.IntRange(1, 36_500), metavar="N")
 @database_option
 def create(tenant: str, scopes: tuple[str, ...], name: str, days: int | None, url: str) -> None:
-    """Make a token and print it, alone on the last line; it is shown this once."""
+    """Make a token and print it, alone on the last line; it is shown this once.
+
+    A service knows it only where it uses the same database, which is told on stderr.
+    """
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    told = named_database(url)
     with service_database(url, new=True) as database:
+        notes = list(_notes(database, tenant))
         row, token = _tokens(database).create(
             tenant, scopes, name=name, expires_at=expires_at, actor=this_user()
         )
+    for note in (told, *notes):
+        click.echo(note, err=True)
     until = "until it is revoked" if days is None else f"until {_day(row.expires_at)}"
     click.echo(f"token {row.id} of {tenant}: {', '.join(row.scopes)}; it holds {until}")
     click.echo("send it as `Authorization: Bearer TOKEN`; it is shown this once:")
@@ -60,13 +75,8 @@ def list_(tenant: str | None, as_json: bool, url: str) -> None:
     if as_json:
         print_json([_plain(row) for row in rows])
         return
-    made = table("", "id", "tenant", "name", "scopes", "made", "last used", "state")
-    for row in rows:
-        state = row.why_not(datetime.now(UTC)) or "holds"
-        used = _day(row.last_used_at) or "never"
-        scopes = ", ".join(row.scopes)
-        made.add_row(row.id, row.tenant_id, row.name, scopes, _day(row.created_at), used, state)
-    console().print(made)
+    columns = ("id", "tenant", "name", "scopes", "made", "last used", "state")
+    show_table("", columns, [_cells(row) for row in rows], spare=_SPARE)
 
 
 @command.command("revoke")
@@ -94,6 +104,39 @@ def _all(tokens: Tokens, tenant: str | None) -> list[TokenRow]:
         after = page.next
         if after is None:
             return rows
+
+
+_SPARE = ("made", "last used", "name", "scopes", "tenant")
+
+
+def _cells(row: TokenRow) -> tuple[str, ...]:
+    state = row.why_not(datetime.now(UTC)) or "holds"
+    used = _day(row.last_used_at) or "never"
+    made, scopes = _day(row.created_at), ", ".join(row.scopes)
+    return (row.id, row.tenant_id, row.name, scopes, made, used, state)
+
+
+def _notes(database: Database, tenant: str) -> Iterator[str]:
+    """Say of a tenant that is about to get a token what may be a slip."""
+    from orchestify.server.storage import queries  # noqa: PLC0415 - as above
+
+    there = sorted(database.run(lambda each: queries.revisions(each, None), read_only=True))
+    if tenant in there:
+        return
+    names = ", ".join(there[:_MOST_NAMED]) + (", ..." if len(there) > _MOST_NAMED else "")
+    yield f"tenant {tenant} is new; " + (f"there are: {names}" if there else "it is the first")
+    if OPEN_TENANT in there and not _tokens(database).exist():
+        rows = database.run(lambda each: queries.snapshot(each, OPEN_TENANT), read_only=True)
+        made = [
+            plural(len(each), noun)
+            for each, noun in ((rows.providers, "provider"), (rows.agents, "agent"))
+            if each
+        ]
+        if made:
+            yield (
+                f"{' and '.join(made)} made while the service was open to all: they are tenant "
+                f"{OPEN_TENANT}'s, and a token of `--tenant {OPEN_TENANT}` reaches them"
+            )
 
 
 def _plain(row: TokenRow) -> dict[str, Any]:

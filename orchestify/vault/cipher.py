@@ -40,6 +40,11 @@ class EncryptionKey:
     def __str__(self) -> str:
         return f"{' and '.join(self.places)} ({self.fingerprint})"
 
+    @property
+    def short(self) -> str:
+        """It as `key 2 (6b44aae3)`; with its variable only where that is not the first of all."""
+        return f"{self.places[0].removeprefix(f'{VARIABLES[0]}, ')} ({self.fingerprint})"
+
 
 class Cipher:
     """Encrypts under the newest encryption key, and decrypts under any.

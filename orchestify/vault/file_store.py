@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from orchestify.errors import VaultError
+from orchestify.private import make_folder
 from orchestify.vault.store import VAULT_KEYS, Entry, Place, Sealed
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ BUSY_S = 10.0
 
 _OWNER_ONLY = 0o600
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_SQLITE = b"SQLite format 3\0"  # source: sqlite.org/fileformat.html, 1.3.1
 
 
 class Files(Protocol):
@@ -67,18 +69,22 @@ class FileStore:
         """Return the entries by name; None where there is no file."""
         try:
             with self._path.open("rb") as file:
-                self._check_mode(os.fstat(file.fileno()).st_mode)
-                content = file.read()
+                mode, content = os.fstat(file.fileno()).st_mode, file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise VaultError(f"{self.where} cannot be read: {_reason(error)}") from None
+        if content.startswith(_SQLITE):
+            raise VaultError(
+                f"{self.where} is a database of SQLite; write it as sqlite:///{self.where}"
+            )
+        self._check_mode(mode)
         return self._parsed(content)
 
     def change(self, work: Callable[[dict[str, Entry]], T]) -> T:
         """Give `work` the entries to change in place, and keep what it made of them."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             with self._lock():
                 before = self.read() or {}
                 entries = dict(before)

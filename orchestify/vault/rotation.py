@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestify.errors import VaultError
@@ -16,7 +16,8 @@ class Rotation:
     """What a rotation did, and what it leaves.
 
     `changed` ciphertexts were put under `newest`, of `total`. Nothing in this store is under the
-    keys in `droppable` any more. Under those in `needed` something was written meanwhile, by a
+    keys in `droppable` any more; where nothing `changed`, one of them may be a new key that stands
+    behind the old one. Under those in `needed` something was written meanwhile, by a
     process that has not got the newest key: how often, by key.
     """
 
@@ -25,6 +26,11 @@ class Rotation:
     newest: EncryptionKey
     droppable: tuple[EncryptionKey, ...]
     needed: Mapping[EncryptionKey, int]
+
+    @property
+    def older(self) -> tuple[EncryptionKey, ...]:
+        """All but the newest, in no order."""
+        return (*self.droppable, *self.needed)
 
 
 def rotate(store: Store, cipher: Cipher) -> Rotation:
@@ -46,6 +52,23 @@ def rotate(store: Store, cipher: Cipher) -> Rotation:
         newest=newest,
         droppable=tuple(key for key in older if not under[key]),
         needed={key: under[key] for key in older if under[key]},
+    )
+
+
+def together(rotations: Sequence[Rotation]) -> Rotation:
+    """Return what several stores' rotations under the same keys come to: at least one.
+
+    What may be dropped is what none of the stores needs.
+    """
+    needed: Counter[EncryptionKey] = Counter()
+    for each in rotations:
+        needed.update(each.needed)
+    return Rotation(
+        changed=sum(each.changed for each in rotations),
+        total=sum(each.total for each in rotations),
+        newest=rotations[0].newest,
+        droppable=tuple(key for key in rotations[0].older if not needed[key]),
+        needed=dict(needed),
     )
 
 

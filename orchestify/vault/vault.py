@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from orchestify.errors import VaultError
 from orchestify.vault.cipher import Cipher, EncryptionKey
 from orchestify.vault.file_store import FileStore
 from orchestify.vault.rotation import Rotation, rotate
-from orchestify.vault.store import Entry, Store
+from orchestify.vault.store import VAULT_KEYS, Entry, Store
 
 VARIABLE = "ORCHESTIFY_VAULT"
 DEFAULT = Path(".orchestify") / "vault.json"
@@ -140,6 +141,15 @@ class Vault:
         cipher = self.cipher()
         return tuple(_stored(cipher, name, entries[name]) for name in sorted(entries))
 
+    def tenants_keys(self) -> dict[EncryptionKey | None, int]:
+        """Count the keys of the service's tenants in this database, by what they are under.
+
+        None counts those that no encryption key opens.
+        """
+        places, cipher = self._store.sealed(), self.cipher()
+        texts = [text for place, text in places.items() if place.table != VAULT_KEYS]
+        return dict(Counter(cipher.key_of(text) for text in texts))
+
     def remove(self, name: str) -> None:
         """Destroy a key; needs no encryption key.
 
@@ -204,6 +214,23 @@ def open_vault(
     return Vault(FileStore(Path(named) if named else base_dir / DEFAULT), environ)
 
 
+def find_vaults(
+    database: str | None = None,
+    *,
+    base_dir: Path = Path(),
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[Vault, ...]:
+    """Return every vault that there is: the configuration's file, ORCHESTIFY_VAULT, `database`.
+
+    The last is the service's, which holds its tenants' keys. Where there is none of them, it is
+    what `open_vault` opens. Raises: as `open_vault` does.
+    """
+    file = base_dir / DEFAULT
+    named = [str(file) if file.exists() else None, environ.get(VARIABLE), database]
+    places = list(dict.fromkeys(filter(None, named))) or [str(file)]
+    return tuple(open_vault(place, environ=environ) for place in places)
+
+
 def is_name(text: str) -> bool:
     """Say whether a text may be a key's name."""
     return _NAME.fullmatch(text) is not None
@@ -230,14 +257,14 @@ def _checked_name(name: str) -> str:
 
 
 def _checked_key(name: str, secret: SecretStr | str) -> str:
-    """Return a key that a configuration takes: see `core.fields`."""
+    """Return a key that a configuration takes, see `core.fields`, and that is no pasted header."""
     key = (secret.get_secret_value() if isinstance(secret, SecretStr) else secret).strip()
     if not key:
         raise VaultError(f"the key for {name!r} is empty; nothing was changed")
-    if not key.isascii() or not key.isprintable() or key.startswith("vault:"):
+    if not key.isascii() or not key.isprintable() or " " in key or key.startswith("vault:"):
         raise VaultError(
-            f"the key for {name!r} is none: a key has no line breaks and only ASCII characters, "
-            "and does not begin with vault:"
+            f"the key for {name!r} is none: a key has only printable ASCII characters and no "
+            "blanks in it, and does not begin with vault:"
         )
     return key
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,19 @@ class TestSet:
         assert result.exit_code == 1
         assert "the key for 'gpt' is empty; nothing was changed" in result.stderr
         assert not Path(VAULT).exists()
+
+    @pytest.mark.parametrize("stdin", ["sk-one sk-two", f"Bearer {KEY}", "sk-\x7f", "sk-ü"])
+    def test_what_no_configuration_takes_is_refused(self, stdin: str) -> None:
+        result = keys("set", "gpt", stdin=stdin)
+        assert result.exit_code == 1
+        assert "the key for 'gpt' is none" in result.stderr
+        assert not Path(VAULT).exists()
+
+    def test_its_folder_is_the_owners_and_kept_out_of_git(self) -> None:
+        keys("set", "gpt", stdin=KEY)
+        folder = Path(VAULT).parent
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert (folder / ".gitignore").read_text() == "*\n"
 
     def test_two_lines_are_refused(self) -> None:
         result = keys("set", "gpt", stdin=f"{KEY}\n{OTHER}\n")
@@ -123,18 +137,19 @@ class TestList:
         with vault_at(VAULT, OLD) as vault:
             (row,) = vault.list()
             fingerprint, encryption_key = vault.cipher().fingerprint_of(KEY), vault.cipher().keys[0]
-        assert json.loads(result.stdout) == [
-            {
-                "name": "gpt",
-                "set_at": row.set_at.isoformat(),
-                "fingerprint": fingerprint,
-                "key": {
-                    "fingerprint": encryption_key.fingerprint,
-                    "places": ["ORCHESTIFY_ENCRYPTION_KEYS, key 1"],
-                },
-            }
-        ]
-        assert fingerprint in keys("list").stdout
+        stored = {
+            "name": "gpt",
+            "set_at": row.set_at.isoformat(),
+            "fingerprint": fingerprint,
+            "key": {
+                "fingerprint": encryption_key.fingerprint,
+                "places": ["ORCHESTIFY_ENCRYPTION_KEYS, key 1"],
+            },
+        }
+        assert json.loads(result.stdout) == [{"where": VAULT, "keys": [stored], "tenants_keys": []}]
+        shown = keys("list").stdout
+        assert fingerprint in shown
+        assert f"key 1 ({encryption_key.fingerprint})" in shown
         assert KEY not in result.stdout
 
     def test_it_shows_what_no_key_opens(self) -> None:
@@ -143,7 +158,9 @@ class TestList:
 
     def test_without_a_vault_there_is_nothing(self) -> None:
         assert keys("list").stdout == f"no keys in {VAULT}\n"
-        assert json.loads(keys("list", "--json").stdout) == []
+        assert json.loads(keys("list", "--json").stdout) == [
+            {"where": VAULT, "keys": [], "tenants_keys": []}
+        ]
 
 
 class TestGenerate:
@@ -155,7 +172,10 @@ class TestGenerate:
             assert secrets(vault, "gpt") == {"gpt": KEY}
 
     def test_how_to_set_it_is_above(self) -> None:
-        assert "ORCHESTIFY_ENCRYPTION_KEYS" in keys("generate").stdout
+        shown = keys("generate").stdout
+        steps = ['="OLD,KEY"', '="KEY,OLD"', "`orchestify keys rotate`", '="KEY"\nIt is shown']
+        assert sorted(steps, key=shown.index) == steps
+        assert "Keep it: without it every stored key is lost" in shown
 
 
 class TestRotate:

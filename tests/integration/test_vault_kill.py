@@ -21,7 +21,7 @@ SERVICE: dict[str, dict[str, str]] = {
 }
 SOME_STEPS = {
     "file": ["open .lock", "open .new", "write", "fsync", "replace", "open", "end"],
-    "sqlite": ["BEGIN IMMEDIATE", "UPDATE vault_keys SET ciphertext=?", "commit", "end"],
+    "sqlite": ["UPDATE vault_keys SET ciphertext=?", "commit", "end"],
     "postgres": ["LOCK TABLE vault_keys", "UPDATE vault_keys SET", "commit", "end"],
 }
 

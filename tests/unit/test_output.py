@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestify.cli.output import least_width, show_table
+
+ID = "01a1f9d1cb04490d8c917e38786a06fa"
+COLUMNS = ("id", "name", "scopes", "made")
+ROWS = [(ID, "deploy", "call, read, write", "2026-03-14 12:00")]
+
+
+def shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> tuple[list[str], str]:
+    monkeypatch.setenv("COLUMNS", str(width))
+    show_table("", COLUMNS, ROWS, spare=("made", "name"))
+    said = capsys.readouterr()
+    return [" ".join(line.split()) for line in said.out.splitlines()], said.err
+
+
+def test_what_has_room_is_shown_in_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, noted = shown(capsys, monkeypatch, 80)
+    assert lines[0] == "id name scopes made"
+    assert lines[2] == f"{ID} deploy call, read, write 2026-03-14 12:00"
+    assert noted == ""
+
+
+def test_cells_are_folded_between_words_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, noted = shown(capsys, monkeypatch, 60)
+    assert lines[2].startswith(f"{ID} deploy call, ")
+    assert noted == ""
+
+
+def test_then_spare_columns_are_left_out_in_order_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, noted = shown(capsys, monkeypatch, 50)
+    assert lines[0] == "id name scopes"
+    assert lines[2].startswith(f"{ID} deploy call,")
+    assert noted == "note: too narrow to show: made\n"
+
+
+def test_a_word_is_broken_rather_than_cut_where_nothing_else_helps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, noted = shown(capsys, monkeypatch, 30)
+    first_words = [line.split()[0] for line in lines[2:]]
+    assert "".join(first_words).startswith(ID)
+    assert noted == "note: too narrow to show: made, name\n"
+
+
+def test_a_table_is_as_wide_as_its_words_or_its_cells() -> None:
+    assert least_width(COLUMNS, ROWS) == 32 + 2 + 6 + 2 + 6 + 2 + 10
+    assert least_width(COLUMNS, ROWS, whole=True) == 32 + 2 + 6 + 2 + 17 + 2 + 16
