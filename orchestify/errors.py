@@ -43,7 +43,12 @@ from typing import Any, ClassVar
 
 
 class OrchestifyError(Exception):
-    """The base of every error of this package."""
+    """The base of every error of this package.
+
+    `call_id` is the call that it ended, as the ledger has it; empty where it ended none.
+    """
+
+    call_id: str = ""
 
     def __str__(self) -> str:
         """Return the message as it was given (KeyError would quote it)."""
@@ -120,7 +125,8 @@ class BudgetExceededError(OrchestifyError):
 
     `remaining_usd` is what is left in the period, `worst_case_usd` what the call may cost at
     most (None where nobody knows a price), `period_ends_at` when the budget is whole again
-    (None where it never is).
+    (None where it never is, or the call would not fit even then). `is_ledger_away` says that
+    the ledger's database could not be asked what is left.
     """
 
     def __init__(
@@ -131,12 +137,14 @@ class BudgetExceededError(OrchestifyError):
         remaining_usd: Decimal | None = None,
         worst_case_usd: Decimal | None = None,
         period_ends_at: datetime | None = None,
+        is_ledger_away: bool = False,
     ) -> None:
         super().__init__(message)
         self.budget = budget
         self.remaining_usd = remaining_usd
         self.worst_case_usd = worst_case_usd
         self.period_ends_at = period_ends_at
+        self.is_ledger_away = is_ledger_away
 
 
 class APIError(OrchestifyError):
@@ -310,5 +318,5 @@ class AllTargetsFailedError(OrchestifyError):
         self.errors: tuple[Exception, ...] = tuple(errors)
         super().__init__(message)
 
-    def __reduce__(self) -> tuple[type[AllTargetsFailedError], tuple[str, tuple[Exception, ...]]]:
-        return type(self), (str(self.args[0]), self.errors)
+    def __reduce__(self) -> tuple[type[AllTargetsFailedError], tuple[Any, ...], dict[str, Any]]:
+        return type(self), (str(self.args[0]), self.errors), self.__dict__

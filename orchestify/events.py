@@ -11,6 +11,7 @@ from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
@@ -134,13 +135,14 @@ class Events:
 
     `emit` may be called from any thread, any task and `__del__`. Handlers and the log run in
     one daemon thread, in order, so a slow one delays the others and no call; at most `capacity`
-    events wait, `dropped` counts what did not fit. A forked child has its own thread.
+    events wait, `dropped` counts what did not fit. A forked child has its own thread. The log
+    names the `tenant` whose events they are, where there is one.
     """
 
-    def __init__(self, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, *, capacity: int = CAPACITY, tenant: str = "") -> None:
         self.capacity = capacity
         self._overflowed = 0
-        self._log = Subscription(_log_line, (), None)
+        self._log = Subscription(partial(_log_line, tenant), (), None)
         self._subscriptions: tuple[Subscription, ...] = (self._log,)
         self._threads: dict[int, EventThread] = {}  # by process: a fork takes no threads along
         self._is_closed = False
@@ -240,9 +242,10 @@ def _level(event: Event) -> int:
     return logging.INFO if isinstance(event, _QUIET) else logging.WARNING
 
 
-def _log_line(event: Event) -> None:
+def _log_line(tenant: str, event: Event) -> None:
     """Log `circuit_opened provider=main model=m open_s=30.0`, on one line whatever the names."""
     name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
     fields = [f"{each.name}={getattr(event, each.name)}" for each in dataclasses.fields(event)]
-    line = " ".join(" ".join((name, *fields)).split())
+    whose = [f"tenant={tenant}"] if tenant else []
+    line = " ".join(" ".join((name, *whose, *fields)).split())
     logger.log(_level(event), "%s", line, extra={"event": event})

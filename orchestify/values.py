@@ -334,9 +334,10 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of the answer's text."""
+    """A piece of the answer's text; `is_refusal` where the provider says that it is a refusal."""
 
     text: str = field(repr=False)
+    is_refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

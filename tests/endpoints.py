@@ -50,4 +50,9 @@ TABLE = {
     "GET /openapi.json":                         Row(*OPEN),
     "HEAD /openapi.json":                        Row(*OPEN),
 }
+# The test that makes a real call and spends; who has write and call may ask for it.
+PROMPTS = {
+    "POST /api/v1/llm-providers/{id}/test":      Row(401, 403, 403, 403, 200, 404, 401, 401),
+    "POST /api/v1/agent-llm-configs/{id}/test":  Row(401, 403, 403, 403, 200, 404, 401, 401),
+}
 # fmt: on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -53,10 +53,12 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(base_dir: Path, **settings: Any) -> AsyncIterator[Served]:
+async def serving(
+    base_dir: Path, *, environ: Mapping[str, str] = ENCRYPTION_KEYS, **settings: Any
+) -> AsyncIterator[Served]:
     """Serve on a free port of loopback, on SQLite in a folder where nothing else is said."""
     given = ServiceSettings(**{"base_dir": base_dir, "port": 0, "grace_s": 5, **settings})
-    async with await Service.open(given, ENCRYPTION_KEYS) as service:
+    async with await Service.open(given, environ) as service:
         sockets, started = listen(given.host, given.port), asyncio.Event()
         server = server_of(service, started.set)
         task = asyncio.create_task(server.serve(sockets))

@@ -77,7 +77,8 @@ class AddressRule:
 
     `allowed` holds hosts, `host:port` and networks (`ollama`, `10.0.0.7:11434`, `[fd00::7]:80`,
     `10.0.0.0/8`). With `loopback`, for a service that only its own machine reaches, loopback and
-    private addresses are fine as well; link-local ones and metadata services are not.
+    private addresses are fine as well; link-local ones and metadata services are not. `party` is
+    whose connections they are: the names of one are looked up beside those of another.
 
     Raises:
         ConfigError: an entry of `allowed` cannot be read.
@@ -85,6 +86,7 @@ class AddressRule:
 
     allowed: tuple[str, ...] = ()
     loopback: bool = False
+    party: str = field(default="", repr=False)
     _entries: tuple[_Allowed, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -144,6 +146,17 @@ def not_allowed(host: str) -> str:
     return (
         "the base_url leads to an address that is not allowed; the operator can allow it with "
         f"--allow-endpoint {host}"
+    )
+
+
+def not_reached(host: str) -> str:
+    """Say the same of a name that leads nowhere and of one that leads where it may not.
+
+    Which of them it is would tell strangers the names of a private network.
+    """
+    return (
+        "the base_url leads to no address that is allowed; check the name, or have the operator "
+        f"allow it with --allow-endpoint {host}"
     )
 
 

@@ -64,7 +64,8 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Found]:
     found = []
     for details in error.errors(include_url=False)[:MOST_SHOWN]:
         path = tuple(part for part in details["loc"] if not _is_form(part))
-        found.append((path, _sentence(details, _model_at(model, path))))
+        sentence = sentence_of(details, _model_at(model, path))
+        found.append((path, sentence or "expected another kind of value"))
     return found
 
 
@@ -92,14 +93,15 @@ def _raise(details: list[InitErrorDetails]) -> NoReturn:
     raise ValidationError.from_exception_data("configuration", details, hide_input=True)
 
 
-def _sentence(details: ErrorDetails, model: type[BaseModel]) -> str:
+def sentence_of(details: ErrorDetails, model: type[BaseModel]) -> str | None:
+    """Say what is wrong in our words, None where there are none for it."""
     kind, context = details["type"], details.get("ctx", {})
     if kind in _NEED_NO_MORE:
         return _NEED_NO_MORE[kind]
     if kind in _BOUNDS:
         return _BOUNDS[kind].format(**context)
     special = _SPECIAL.get(kind)
-    return special(details, model) if special else "expected another kind of value"
+    return special(details, model) if special else None
 
 
 def _refused(details: ErrorDetails, _model: type[BaseModel]) -> str:

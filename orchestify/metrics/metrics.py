@@ -61,11 +61,15 @@ class Metrics:
         """Count a registry's attempts and show its circuits and budgets; return what ends that.
 
         It may be among the registry's `observers` already: nothing is counted twice. A
-        registry that nobody else holds any more is forgotten.
+        registry that nobody else holds any more is forgotten. A tenant's newest takes the place
+        of its older ones: their attempts still count, their circuits and budgets are shown no
+        more.
         """
         ends = registry.observe(self.observe)
         with self._locked():
             self._labels.name(tenant, registry.named_models())
+            for older in [each for each, its in self._watched.items() if tenant and its == tenant]:
+                del self._watched[older]
             self._watched[registry] = tenant
 
         def stop() -> None:

@@ -98,8 +98,10 @@ def refusal(
     state: BudgetState, worst_case_usd: Decimal | None, until: str = ""
 ) -> BudgetExceededError:
     """Return the error that says why a call has no room: what is left, needed, and until when."""
-    budget = state.budget
-    ends = "" if state.end is None else f"; its period ends at {state.end:%Y-%m-%d %H:%M} UTC"
+    budget, ends_at = state.budget, state.end
+    ends = "" if ends_at is None else f"; its period ends at {ends_at:%Y-%m-%d %H:%M} UTC"
+    if worst_case_usd is None or worst_case_usd > budget.limit_usd:  # no period has room for it
+        ends, ends_at = ", more than the whole limit; lower max_tokens or raise the limit", None
     what = (
         "the call's price is unknown; give the model a price or set on_unpriced"
         if worst_case_usd is None
@@ -111,7 +113,7 @@ def refusal(
         budget=budget.name,
         remaining_usd=state.remaining_usd,
         worst_case_usd=worst_case_usd,
-        period_ends_at=state.end,
+        period_ends_at=ends_at,
     )
 
 

@@ -44,7 +44,7 @@ from orchestify.providers.litellm_answer import response_of
 from orchestify.providers.litellm_body import completion_fields
 from orchestify.providers.litellm_ear import CALL, Heard, hear, hush, listen, send_once, stay_home
 from orchestify.providers.litellm_errors import bare, our_error
-from orchestify.providers.litellm_guard import LiteLLMGuard
+from orchestify.providers.litellm_guard import LiteLLMGuard, refuse_to_fetch
 from orchestify.providers.litellm_idle import IdleWatch
 from orchestify.providers.litellm_stream import StreamedAnswer
 from orchestify.providers.redaction import secrets_of
@@ -94,11 +94,17 @@ class LiteLLMLane:
     """One configured provider, through LiteLLM; see `orchestify.providers.lane.Lane`."""
 
     def __init__(
-        self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
+        self,
+        provider_id: str,
+        config: ProviderConfig,
+        rule: AddressRule | None = None,
+        *,
+        fetches: bool = True,
     ) -> None:
         self._provider_id = provider_id
         self._config = config
         self._rule = rule
+        self._fetches = fetches
         self._guard = None if rule is None else LiteLLMGuard.of(provider_id, config, rule)
         self._supported: dict[str, frozenset[str]] = {}
 
@@ -149,6 +155,8 @@ class LiteLLMLane:
     async def _call(self, request: CompletionRequest, *, stream: bool) -> Any:
         if self._guard is not None:
             self._guard.check(request)
+        if not self._fetches:
+            refuse_to_fetch(request, litellm_model(request.model, self._config))
         litellm = await door()
         asked = replace(request, model=litellm_model(request.model, self._config))
         supported = self._meet(litellm, asked.model)

@@ -41,6 +41,8 @@ def provider_of(
     rule = around.rule_for(provider_id)
     if rule is not None:
         provider.guard(rule)
+    if not around.fetches:
+        provider.fetch_nothing()
     return provider
 
 

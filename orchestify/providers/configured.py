@@ -49,6 +49,7 @@ class ConfiguredProvider(LLMProvider):
             )
         self.config = config
         self._rule: AddressRule | None = None
+        self._fetches = True
         self._lane = self._make_lane()
         self._route: Route | None = None
 
@@ -75,6 +76,11 @@ class ConfiguredProvider(LLMProvider):
         Nor does it use credentials or proxies of this process. To be said before its first call.
         """
         self._rule = rule
+        self._lane = self._make_lane()
+
+    def fetch_nothing(self) -> None:
+        """Let no image be fetched by the URL that a caller gives; before the first call."""
+        self._fetches = False
         self._lane = self._make_lane()
 
     def send(self, request: CompletionRequest) -> Coroutine[Any, Any, LLMResponse]:
@@ -134,7 +140,7 @@ class ConfiguredProvider(LLMProvider):
         if self.config.engine == "mock":
             return MockLane.from_options(self.provider_id, self.config.options)
         if self.config.engine == "litellm":
-            return LiteLLMLane(self.provider_id, self.config, self._rule)
+            return LiteLLMLane(self.provider_id, self.config, self._rule, fetches=self._fetches)
         return self._own_lane()
 
     def _own_lane(self) -> Lane:

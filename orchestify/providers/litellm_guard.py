@@ -90,8 +90,7 @@ class LiteLLMGuard:
         foreign = _foreign(request.options)
         if foreign:
             raise InvalidParameterError(f"options: {foreign} cannot be set here")
-        if self.backend != "azure" and any(map(_is_fetched, _images(request))):
-            raise InvalidParameterError("an image is fetched for no one here; give its bytes")
+        refuse_to_fetch(request, request.model)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -111,6 +110,18 @@ class LiteLLMGuard:
         for name in _KEY_HEADERS:
             if request.headers.get(name, self.key) not in {self.key, f"Bearer {self.key}"}:
                 del request.headers[name]
+
+
+def refuse_to_fetch(request: CompletionRequest, model: str) -> None:
+    """Refuse an image that LiteLLM would fetch for a model, by its LiteLLM name.
+
+    Azure fetches images itself; for others LiteLLM does, from wherever the caller says.
+
+    Raises:
+        InvalidParameterError: there is one.
+    """
+    if not model.startswith("azure/") and any(map(_is_fetched, _images(request))):
+        raise InvalidParameterError("an image is fetched for no one here; give its bytes")
 
 
 def litellm_problem(config: ProviderConfig, rule: AddressRule) -> str | None:

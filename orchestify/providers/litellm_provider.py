@@ -13,4 +13,4 @@ class LiteLLMProvider(ConfiguredProvider):
     type = "litellm"
 
     def _own_lane(self) -> Lane:
-        return LiteLLMLane(self.provider_id, self.config, self._rule)
+        return LiteLLMLane(self.provider_id, self.config, self._rule, fetches=self._fetches)

@@ -11,6 +11,7 @@ from orchestify.errors import (
     BudgetExceededError,
     CircuitOpenError,
     InvalidParameterError,
+    OrchestifyError,
     RateLimitError,
     RequestTimeoutError,
 )
@@ -183,7 +184,9 @@ class Run:
             )
 
     def ended(self, ending: Ending) -> None:
-        """Tell who follows the call what it ended with; only the first end counts."""
+        """Give an error the call's id, and tell who follows the call; only the first end counts."""
+        if isinstance(ending, OrchestifyError):
+            ending.call_id = self.call_id
         trace, self.trace = self.trace, None
         if trace is not None:
             trace.ended(ending)

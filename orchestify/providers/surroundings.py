@@ -30,7 +30,8 @@ class Surroundings:
     where it ended; they must be quick and raise nothing. `guarded` names the providers whose
     configuration strangers wrote: they reach what `addresses` allows (public addresses where it
     is None), and no credentials of this process. `tracer` follows every call. A registry that
-    takes another's place goes on with its `events` and `health`.
+    takes another's place goes on with its `events` and `health`. Unless it `fetches`, no image is
+    fetched by this process from the URL that a caller gives, as LiteLLM does for most backends.
     """
 
     ledger: Ledger | None = None
@@ -41,6 +42,7 @@ class Surroundings:
     tracer: Tracer | None = None
     events: Events | None = None
     health: Health | None = None
+    fetches: bool = True
 
     def rule_for(self, provider_id: str) -> AddressRule | None:
         """Return the rule that a provider's connections obey, None where they are free."""

@@ -5,18 +5,22 @@ No answer and no line of the log holds a value that was sent.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import traceback
 from collections.abc import Sequence
+from typing import Any, TypeGuard, get_args
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestify.core.validation import sentence_of
 from orchestify.errors import (
     AccessError,
     AgentNotFoundError,
@@ -30,13 +34,14 @@ from orchestify.errors import (
     StoreError,
     VaultError,
 )
-from orchestify.server.gateway.errors import told
+from orchestify.server.gateway.errors import response_to
 from orchestify.server.problems import problem
 
 RETRY_S = 5
 """When to come again while the database is away."""
 
 _LONGEST_NAME = 100
+_ENDING = "the service is ending; try again"
 _FAILED = "the service failed; its log says where"
 
 _AWAY = "the service's database is away; nothing was changed"
@@ -68,6 +73,10 @@ class Unexpected:
 
         try:
             await self._app(scope, receive, watched)
+        except asyncio.CancelledError:  # the server ends, and waits no longer
+            if not has_begun:
+                answer = _of_http_error(scope["path"], HTTPException(503, _ENDING))
+                await answer(scope, receive, send)
         except Exception as error:
             log_unexpected(error)
             if has_begun:
@@ -128,14 +137,30 @@ def _headers(error: OrchestifyError, status: int) -> dict[str, str]:
     return {} if wait_s is None else {"Retry-After": str(max(1, math.ceil(wait_s)))}
 
 
-async def _of_validation(_: Request, error: Exception) -> Response:
+async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     found = error.errors()
     if any(each["type"] == "json_invalid" for each in found):
         return problem(400, "the body is not JSON")
-    lines = [f"{_place(each['loc'])}: {_words(each['msg'])}" for each in found]
+    model = _body_model(request)
+    lines = [
+        f"{_place(each['loc'])}: {sentence_of(each, model) or _words(each['msg'])}"
+        for each in found
+    ]
     detail = f"the request has {len(lines)} problem{'s' if len(lines) > 1 else ''}"
     return problem(422, detail, lines)
+
+
+def _body_model(request: Request) -> type[BaseModel]:
+    """Return what the request's body is read into: its fields may be what was meant."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    annotation = None if body is None else body.field_info.annotation
+    kinds = (annotation, *get_args(annotation))
+    return next((each for each in kinds if _is_model(each)), BaseModel)
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _place(path: Sequence[str | int]) -> str:
@@ -154,9 +179,8 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 def _of_http_error(path: str, error: HTTPException) -> Response:
     """Return what HTTP refuses as a problem; in the gateway as OpenAI's clients expect it."""
-    if path.startswith("/v1/"):
-        status, _, body = told(error)
-        return Response(body, status, error.headers, media_type="application/json")
+    if f"{path}/".startswith("/v1/"):
+        return response_to(error)
     words = _DETAILS.get(error.status_code, str(error.detail).lower())
     return problem(error.status_code, words, headers=error.headers)
 

@@ -13,11 +13,11 @@ from starlette.responses import Response
 MEDIA_TYPE = "application/problem+json"
 KINDS: Mapping[int, tuple[str, str]] = {
     400: ("malformed-request", "The request cannot be read"),
-    401: ("unauthorized", "A token is needed"),
+    401: ("unauthorized", "A valid token is needed"),
     403: ("forbidden", "The token may not do this"),
     404: ("not-found", "There is no such thing"),
     405: ("method-not-allowed", "The path has no such method"),
-    409: ("conflict", "It is in the way of something else"),
+    409: ("conflict", "It conflicts with what is there"),
     412: ("precondition-failed", "It was changed in between"),
     413: ("content-too-large", "The request is too large"),
     415: ("unsupported-media-type", "The body is not JSON"),

@@ -13,47 +13,73 @@ from types import FrameType
 
 import uvicorn
 
-from orchestify.errors import ConfigError
+from orchestify.errors import InvalidParameterError
 from orchestify.model_map import ModelMap
 from orchestify.server.app import create_app
+from orchestify.server.connections import (
+    Connections,
+    descriptors,
+    most_connections,
+    protocol_of,
+    raise_descriptors,
+)
 from orchestify.server.service import Service
 from orchestify.server.settings import ServiceSettings
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 65  # longer than the usual 60 s of the proxies before it
+_FAREWELL_S = 2.0  # for requests that are cut off to say so
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_TELLING_RETURNS = ("ledger", "notices", "shared_limits")
+"""Loggers that say at INFO, and there alone, that what was away is back."""
 
 CREATE_TOKEN = "orchestify tokens create --tenant NAME --scope admin"  # noqa: S105 - a command
 
 
-def run(settings: ServiceSettings, on_start: Callable[[Service, str], None]) -> bool:
+def run(
+    settings: ServiceSettings,
+    on_start: Callable[[Service, str], None],
+    on_end: Callable[[int], None],
+) -> bool:
     """Serve until SIGINT or SIGTERM, and let what is under way end; say whether it was SIGINT.
 
-    `on_start` is told the address when connections are accepted.
+    A second SIGINT ends at once. `on_start` is told the address when connections are accepted,
+    `on_end` how many requests are under way when it is told to end.
 
     Raises:
-        ConfigError: the configuration cannot be used, the address is taken, or it would be
-            reached from elsewhere and there is no token.
+        ConfigError: the configuration cannot be used.
+        InvalidParameterError: the address is taken or is none, or it would be reached from
+            elsewhere and there is no token; or the URL of Redis is none.
         StoreError: the database cannot be used.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in _TELLING_RETURNS:
+        logging.getLogger(f"orchestify.{name}").setLevel(logging.INFO)
+    raise_descriptors()
     loop_factory = uvicorn.Config("", loop="auto").get_loop_factory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(_serve(settings, on_start))
+        return runner.run(_serve(settings, on_start, on_end))
 
 
-async def _serve(settings: ServiceSettings, on_start: Callable[[Service, str], None]) -> bool:
+async def _serve(
+    settings: ServiceSettings,
+    on_start: Callable[[Service, str], None],
+    on_end: Callable[[int], None],
+) -> bool:
     async with await Service.open(settings) as service:
         if not settings.is_loopback and not await asyncio.to_thread(service.tokens.exist):
-            raise ConfigError(
-                f"--host {settings.host}: it would be open to everybody who reaches this "
-                f"address; make a token first: {CREATE_TOKEN}"
+            where = f"--host {settings.host}" if not settings.proxies else "--proxy"
+            who = "this address" if not settings.proxies else "the proxy"
+            raise InvalidParameterError(
+                f"{where}: it would be open to everybody who reaches {who}; "
+                f"make a token first: {CREATE_TOKEN}"
             )
         _settle_memory()
         sockets = listen(settings.host, settings.port)
         where = address(settings.host, sockets[0])
         with _noting_signals() as received:
-            await server_of(service, lambda: on_start(service, where)).serve(sockets)
+            await server_of(service, lambda: on_start(service, where), on_end).serve(sockets)
     return signal.SIGINT in received
 
 
@@ -65,17 +91,36 @@ def _settle_memory() -> None:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_start: Callable[[], None], on_end: Callable[[int], None]
+    ) -> None:
         super().__init__(config)
         self._on_start = on_start
+        self._on_end = on_end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_start()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_end(len(self.server_state.tasks))
+        await super().shutdown(sockets)
+        left = list(self.server_state.tasks)  # these are cancelled, or a second signal came
+        if left:
+            if self.force_exit:
+                for task in left:
+                    task.cancel()
+            await asyncio.wait(left, timeout=_FAREWELL_S)
 
-def server_of(service: Service, on_start: Callable[[], None]) -> uvicorn.Server:
+
+def server_of(
+    service: Service,
+    on_start: Callable[[], None],
+    on_end: Callable[[int], None] = lambda _: None,
+) -> uvicorn.Server:
     """Return a server of the service, to be given its sockets; `on_start` when it accepts.
+
+    `on_end` is told how many requests are under way when it is told to end.
 
     It logs no request: an address or a header may hold what is nobody's business.
     """
@@ -83,6 +128,9 @@ def server_of(service: Service, on_start: Callable[[], None]) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             create_app(service),
+            http=protocol_of(
+                Connections(most_connections(descriptors()), trusted=settings.proxies)
+            ),
             lifespan="off",
             ws="none",
             log_config=None,
@@ -95,6 +143,7 @@ def server_of(service: Service, on_start: Callable[[], None]) -> uvicorn.Server:
             timeout_graceful_shutdown=max(1, round(settings.grace_s)),
         ),
         on_start,
+        on_end,
     )
 
 
@@ -102,7 +151,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     """Return sockets that listen at all addresses of a host's name, on one port.
 
     Raises:
-        ConfigError: the name leads nowhere, or the port is taken.
+        InvalidParameterError: the name leads nowhere, or the port is taken.
     """
     sockets: list[socket.socket] = []
     try:
@@ -121,7 +170,9 @@ def listen(host: str, port: int) -> list[socket.socket]:
         for each in sockets:
             each.close()
         reason = (error.strerror or "no reason given").lower()
-        raise ConfigError(f"--host {host} --port {port}: cannot listen there: {reason}") from None
+        raise InvalidParameterError(
+            f"--host {host} --port {port}: cannot listen there: {reason}"
+        ) from None
     return sockets
 
 

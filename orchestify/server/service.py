@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,17 +15,22 @@ from sqlalchemy import text
 
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config, load_config
+from orchestify.crew import Crew
+from orchestify.errors import StoreError, VaultError
 from orchestify.ledger.sql import SqlLedger
 from orchestify.metrics import Metrics
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.server.access.door import Door
+from orchestify.server.access.door import OUTAGE_S, Door
+from orchestify.server.access.limits import Places
 from orchestify.server.access.refusals import Refusals
 from orchestify.server.access.tokens import Tokens
 from orchestify.server.settings import ServiceSettings
 from orchestify.server.storage.opening import open_database, open_service_ledger
 from orchestify.server.storage.store import Store
+from orchestify.server.storage.stored_keys import KeyCheck
 from orchestify.server.tenants.notices import LocalNotices, Notices
 from orchestify.server.tenants.registry import TenantRegistry, Watch
+from orchestify.server.tenants.tenant_providers import TenantProviders
 from orchestify.sql import Database
 from orchestify.vault.cipher import VARIABLES, Cipher
 
@@ -34,6 +39,11 @@ if TYPE_CHECKING:
     from orchestify.telemetry import Telemetry
 
 _FRESH_S = 1.0
+_KEYS_FRESH_S = 30.0
+_DATABASE_AWAY = (
+    "the database is away: calls of tenants in use go on, with tokens that were good "
+    f"{OUTAGE_S / 60:.0f} minutes ago at most; nothing can be changed"
+)
 
 
 @dataclass(slots=True)
@@ -41,7 +51,8 @@ class Service:
     """What runs behind the REST endpoints and the gateway; made by `Service.open`.
 
     `base` is the operator's configuration, beneath the tenants' rows. All is kept in one
-    `database`, the ledger too. Whoever opens a service closes it.
+    `database`, the ledger too. Whoever opens a service closes it. What a tenant `reads` and
+    `writes` there is done in threads of its own.
     """
 
     settings: ServiceSettings
@@ -56,8 +67,16 @@ class Service:
     door: Door
     limits: RedisLimits | None
     has_cipher: bool
+    keys: KeyCheck
     _opened: AsyncExitStack = field(repr=False)
+    reads: Crew = field(default_factory=lambda: Crew(2, "reads"), init=False, repr=False)
+    places: Places = field(init=False, repr=False)
+    writes: Crew = field(default_factory=lambda: Crew(1, "writes"), init=False, repr=False)
     _answered_at: float = field(default=float("-inf"), init=False, repr=False)
+    _keys_at: float = field(default_factory=time.monotonic, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.places = Places(self.settings.calls_per_tenant)
 
     @classmethod
     async def open(cls, settings: ServiceSettings, environ: Mapping[str, str] = os.environ) -> Self:
@@ -65,8 +84,9 @@ class Service:
 
         Raises:
             ConfigError: the configuration cannot be used; with all that is wrong with it.
+            InvalidParameterError: the URL of Redis is none.
             StoreError: the database cannot be used.
-            VaultError: an encryption key is set that is none.
+            VaultError: an encryption key is set that is none, or none opens what is stored.
             MissingExtraError: PostgreSQL or Redis is named, and its driver is not installed.
         """
         base, cipher = await asyncio.to_thread(_config, settings), _cipher(environ)
@@ -83,7 +103,9 @@ class Service:
                 await limits.check()
                 await limits.check()  # two failures say that it is away, from the start on
             rule = AddressRule(settings.allowed_endpoints, settings.is_loopback)
-            store, metrics = Store(database, base, cipher, rule), Metrics()
+            store = Store(database, base, cipher, rule, are_lost=settings.are_keys_lost)
+            keys = await asyncio.to_thread(_checked_keys, store, settings, cipher)
+            metrics = Metrics()
             tenants = TenantRegistry(
                 store,
                 ledger,
@@ -109,6 +131,7 @@ class Service:
                 door,
                 limits,
                 cipher is not None,
+                keys,
                 opened.pop_all(),
             )
 
@@ -116,24 +139,48 @@ class Service:
         """Return what does not work as it should although requests are served.
 
         Raises:
-            StoreError: the database does not answer, so none can be.
+            StoreError: the database does not answer, and no token is believed any more.
         """
+        reasons = []
+        try:
+            await self._ask_database()
+        except StoreError:
+            if not self.door.believes_some():
+                raise
+            reasons.append(_DATABASE_AWAY)
+        if self.limits is not None and await self.limits.check() != "shared":
+            reasons.append("redis is away: rate limits hold for each process at its share")
+        if self.keys.closed:
+            reasons.append(str(self.keys))
+        if self.ledger.is_behind:
+            reasons.append("the ledger is behind: sums may be too low")
+        return reasons
+
+    async def _ask_database(self) -> None:
         now = time.monotonic()
         if now - self._answered_at >= _FRESH_S:
             await asyncio.to_thread(
                 self.database.run, lambda each: each.execute(text("SELECT 1")), read_only=True
             )
             self._answered_at = now
-        reasons = []
-        if self.limits is not None and await self.limits.check() != "shared":
-            reasons.append("redis is away: rate limits hold for each process at its share")
-        if self.ledger.is_behind:
-            reasons.append("the ledger is behind: sums may be too low")
-        return reasons
+        if now - self._keys_at >= _KEYS_FRESH_S:
+            self.keys = await asyncio.to_thread(self.store.check_keys)
+            self._keys_at = now
+
+    @asynccontextmanager
+    async def calling(self, tenant: str) -> AsyncIterator[TenantProviders]:
+        """Lease a tenant's registry for one of the calls that it may have under way.
+
+        Raises:
+            AccessError: 429, as many are. And what `TenantRegistry.use` raises.
+        """
+        with self.places.one_of(tenant):
+            async with self.tenants.use(tenant) as registry:
+                yield registry
 
     async def exposition(self, tenant: str, accept: str) -> tuple[bytes, str]:
         """Return a tenant's metrics as Prometheus reads them, and their media type."""
-        return await asyncio.to_thread(self.metrics.exposition, tenant, accept)
+        return await self.reads.run(tenant, self.metrics.exposition, tenant, accept)
 
     def redis_state(self) -> str:
         """Return whether rate limits are shared over Redis: `not used`, `shared`, `local`."""
@@ -168,6 +215,18 @@ def _cipher(environ: Mapping[str, str]) -> Cipher | None:
     """Return what encrypts keys; None where no encryption key is set at all."""
     is_set = any(environ.get(name, "").strip() for name in VARIABLES)
     return Cipher.from_env(environ) if is_set else None
+
+
+def _checked_keys(store: Store, settings: ServiceSettings, cipher: Cipher | None) -> KeyCheck:
+    keys = store.check_keys()
+    if keys.none_opens and not settings.are_keys_lost:
+        marks = ", ".join(cipher.fingerprints()) if cipher is not None else "none"
+        raise VaultError(
+            f"the encryption keys that are set ({marks}) open none of the providers' keys in the "
+            f"database ({keys.looked_at:,} were tried); set the one that they are under in "
+            f"{VARIABLES[0]}; if it is lost, --keys-lost starts without them"
+        )
+    return keys
 
 
 def _shared(settings: ServiceSettings) -> tuple[RedisLimits | None, Notices]:

@@ -19,8 +19,11 @@ class ServiceSettings:
     Relative paths start at `base_dir`. `allowed_endpoints` are hosts (with or without a port)
     that a tenant's base_url may reach although they are not public. `proxies` are the addresses
     of reverse proxies, whose word on a request's origin is believed. `machines` share Redis's
-    limits. A process that ends waits `grace_s` for the requests under way. With `telemetry` it
-    tells of calls over OpenTelemetry, as OpenTelemetry's own variables say.
+    limits. `requests_per_minute` are a token's, `refusals_per_minute` an address's, of requests
+    without a token that holds. `calls_per_tenant` of one are under way at a time. A process that
+    ends waits `grace_s` for the requests under way. With `telemetry` it tells of calls over
+    OpenTelemetry, as OpenTelemetry's own variables say. With `are_keys_lost` it starts although no
+    stored key can be opened.
     """
 
     database: str = field(default=DEFAULT_DATABASE, repr=False)
@@ -34,13 +37,16 @@ class ServiceSettings:
     proxies: tuple[str, ...] = ()
     body_limit_bytes: int = 10 * 1024 * 1024
     requests_per_minute: int = 600
+    refusals_per_minute: int = 60
+    calls_per_tenant: int = 200
     grace_s: float = 20.0
     telemetry: bool = False
+    are_keys_lost: bool = False
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        return is_loopback(self.host)
+        """Whether only this machine can connect, and hands on what nobody else sends."""
+        return not self.proxies and is_loopback(self.host)
 
 
 def is_loopback(host: str) -> bool:

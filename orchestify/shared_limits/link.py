@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from orchestify.errors import ConfigError, MissingExtraError
+from orchestify.errors import InvalidParameterError, MissingExtraError
 from orchestify.policy.breaker import CircuitBreaker, CircuitState
 
 logger = logging.getLogger("orchestify.shared_limits")
@@ -37,7 +37,7 @@ class RedisLink:
 
         Raises:
             MissingExtraError: the extra `redis` is not installed.
-            ConfigError: `url` is not one of Redis.
+            InvalidParameterError: `url` is not one of Redis.
         """
         self._where = _place(url)
         self._storage, self._pool = _open(url, prefix)
@@ -159,5 +159,7 @@ def _place(url: str) -> str:
     return f"{parts.hostname}{port}" if parts.hostname else parts.path or "localhost"
 
 
-def _unusable() -> ConfigError:
-    return ConfigError("the URL of Redis cannot be used: expected redis://host:port/number")
+def _unusable() -> InvalidParameterError:
+    return InvalidParameterError(
+        "the URL of Redis cannot be used: expected redis://host:port/number"
+    )

@@ -30,7 +30,7 @@ class RedisLimits:
 
         Raises:
             MissingExtraError: the extra `redis` is not installed.
-            ConfigError: `url` is not one of Redis.
+            InvalidParameterError: `url` is not one of Redis.
         """
         self._link = RedisLink(url, prefix)
         self._machines = max(1, machines)

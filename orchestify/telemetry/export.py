@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestify.errors import MissingExtraError
 from orchestify.telemetry.telemetry import Telemetry
@@ -16,6 +17,17 @@ ENDPOINTS = (
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
 )
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+
+
+def destination(environ: Mapping[str, str] = os.environ) -> str:
+    """Say where telemetry goes, or that it goes nowhere; without a user or a password."""
+    named = [_plain(environ[name]) for name in ENDPOINTS if environ.get(name)]
+    if named:
+        return f"to {' and '.join(dict.fromkeys(named))}"
+    trace = import_module("opentelemetry.trace")
+    if type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.trace"):
+        return f"nothing is exported, for {ENDPOINTS[0]} is not set"
+    return "as this process was set up to (opentelemetry-instrument)"
 
 
 def exporting(environ: Mapping[str, str] = os.environ) -> tuple[Telemetry, Callable[[], None]]:
@@ -33,10 +45,10 @@ def exporting(environ: Mapping[str, str] = os.environ) -> tuple[Telemetry, Calla
     try:
         return _over_otlp(environ)
     except ImportError as error:
-        kind = "grpc" if _is_grpc(environ) else "http"
+        is_grpc = _is_grpc(environ)
+        wanted = "opentelemetry-exporter-otlp-proto-grpc" if is_grpc else '"orchestify[otel]"'
         raise MissingExtraError(
-            f"exporting telemetry needs {error.name}: "
-            f"pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-{kind}"
+            f"exporting telemetry needs {error.name}: pip install {wanted}"
         ) from None
 
 
@@ -60,6 +72,11 @@ def _over_otlp(environ: Mapping[str, str]) -> tuple[Telemetry, Callable[[], None
 
 def _sdk(name: str) -> Any:
     return import_module(f"opentelemetry.sdk.{name}")
+
+
+def _plain(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _is_grpc(environ: Mapping[str, str]) -> bool:

@@ -18,9 +18,11 @@ from orchestify.errors import (
     NotFoundError,
     VaultError,
 )
+from orchestify.server.rows.stored import NewAgent
 from orchestify.server.storage import kinds
 from orchestify.server.storage.store import Store
 from orchestify.sql import Database
+from orchestify.vault.cipher import Cipher, new_encryption_key
 from tests.tenants import (
     CIPHER,
     DATABASES,
@@ -32,6 +34,8 @@ from tests.tenants import (
     provider,
     service_database,
 )
+
+OTHER_CIPHER = Cipher.from_env({"ENCRYPTION_KEY": new_encryption_key()})
 
 
 @pytest.fixture(params=DATABASES)
@@ -158,7 +162,7 @@ class TestProviders:
         for _ in range(4):
             row = store.add_provider("acme", provider(key="k"), TEST)
             store._remove(few, "acme", row.id, TEST)
-        assert len(store.providers("acme").rows) == 2
+        assert len(store.providers("acme", removed=True).rows) == 2
 
 
 class TestPages:
@@ -170,13 +174,16 @@ class TestPages:
         second = store.providers("acme", limit=2, after=first.next)
         assert ([each.name for each in second.rows], second.next) == (["b"], None)
 
-    def test_those_that_are_on_or_not(self, store: Store) -> None:
+    def test_those_that_are_on_or_not_and_even_those_removed(self, store: Store) -> None:
         row = store.add_provider("acme", provider(key="k", name="a"), TEST)
-        store.add_provider("acme", provider(key="k", name="b"), TEST)
+        store.add_provider("acme", provider(key="k", name="b", is_active=False), TEST)
+        store.add_provider("acme", provider(key="k", name="c"), TEST)
         store.remove_provider("acme", row.id, TEST)
-        assert [each.name for each in store.providers("acme", active=True).rows] == ["b"]
-        assert [each.name for each in store.providers("acme", active=False).rows] == ["a"]
-        assert len(store.providers("acme").rows) == 2
+        assert [each.name for each in store.providers("acme", active=True).rows] == ["c"]
+        assert [each.name for each in store.providers("acme", active=False).rows] == ["b"]
+        assert [each.name for each in store.providers("acme").rows] == ["b", "c"]
+        everything = store.providers("acme", removed=True)
+        assert [each.name for each in everything.rows] == ["a", "b", "c"]
 
     @pytest.mark.parametrize("limit", [0, -1, 1_001])
     def test_a_page_has_bounds(self, store: Store, limit: int) -> None:
@@ -216,8 +223,12 @@ class TestAgents:
     def test_a_provider_that_an_agent_uses_stays(self, store: Store) -> None:
         row = store.add_provider("acme", provider(key="k", name="mine"), TEST)
         store.add_agent("acme", agent("writer", provider="mine"), TEST)
-        with pytest.raises(ConfigError, match=r"agents\.writer\.provider: no such provider"):
+        store.add_agent("acme", agent("clerk", provider="house", fallback_provider="mine"), TEST)
+        with pytest.raises(ConflictError) as caught:
             store.remove_provider("acme", row.id, TEST)
+        assert str(caught.value) == (
+            "agents writer, clerk use it; change or remove the agents first"
+        )
         assert store.provider("acme", row.id).is_active
 
 
@@ -239,6 +250,28 @@ class TestRefusals:
         assert store.providers("acme").rows == ()
         assert store.revisions() == {}
         assert audited(database) == []
+
+    @pytest.mark.parametrize(
+        ("given", "place"),
+        [
+            (provider(key="k", max_tokens=-1), "config.max_tokens: "),
+            (provider("nope"), "provider_type: "),
+            (provider(), "api_key: missing"),
+            (agent("writer", provider="hose"), "provider: no such provider; did you mean 'house'"),
+            (agent("writer", fallback_provider="x"), "fallback_provider: no such provider"),
+            (
+                agent("writer", fallback_provider="house", config={"fallback": ["x"]}),
+                "config.fallback.0: no such provider",
+            ),
+        ],
+    )
+    def test_a_problem_names_the_field_as_the_request_does(
+        self, store: Store, given: Any, place: str
+    ) -> None:
+        add = store.add_agent if isinstance(given, NewAgent) else store.add_provider
+        with pytest.raises(ConfigError) as caught:
+            add("acme", given, TEST)
+        assert any(each.startswith(place) for each in caught.value.problems)
 
     def test_a_change_that_could_not_run_changes_nothing(self, store: Store) -> None:
         row = store.add_provider("acme", provider(key="k"), TEST)
@@ -274,6 +307,30 @@ class TestRefusals:
         row = store.add_provider("acme", provider("ollama"), TEST)
         assert row.encrypted_api_key is None
         assert store.providers("acme").rows == (row,)
+
+    def test_beside_keys_that_do_not_open_no_key_is_stored(self, database: Database) -> None:
+        store = Store(database, operators(), CIPHER, LOOPBACK)
+        wrong = Store(database, operators(), OTHER_CIPHER, LOOPBACK)
+        row = store.add_provider("acme", provider(key="k"), TEST)
+        for tenant in ("acme", "other"):
+            with pytest.raises(VaultError, match="do not open the keys that are stored"):
+                wrong.add_provider(tenant, provider(key="k", name="more"), TEST)
+        changed = wrong.update_provider("acme", row.id, {"config": {"max_tokens": 9}}, TEST)
+        assert changed.encrypted_api_key == row.encrypted_api_key
+        assert (wrong.check_keys().none_opens, store.check_keys().closed) == (True, 0)
+
+    def test_the_only_key_that_does_not_open_is_replaced(self, database: Database) -> None:
+        store = Store(database, operators(), CIPHER, LOOPBACK)
+        wrong = Store(database, operators(), OTHER_CIPHER, LOOPBACK)
+        row = store.add_provider("acme", provider(key="k"), TEST)
+        changed = wrong.update_provider("acme", row.id, {"api_key": SecretStr("new")}, TEST)
+        assert wrong.open_key(changed.encrypted_api_key or "").get_secret_value() == "new"
+
+    def test_where_the_old_encryption_key_is_lost_keys_are_stored(self, database: Database) -> None:
+        store = Store(database, operators(), CIPHER, LOOPBACK)
+        store.add_provider("acme", provider(key="k"), TEST)
+        lost = Store(database, operators(), OTHER_CIPHER, LOOPBACK, are_lost=True)
+        assert lost.add_provider("acme", provider(key="k", name="more"), TEST).key_fingerprint
 
     def test_a_tenant_that_is_broken_can_be_mended_step_by_step(self, database: Database) -> None:
         store = Store(database, operators(), CIPHER, LOOPBACK)

@@ -252,8 +252,11 @@ async def test_while_postgres_is_away_hard_budgets_refuse_and_nothing_settled_is
     book = ledger.budget_book()
     hold = await book.reserve([EVER, SOFT], usd("2"))
     await line.cut()
-    with pytest.raises(BudgetExceededError, match="budget ever: the ledger's database is away"):
+    with pytest.raises(
+        BudgetExceededError, match="budget ever: the ledger's database is away"
+    ) as no:
         await book.reserve([SOFT, EVER], usd("1"))
+    assert no.value.is_ledger_away
     assert ledger.is_behind
     passed = await book.reserve([SOFT], usd("3"))
     book.settle(hold, usd("1.5"))

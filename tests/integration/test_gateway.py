@@ -246,11 +246,17 @@ async def test_a_refusal_is_the_messages_refusal(gate: Gateway) -> None:
     assert answer.choices[0].message.parsed is None
 
 
-async def test_a_streams_last_chunk_tells_a_refusal(gate: Gateway) -> None:
+@pytest.mark.parametrize(
+    ("model", "content"), [("gpt-4o", ""), ("claude-sonnet-4-5", "I will not.")]
+)
+async def test_a_stream_tells_a_refusal_once_and_as_soon_as_it_is_known(
+    gate: Gateway, model: str, content: str
+) -> None:
     gate.stub.script(Reply(refusal="I will not."))
-    stream = await gate.client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
-    chunks = [chunk async for chunk in stream]
-    assert chunks[-1].choices[0].delta.refusal == "I will not."
+    stream = await gate.client.chat.completions.create(model=model, messages=HELLO, stream=True)
+    deltas = [chunk.choices[0].delta async for chunk in stream]
+    assert "".join(each.refusal or "" for each in deltas) == "I will not."
+    assert "".join(each.content or "" for each in deltas) == content
 
 
 async def test_images_reach_claude_as_it_wants_them(gate: Gateway) -> None:
@@ -340,7 +346,11 @@ async def test_models_are_the_agents_and_what_the_providers_have(gate: Gateway) 
 
 async def test_a_model_is_found_by_its_id(gate: Gateway) -> None:
     found = await gate.client.models.retrieve("claude/claude-sonnet-4-5")
-    assert found.owned_by == "claude"
+    assert (found.id, found.owned_by) == ("claude/claude-sonnet-4-5", "claude")
+    agent = await gate.client.models.retrieve("agent:planner")
+    assert (agent.id, agent.owned_by) == ("agent:planner", "orchestify")
+    bare = await gate.client.models.retrieve("gpt-4o")
+    assert (bare.id, bare.owned_by) == ("gpt-4o", "gpt")
     with pytest.raises(openai.NotFoundError) as caught:
         await gate.client.models.retrieve("agent:nobody")
     assert caught.value.code == "model_not_found"

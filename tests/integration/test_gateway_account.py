@@ -44,6 +44,20 @@ async def test_a_call_is_booked_with_tenant_agent_labels_and_cost(
     assert row[6] == answer.headers["x-orchestify-call-id"]
 
 
+@pytest.mark.parametrize("cost", ["1e5000000", "1e999990", "-1", 1e300])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_cost_beyond_belief_is_not_booked_and_the_price_holds(
+    gate: Gateway, cost: object, is_stream: bool
+) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, "cost": cost}
+    gate.stub.script(Reply(usage=usage))
+    body = {"model": "agent:planner", "messages": HELLO, "stream": is_stream}
+    answer = await gate.served.ask("POST", CHAT, gate.token, json=body)
+    await until(lambda: gate.rows("outcome") == [("ok",)])
+    assert answer.status_code == 200
+    assert gate.rows("cost_usd, cost_source, usage_invalid") == [(0.03, "config", "cost")]
+
+
 async def test_labels_of_one_request_are_not_those_of_the_next(gate: Gateway) -> None:
     body = {"model": "gpt-4o", "messages": HELLO}
     async with gate.served.client(gate.token) as client:

@@ -11,17 +11,25 @@ import pytest
 import pytest_asyncio
 
 from orchestify.testing import Reply
+from orchestify.values import Usage
 from tests.gateways import CHAT, HELLO, KEY, Gateway, gateway
+from tests.ledgers import until
 
 SECRET = "what-the-caller-asked-in-confidence"
+CALL_ID = "x-orchestify-call-id"
 AGENTS = {
     "patient": {"provider": "gpt"},
     "hasty": {"provider": "gpt", "timeout_s": 0.3},
     "fragile": {"provider": "gpt", "circuit_breaker": {"failures": 1}},
     "poor": {"provider": "gpt"},
+    "spent": {"provider": "gpt"},
+    "limited": {"provider": "gpt", "rate_limit": {"requests_per_minute": 1}},
     "doomed": {"provider": "gpt", "fallback": ["claude"]},
 }
-BUDGETS = [{"name": "tiny", "match": {"agent": "poor"}, "limit_usd": 0.000001, "period": "day"}]
+BUDGETS = [
+    {"name": "tiny", "match": {"agent": "poor"}, "limit_usd": 0.000001, "period": "day"},
+    {"name": "small", "match": {"agent": "spent"}, "limit_usd": 0.15, "period": "day"},
+]
 
 
 @pytest_asyncio.fixture
@@ -102,7 +110,10 @@ async def test_an_open_circuit_is_a_503_that_says_when_to_come_again(gate: Gatew
 
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_a_budget_without_room_is_an_exhausted_quota(gate: Gateway, is_stream: bool) -> None:
-    error = await refused(gate, "poor", stream=is_stream)
+    gate.stub.script(Reply(usage=Usage(input_tokens=1000, output_tokens=0)))
+    body: dict[str, Any] = {"model": "agent:spent", "messages": HELLO, "max_tokens": 100}
+    await gate.client.chat.completions.create(**body)
+    error = await refused(gate, "spent", stream=is_stream, max_tokens=100)
     assert (error.status_code, error.type, error.code) == (
         429,
         "insufficient_quota",
@@ -110,7 +121,41 @@ async def test_a_budget_without_room_is_an_exhausted_quota(gate: Gateway, is_str
     )
     assert error.response.headers["x-should-retry"] == "false"
     assert 0 < int(error.response.headers["retry-after"]) <= 86_400
-    assert gate.stub.account.received == 0
+    assert len(error.response.headers[CALL_ID]) > 0
+    assert gate.stub.account.received == 1
+
+
+async def test_a_call_that_no_period_has_room_for_is_not_told_to_wait(gate: Gateway) -> None:
+    error = await refused(gate, "poor")
+    assert (error.status_code, error.code) == (429, "budget_exceeded")
+    assert "retry-after" not in error.response.headers
+    assert "more than the whole limit; lower max_tokens or raise the limit" in error.message
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize(
+    ("agent", "reply"),
+    [
+        ("patient", Reply(status=401)),
+        ("patient", Reply(reset=True)),
+        ("hasty", Reply(slow_headers_s=20)),
+        ("doomed", Reply(status=500)),
+    ],
+    ids=str,
+)
+async def test_an_error_tells_the_id_of_the_call_that_it_ended(
+    gate: Gateway, agent: str, reply: Reply, is_stream: bool
+) -> None:
+    gate.stub.script(reply, Reply(status=500))
+    error = await refused(gate, agent, stream=is_stream)
+    await until(lambda: {"failed"} == {row[0] for row in gate.rows("outcome")})
+    assert {row[0] for row in gate.rows("call_id")} == {error.response.headers[CALL_ID]}
+
+
+@pytest.mark.parametrize("asked", [{"model": "nobody-has-it"}, {"temperature": -1}], ids=str)
+async def test_what_came_to_no_call_has_no_id(gate: Gateway, asked: dict[str, Any]) -> None:
+    error = await refused(gate, **asked)
+    assert CALL_ID not in error.response.headers
 
 
 async def test_of_several_failures_the_one_that_may_pass_is_told(gate: Gateway) -> None:
@@ -121,10 +166,63 @@ async def test_of_several_failures_the_one_that_may_pass_is_told(gate: Gateway) 
     assert "none of 2 targets answered" in error.message
 
 
-@pytest.mark.parametrize("model", ["nobody-has-it", "agent:nobody", "gpt/\x00", "x" * 5000, "gpt/"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("nobody-has-it", "agent:nobody", "gpt/", "gpt/\x00"),
+        *("x" * 5000, "gpt/" + "x" * 201, "agent:" + "x" * 5000),
+    ],
+)
 async def test_a_model_that_nobody_has_is_a_404(gate: Gateway, model: str) -> None:
     error = await refused(gate, model=model)
     assert (error.status_code, error.code, error.param) == (404, "model_not_found", "model")
+    assert len(error.response.content) < 500
+
+
+@pytest.mark.parametrize(
+    ("model", "known"),
+    [
+        ("nope/x", "there are claude/claude-sonnet-4-5, gpt/gpt-4o"),
+        ("gpt/", "there are gpt/gpt-4o"),
+    ],
+)
+async def test_a_model_that_nobody_has_is_told_with_those_there_are(
+    gate: Gateway, model: str, known: str
+) -> None:
+    error = await refused(gate, model=model)
+    assert error.body["message"].endswith(f"or an agent as agent:NAME; {known}")
+
+
+async def test_a_caller_says_how_long_a_call_may_wait_for_its_turn(gate: Gateway) -> None:
+    body: dict[str, Any] = {"model": "agent:limited", "messages": HELLO}
+    await gate.client.chat.completions.create(**body)
+    error = await refused(gate, "limited", extra_headers={"x-orchestify-timeout-s": "0.2"})
+    assert (error.status_code, error.code) == (429, "rate_limit_exceeded")
+    assert 1 <= int(error.response.headers["retry-after"]) <= 60
+    assert "our own rate limit has no turn for this call before its deadline" in error.message
+    assert gate.stub.account.received == 1
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "-1", "nan", "inf", "3601"])
+async def test_a_time_limit_that_is_none_is_refused(gate: Gateway, text: str) -> None:
+    error = await refused(gate, extra_headers={"x-orchestify-timeout-s": text})
+    assert error.status_code == 400
+    assert error.body["message"] == (
+        "x-orchestify-timeout-s: expected seconds, more than 0 and up to 3600"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1", 404), ("GET", "/v1/embeddings", 404), ("GET", CHAT, 405)],
+)
+async def test_what_the_gateway_has_not_is_told_in_openai_s_form(
+    gate: Gateway, method: str, path: str, status: int
+) -> None:
+    answer = await gate.served.ask(method, path, gate.token)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 async def test_a_stream_that_breaks_off_ends_with_an_error_and_without_done(gate: Gateway) -> None:

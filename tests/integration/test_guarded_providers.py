@@ -76,9 +76,33 @@ async def test_the_refusal_tells_the_host_and_not_its_address(server: StubServer
         with pytest.raises(EndpointRefusedError) as caught:
             await registry.get("it").complete("hi")
     assert str(caught.value) == (
-        "it/gpt-4o: the base_url leads to an address that is not allowed; the operator can allow "
-        f"it with --allow-endpoint localhost:{server.port}"
+        "it/gpt-4o: the base_url leads to no address that is allowed; check the name, or have the "
+        f"operator allow it with --allow-endpoint localhost:{server.port}"
     )
+
+
+@pytest.mark.parametrize("host", ["localhost", "nothing.invalid"])
+async def test_a_name_inside_and_a_name_that_is_none_are_answered_alike(host: str) -> None:
+    base_url = f"https://{host}:9/v1"
+    async with assembled({"it": {"base_url": base_url}}) as registry:
+        with pytest.raises(EndpointRefusedError) as called:
+            await registry.get("it").complete("hi")
+        with pytest.raises(EndpointRefusedError) as listed:
+            await registry.get("it").list_models()
+    said = (
+        "the base_url leads to no address that is allowed; check the name, or have the operator "
+        f"allow it with --allow-endpoint {host}:9"
+    )
+    assert str(called.value) == f"it/stub: {said}"
+    assert str(listed.value).endswith(said)
+
+
+async def test_on_loopback_a_name_that_is_none_is_told() -> None:
+    base_url = "https://nothing.invalid:9/v1"
+    rule = AddressRule(loopback=True)
+    async with assembled({"it": {"base_url": base_url}}, rule=rule) as registry:
+        with pytest.raises(APIConnectionError, match="could not be resolved"):
+            await registry.get("it").complete("hi", max_attempts=1)
 
 
 async def test_a_host_that_only_a_resolver_could_read_is_refused(server: StubServer) -> None:

@@ -360,6 +360,25 @@ async def test_what_no_database_takes_is_cut(url: str, tmp_path: Path) -> None:
     assert report.total.cost_usd == 10**6
 
 
+async def test_a_report_of_more_than_64_bits_of_money_is_whole(url: str, tmp_path: Path) -> None:
+    ledger = ledger_at(url, tmp_path)
+    cost = Decimal("999999.5")
+    await book(ledger, *(answered(opened(model=f"m{n}"), cost_usd=cost) for n in range(20)))
+    whole = (await ledger.usage(())).total.cost_usd
+    broken = (await ledger.usage((), since=NOON - timedelta(seconds=1))).total.cost_usd
+    await ledger.aclose()
+    assert (whole, broken) == (19_999_990, 19_999_990)
+
+
+async def test_nothing_begins_within_the_last_day(url: str, tmp_path: Path) -> None:
+    ledger = ledger_at(url, tmp_path)
+    with pytest.raises(InvalidParameterError, match="lies in the last day there is"):
+        await ledger.usage(since=datetime(9999, 12, 31, 23, 59, 59))
+    report = await ledger.usage(until=datetime(9999, 12, 31, 23, 59, 59))
+    await ledger.aclose()
+    assert report.rows == ()
+
+
 async def test_a_call_cancelled_while_it_is_recorded_cost_nothing(tmp_path: Path) -> None:
     ledger = ledger_at(FILE, tmp_path)
     await book(ledger, answered(opened()))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from orchestify.errors import ConfigError, MissingExtraError
+from orchestify.errors import InvalidParameterError, MissingExtraError
 from orchestify.server.tenants.redis_notices import RedisNotices
 from tests.ledgers import until
 from tests.redis_server import REDIS, RedisRelay, free_port, redis_prefix, redis_relay
@@ -66,6 +66,7 @@ async def test_services_with_other_prefixes_do_not_hear_each_other(prefix: str) 
 async def test_all_tenants_are_told_of_after_a_cut(
     prefix: str, relay: RedisRelay, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "orchestify.notices")
     one, two = RedisNotices(relay.url, prefix), RedisNotices(REDIS, prefix)
     async with heard_by(one, two) as heard:
         await relay.cut()
@@ -76,6 +77,7 @@ async def test_all_tenants_are_told_of_after_a_cut(
         await two.publish("acme")
         await until(lambda: heard[-1] == "acme")
     assert caplog.text.count("are not heard") == 1
+    assert caplog.messages[-1] == "redis answers again: changed tenants are heard of"
 
 
 async def test_connection_that_died_without_a_word_is_left(prefix: str, relay: RedisRelay) -> None:
@@ -97,7 +99,12 @@ async def test_telling_where_redis_is_away_is_logged_once_and_fails_nothing(
     await notices.publish("acme")
     await notices.aclose()
     assert caplog.record_tuples == [
-        ("orchestify.notices", logging.WARNING, "changed tenants are not told: ConnectionError")
+        (
+            "orchestify.notices",
+            logging.WARNING,
+            "redis does not answer (ConnectionError): other processes are not told of changed "
+            "tenants and find them in the database",
+        )
     ]
 
 
@@ -110,7 +117,7 @@ async def test_redis_that_never_answers_holds_up_no_write(relay: RedisRelay) -> 
 
 
 def test_url_of_something_else_is_a_problem() -> None:
-    with pytest.raises(ConfigError, match="expected redis://"):
+    with pytest.raises(InvalidParameterError, match="expected redis://"):
         RedisNotices("http://:a-password@host")
 
 

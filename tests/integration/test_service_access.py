@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
-from orchestify.server.access.door import FAILURES_PER_MINUTE, OUTAGE_S
+from orchestify.server.access.door import OUTAGE_S
+from orchestify.server.app import create_app
 from orchestify.server.storage.audit import SYSTEM
+from orchestify.testing import StubServer
 from tests.ledgers import sqlite_rows
 from tests.servers import PROVIDERS, Served, holds, serving
 
@@ -67,6 +70,44 @@ async def test_open_access_refuses_foreign_hosts_and_origins(
 async def test_open_access_takes_the_names_of_this_machine(served: Served, host: str) -> None:
     headers = {"host": host, "origin": f"http://{host}"}
     assert (await served.ask("GET", PROVIDERS, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP"],
+)
+async def test_open_access_serves_nothing_that_was_forwarded(
+    served: Served, tmp_path: Path, header: str
+) -> None:
+    answer = await served.ask("GET", PROVIDERS, headers={header: "127.0.0.1"})
+    assert answer.status_code == 403
+    assert "through no proxy" in answer.text
+    assert [row[4] for row in audited(tmp_path, "action = 'access'")] == ["refused"]
+
+
+@pytest.mark.parametrize(
+    ("remote", "status"),
+    [("127.0.0.1", 200), ("127.9.9.9", 200), ("::1", 200), ("192.0.2.7", 403), ("", 403)],
+)
+async def test_open_access_serves_this_machine_only(
+    served: Served, remote: str, status: int
+) -> None:
+    app = httpx.ASGITransport(create_app(served.service), client=(remote, 1))
+    async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+        assert (await client.get(PROVIDERS)).status_code == status
+
+
+async def test_behind_a_proxy_a_token_is_needed_though_there_is_none(tmp_path: Path) -> None:
+    async with serving(tmp_path, proxies=("127.0.0.1",)) as behind:
+        assert (await behind.ask("GET", PROVIDERS)).status_code == 401
+
+
+async def test_behind_a_proxy_tenants_do_not_reach_this_machine(tmp_path: Path) -> None:
+    near = {"provider_type": "openai", "api_key": "k", "config": {"base_url": "http://127.0.0.1:9"}}
+    async with serving(tmp_path, proxies=("127.0.0.1",)) as behind:
+        answer = await behind.ask("POST", PROVIDERS, behind.token("acme"), json=near)
+    assert answer.status_code == 422
+    assert "--allow-endpoint 127.0.0.1:9" in answer.text
 
 
 async def test_the_first_token_closes_the_door_within_a_second(served: Served) -> None:
@@ -209,7 +250,7 @@ async def test_who_guesses_tokens_is_slowed_down_and_who_has_one_is_not(served: 
     assert (await served.ask("GET", PROVIDERS, token)).status_code == 200
     async with served.client(FORGED) as client:
         answers = [(await client.get(PROVIDERS)).status_code for _ in range(70)]
-    assert answers[:FAILURES_PER_MINUTE] == [401] * FAILURES_PER_MINUTE
+    assert answers[:60] == [401] * 60
     assert answers[-1] == 429
     assert (await served.ask("GET", PROVIDERS, token)).status_code == 200
 
@@ -241,11 +282,13 @@ async def test_a_token_is_believed_for_minutes_of_an_outage_and_not_for_ever(
     await served.ask("GET", PROVIDERS, token)
     with closing(sqlite3.connect(tmp_path / ".orchestify/service.db")) as connection:
         connection.execute("ALTER TABLE api_tokens RENAME TO away")
-        statuses = []
+        statuses, believed = [], []
         for now[0] in (OUTAGE_S - 1, OUTAGE_S, OUTAGE_S + 2):
             statuses.append((await served.ask("GET", PROVIDERS, token)).status_code)
+            believed.append(door.believes_some())
         connection.execute("ALTER TABLE away RENAME TO api_tokens")
     assert statuses == [200, 200, 503]
+    assert believed == [True, True, False]
 
 
 async def test_every_change_is_audited_with_who_when_what_and_from_where(
@@ -292,3 +335,73 @@ async def test_a_token_s_use_is_noted(served: Served) -> None:
         return found is not None and found.last_used_at is not None
 
     await holds(is_noted)
+
+
+async def test_a_tenants_refusals_are_audited_beside_a_flood_of_others(
+    served: Served, tmp_path: Path
+) -> None:
+    reader = served.token("acme", "read")
+    proxied = [f"198.51.{part}.{each}" for part in range(2) for each in range(60)]
+    async with serving(tmp_path, proxies=("127.0.0.1",)) as behind, behind.client() as client:
+        for remote in proxied:
+            await client.get(PROVIDERS, headers={"x-forwarded-for": remote})
+        refused = await behind.ask("DELETE", f"{PROVIDERS}/some-row", reader)
+        rows = audited(tmp_path, "tenant_id = 'acme' AND action = 'access'")
+    assert refused.status_code == 403
+    assert [row[3] for row in rows] == [f"DELETE {PROVIDERS}/{{id}}"]
+
+
+async def test_a_tenants_tokens_have_a_pace_together(tmp_path: Path) -> None:
+    async with serving(tmp_path, requests_per_minute=2) as served:
+        tokens = [served.token("acme") for _ in range(11)]
+        other = served.token("globex")
+        answers = [
+            (await served.ask("GET", PROVIDERS, token)).status_code
+            for token in tokens
+            for _ in range(2)
+        ]
+        unaffected = await served.ask("GET", PROVIDERS, other)
+    assert answers == [200] * 20 + [429] * 2
+    assert unaffected.status_code == 200
+
+
+async def test_a_tenant_has_a_thousand_tokens_that_hold_and_no_more(
+    served: Served, tmp_path: Path
+) -> None:
+    row, token = served.service.tokens.create("acme", ["admin"], actor=SYSTEM)
+    with closing(sqlite3.connect(tmp_path / ".orchestify/service.db")) as connection:
+        copied = "tenant_id, name, secret_hash, scopes, created_at"
+        connection.execute(
+            f"INSERT INTO api_tokens (id, {copied}) "  # noqa: S608 - ours
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 999) "
+            f"SELECT 'made-' || i, {copied} FROM api_tokens, n"
+        )
+        connection.commit()
+    admin = token.get_secret_value()
+    full = await served.ask("POST", "/api/v1/tokens", admin, json={"scopes": ["read"]})
+    served.service.tokens.revoke("made-7", actor=SYSTEM)
+    again = await served.ask("POST", "/api/v1/tokens", admin, json={"scopes": ["read"]})
+    assert full.status_code == 409
+    assert "1,000 tokens" in full.json()["detail"]
+    assert again.status_code == 201
+    assert served.token("globex")
+    assert row.tenant_id == "acme"
+
+
+async def test_a_token_that_writes_cannot_have_a_stored_key_sent_elsewhere(
+    tmp_path: Path,
+) -> None:
+    stored = {"provider_type": "openai", "name": "prod", "api_key": "sk-stored"}
+    async with StubServer() as attacker, serving(tmp_path) as served:
+        admin, writer = served.token("acme"), served.token("acme", "write", "call")
+        row = (await served.ask("POST", PROVIDERS, admin, json=stored)).json()["id"]
+        place, config = f"{PROVIDERS}/{row}", {"base_url": attacker.openai_url}
+        moved = await served.ask("PUT", place, writer, json={"config": config})
+        again = {"config": config, "api_key": "sk-given"}
+        given = await served.ask("PUT", place, writer, json=again)
+        await served.ask("POST", f"{place}/test", writer)
+        heard = [each.headers["Authorization"] for each in attacker.requests]
+    assert moved.status_code == 422
+    assert "the address changes; send the api_key again, or null" in moved.text
+    assert given.status_code == 200
+    assert heard == ["Bearer sk-given"]

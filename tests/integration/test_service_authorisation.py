@@ -15,7 +15,7 @@ from fastapi.routing import iter_route_contexts
 
 from orchestify.server.app import create_app
 from orchestify.server.storage.audit import SYSTEM
-from tests.endpoints import TABLE, Row
+from tests.endpoints import PROMPTS, TABLE, Row
 from tests.servers import AGENTS, PROVIDERS, Served, serving
 
 OLLAMA = {"provider_type": "ollama", "config": {"default_model": "llama3"}}
@@ -61,7 +61,9 @@ class World:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with serving(_folder(tmp_path_factory), requests_per_minute=100_000) as served:
+    async with serving(
+        _folder(tmp_path_factory), requests_per_minute=100_000, refusals_per_minute=100_000
+    ) as served:
         tokens = served.service.tokens
         over = datetime.now(UTC) - timedelta(seconds=1)
         row, revoked = tokens.create("acme", ["admin"], actor=SYSTEM)
@@ -99,6 +101,25 @@ async def test_an_endpoint_answers_as_the_table_says(world: World, endpoint: str
     method = endpoint.partition(" ")[0]
     answer = await world.served.ask(method, path, world.tokens[who], json=body)
     assert answer.status_code == getattr(TABLE[endpoint], who)
+
+
+@pytest.mark.parametrize("who", Row._fields)
+@pytest.mark.parametrize("endpoint", PROMPTS)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_test_that_spends_answers_as_the_table_says(
+    world: World, endpoint: str, who: str
+) -> None:
+    path, token = await world.path(endpoint), world.tokens[who]
+    answer = await world.served.ask("POST", path, token, json={"prompt": True})
+    assert answer.status_code == getattr(PROMPTS[endpoint], who)
+
+
+@pytest.mark.parametrize("endpoint", PROMPTS)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_who_may_write_and_call_may_test_by_a_call(world: World, endpoint: str) -> None:
+    path, token = await world.path(endpoint), world.served.token("acme", "write", "call")
+    answer = await world.served.ask("POST", path, token, json={"prompt": True})
+    assert answer.status_code == 200
 
 
 @pytest.mark.asyncio(loop_scope="module")

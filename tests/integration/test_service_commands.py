@@ -92,7 +92,50 @@ def test_serve_alone_runs_on_sqlite_in_the_folder_that_only_its_owner_reads(fold
     assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
     assert f"sqlite:///{database}" in running.said[1]
     assert "open to everybody on this machine" in running.said[-1]
+    assert "as tenant 'default'" in running.said[-1]
     assert "orchestify tokens create --tenant NAME --scope admin" in running.said[-1]
+
+
+def test_where_telemetry_goes_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(folder, "--otel") as running:
+        nowhere = running.said[-2]
+        running.end()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:secret@127.0.0.1:9/x")
+    with serve(folder, "--otel") as running:
+        somewhere = running.said[-2]
+    assert nowhere.split(maxsplit=1) == [
+        "telemetry",
+        "nothing is exported, for OTEL_EXPORTER_OTLP_ENDPOINT is not set",
+    ]
+    assert somewhere.split(maxsplit=1) == ["telemetry", "to http://127.0.0.1:9/x"]
+
+
+@pytest.mark.parametrize(("signals", "grace"), [(1, "1"), (2, "60")])
+def test_a_stream_at_the_end_is_waited_for_aloud_and_cut_without_a_traceback(
+    folder: Path, signals: int, grace: str
+) -> None:
+    with StubServer.in_thread() as stub:
+        slow = SLOW.replace("delay_s=2", "chunks=600;chunk_delay_s=0.05")
+        (folder / "config.yaml").write_text(slow.replace("STUB", stub.url))
+        with (
+            serve(folder, "config.yaml", "--grace", grace) as running,
+            httpx.Client(base_url=running.url, trust_env=False, timeout=30) as client,
+            client.stream(
+                "POST", "/v1/chat/completions", json={**_chat("agent:slow"), "stream": True}
+            ) as answer,
+        ):
+            pieces = answer.iter_text()
+            next(pieces)
+            for _ in range(signals):
+                running.process.send_signal(signal.SIGINT)
+                time.sleep(0.5)
+            rest = "".join(pieces)
+            ended = running.process.wait(30)
+            said = "".join(running.process.stdout or ())
+    assert ended == 130
+    assert f"ending: 1 request under way, at most {grace} s" in said
+    assert "the service is ending" in rest
+    assert "Traceback" not in (folder / "stderr.txt").read_text()
 
 
 def test_serve_is_interrupted_with_130_and_says_nothing_on_stderr(folder: Path) -> None:
@@ -109,6 +152,13 @@ def test_serve_refuses_to_listen_beyond_loopback_without_a_token(folder: Path) -
     assert "Traceback" not in refused.stderr
 
 
+def test_serve_refuses_to_stand_behind_a_proxy_without_a_token(folder: Path) -> None:
+    refused = run("serve", "--proxy", "127.0.0.1", "--port", "0")
+    assert refused.exit_code == 3
+    assert "--proxy: it would be open to everybody who reaches the proxy" in refused.stderr
+    assert "orchestify tokens create --tenant NAME --scope admin" in refused.stderr
+
+
 def test_with_a_token_serve_listens_everywhere_and_asks_for_it(folder: Path) -> None:
     token = last_line(run("tokens", "create", "--tenant", "acme", "--scope", "read"))
     with serve(folder, "--host", "0.0.0.0") as running:  # noqa: S104 - what is tested
@@ -118,7 +168,7 @@ def test_with_a_token_serve_listens_everywhere_and_asks_for_it(folder: Path) -> 
         answer = httpx.get(f"{url}{PROVIDERS}", headers=headers, trust_env=False)
         running.end()
     assert without.status_code == 401
-    assert answer.json() == {"items": [], "next": None}
+    assert answer.json() == {"items": [], "next": None, "inherited": []}
     assert running.said[-1].split() == ["access", "with", "a", "token"]
 
 

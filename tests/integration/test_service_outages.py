@@ -96,9 +96,11 @@ async def test_without_postgres_calls_go_on_and_are_booked_when_it_returns(
     after = [*await load.each("house/stub"), *await load.each("priced/stub")]
     print(f"\npostgres away: all well {back_s:.1f} s after")  # noqa: T201
     assert [each.status for each in (*late, *spooled, *later, *after)] == [200] * 10
-    assert [(each.status, each.code) for each in capped] == [(429, "budget_exceeded")] * 2
+    assert [(each.status, each.code) for each in capped] == [(503, "ledger_unavailable")] * 2
+    assert [each.headers["retry-after"] for each in capped] == ["5"] * 2
     assert all("database is away" in each.body["error"]["message"] for each in capped)
-    assert [each.status for each in (*listed, *ready, *alive)] == [503] * 4 + [200] * 2
+    assert [each.status for each in (*listed, *ready, *alive)] == [503] * 2 + [200] * 4
+    assert all("the database is away" in each.body["reasons"][0] for each in ready)
     await within(10, lambda: is_settled(service.database))
     received = {each.body["user"]: "ok" for each in service.stub.requests}
     assert recorded(service.database) == received

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from orchestify.errors import ModelNotFoundError
+from orchestify.errors import APIError, InvalidParameterError, ModelNotFoundError
 from orchestify.providers._litellm import door
 from orchestify.testing import StubServer
+from orchestify.values import ImagePart, LLMMessage, TextPart
 from tests.lanes import LITELLMS_OWN_WARNINGS, close_litellms_clients, collect_quietly
 from tests.tenants import TEST, operators, provider, tenanted
 
 TENANTS = ("acme", "other")
 OWN_KEYS = ("AZURE_AD_TOKEN", "AZURE_API_KEY", "GEMINI_API_KEY", "OLLAMA_API_KEY")
+PNG = base64.b64encode(b"\x89PNG picture").decode()
 HEADERS = ("api-key", "x-goog-api-key", "authorization")
 
 pytestmark = [
@@ -62,3 +66,32 @@ async def test_each_sends_its_own_key_and_none_of_the_process(
         *(["google-acme"], ["google-other"], ["google-acme"]),
         *(["Bearer none"], ["Bearer none"], ["Bearer none"]),
     ]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"type": "litellm", "default_model": "ollama_chat/llava"},
+        {"type": "openai", "engine": "litellm", "default_model": "gpt-4o"},
+    ],
+    ids=["litellm", "engine"],
+)
+async def test_no_image_is_fetched_for_a_tenant_at_an_operators_provider(
+    tmp_path: Path, written: dict[str, Any]
+) -> None:
+    async with StubServer() as server:
+        house = {**written, "base_url": server.url, "api_key": "k"}
+        base = operators(providers={"house": house}, retry={"max_attempts": 1})
+        async with tenanted(f"sqlite:///{tmp_path}/s.db", base) as made:
+            found = await made.tenants.get_provider("acme", f"house/{written['default_model']}")
+            with pytest.raises(InvalidParameterError, match="give its bytes"):
+                await found.complete([showing(f"{server.url}/secret.png")], timeout_s=20)
+            connections = server.connections.opened
+            with contextlib.suppress(APIError):  # the stub speaks no protocol of Ollama's
+                await found.complete([showing(f"data:image/png;base64,{PNG}")], timeout_s=20)
+        assert connections == 0
+        assert any(PNG.encode() in each.raw_body for each in server.requests)
+
+
+def showing(url: str) -> LLMMessage:
+    return LLMMessage("user", [TextPart("look"), ImagePart(url=url)])

@@ -16,9 +16,11 @@ from orchestify.errors import (
     ConfigError,
     InvalidParameterError,
     ModelNotFoundError,
+    ProviderNotFoundError,
     RateLimitError,
     ServerError,
     StoreError,
+    VaultError,
 )
 from orchestify.events import CircuitOpened
 from orchestify.ledger.record import Record
@@ -149,14 +151,21 @@ class TestBroken:
             assert (await tenants.get("other")).list_providers() == ["new"]
             await tenants.aclose()
 
-    async def test_a_key_that_does_not_open_is_said(self, sqlite: str) -> None:
+    async def test_a_key_that_does_not_open_switches_off_what_needs_it(self, sqlite: str) -> None:
         async with tenanted(sqlite, operators()) as made:
-            add(made, "acme", provider(key="sk-secret"))
+            add(made, "acme", provider(key="sk-secret"), agent("writer", provider="openai"))
+            add(made, "acme", agent("own", "sk-secret", provider="house"))
             store = Store(made.store.database, operators(), None, LOOPBACK)
             tenants = TenantRegistry(store, made.ledger)
-            for _ in range(2):
-                with pytest.raises(ConfigError, match=r"providers\.openai\.api_key: no encryption"):
-                    await tenants.get("acme")
+            registry = await tenants.get("acme")
+            for model in ("openai/gpt-5.1", "agent:writer", "agent:own"):
+                with pytest.raises(VaultError, match="its key cannot be opened: no encryption"):
+                    registry.find(model)
+            with pytest.raises(ModelNotFoundError, match="openai is off: its key cannot be opened"):
+                registry.find("gpt-5.1")
+            with pytest.raises(ProviderNotFoundError, match="is off: its key cannot be opened"):
+                registry.get("openai")
+            assert (await registry.find("house-model").complete("hi")).content
             await tenants.aclose()
 
     async def test_it_is_built_again_once_its_rows_are_mended(self, sqlite: str) -> None:
@@ -465,6 +474,29 @@ class TestFinding:
         named = (await tenants.get("acme")).named_models()
         assert ("google", "gemini/gemini-pro") in named
         assert ("wild", "bedrock/m") in named
+
+    async def test_models_are_listed_without_litellms_prefix(self, tenants: TenantRegistry) -> None:
+        registry = await tenants.get("acme")
+        listed = registry.listed_models()
+        assert [each for each in listed if each[0] in {"google", "wild", "azure", "bare"}] == [
+            ("azure", "deployed"),
+            ("bare", "gpt-4o"),
+            ("google", "gemini-2.5-flash"),
+            ("google", "gemini-pro"),
+            ("wild", "m"),
+        ]
+        assert all(registry.find(f"{provider}/{model}") for provider, model in listed)
+
+    async def test_at_most_ten_models_are_told_to_who_names_none(self, sqlite: str) -> None:
+        async with tenanted(sqlite, operators()) as made:
+            models = list("abcdefghijkl")
+            add(made, "acme", provider("openai", "k", name="p", models=models, default_model="a"))
+            add(made, "globex", provider("deepseek", "k"))
+            with pytest.raises(ModelNotFoundError) as caught:
+                await made.tenants.get_provider("acme", "nope/x")
+        assert str(caught.value).endswith(
+            "; there are house/house-model, p/a, p/b, p/c, p/d, p/e, p/f, p/g, p/h, p/i and 3 more"
+        )
 
 
 def test_the_cipher_of_these_tests_shows_nothing() -> None:

@@ -306,6 +306,11 @@ class TestVariables:
         assert provider.max_tokens == 3
         assert provider.price == PriceConfig(request_usd=Decimal(3))
 
+    def test_a_price_finer_than_a_picodollar_is_rounded(self) -> None:
+        text = "providers: {p: {type: mock, price: {request_usd: 1.0e-300}}}"
+        price = parse_config(text).providers.providers["p"].price
+        assert str(price.request_usd) == "0E-12"
+
     def test_quoted_number_is_text(self) -> None:
         assert provider_problems("max_tokens: '3'") == (
             "c.yaml:4:5: providers.p.max_tokens: expected a whole number",
@@ -448,6 +453,8 @@ class TestProblems:
             ("headers: {X: \"a\\nb\"}", "4:15: providers.p.headers.X: expected one line of text"),
             ("price: 3", "4:5: providers.p.price: expected prices, or prices by model"),
             ("price: {}", "4:5: providers.p.price: expected at least one price"),
+            ("price: {request_usd: 1.0e+300}",
+             "4:13: providers.p.price.request_usd: expected at most 1,000,000,000,000"),
             ("price: {request_usd: -1}",
              "4:13: providers.p.price.request_usd: expected a number of at least 0"),
             ("price: {m: {request_usd: x}}",

@@ -163,6 +163,12 @@ def test_all_targets_failed_travels_with_its_errors() -> None:
     assert str(there) == "none"
 
 
+@pytest.mark.parametrize("error", [AllTargetsFailedError("none"), RateLimitError()], ids=str)
+def test_an_error_travels_with_the_calls_id(error: OrchestifyError) -> None:
+    error.call_id = "019b"
+    assert pickle.loads(pickle.dumps(error)).call_id == "019b"  # noqa: S301 - our own bytes
+
+
 def test_a_budget_error_travels_with_its_figures() -> None:
     ends = datetime(2026, 1, 2, tzinfo=UTC)
     error = BudgetExceededError(

@@ -127,6 +127,13 @@ def test_event_is_one_log_line(events: Events, caplog: pytest.LogCaptureFixture)
     ]
 
 
+def test_a_tenants_events_name_it_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    events = Events(tenant="acme")
+    events.emit(CircuitOpened("main", "m", 30.0))
+    events.close()
+    assert caplog.messages == ["circuit_opened tenant=acme provider=main model=m open_s=30.0"]
+
+
 def test_good_news_is_logged_at_info(events: Events, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     events.emit(CircuitClosed("main", "m"))

@@ -12,6 +12,7 @@ LAYERS = [
     ["__main__"],
     ["cli"],
     ["server.running", "server.overview"],
+    ["server.connections"],
     ["server.app"],
     ["server.api", "server.error_answers"],
     ["server.gateway"],
@@ -63,8 +64,8 @@ LAYERS = [
     ["vault"],
     ["model_labels"],
     ["sql"],
-    ["postgres"],
-    ["values", "bounds"],
+    ["postgres", "sqlite"],
+    ["values", "bounds", "crew", "private"],
     ["errors"],
 ]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}

@@ -16,6 +16,7 @@ from orchestify.core.config import Config, parse_config
 from orchestify.core.providers import PriceConfig, ProviderConfig
 from orchestify.errors import ConfigError, VaultError
 from orchestify.server.rows.allowed import HEADERS, OPTIONS
+from orchestify.server.rows.provider_rows import CONFIG_KEYS
 from orchestify.server.rows.row_types import ROW_TYPES
 from orchestify.server.rows.stored import AgentRow, ProviderRow, TenantRows
 from orchestify.server.rows.tenant_config import TenantConfig, config_of
@@ -39,6 +40,15 @@ agents:
   clerk: {provider: cloud, model: vertex_ai/gemini-pro}
 budgets: [{name: day, limit_usd: 5, period: day, match: {agent: planner}}]
 ledger: {url: "postgresql://u:secret@h/db"}
+"""
+KEYED = """
+default_provider: openai
+providers:
+  openai: {type: openai, api_key: k, default_model: gpt-5.1}
+  cloud: {type: openai, base_url: "https://other.example.com", api_key: k, default_model: m}
+agents:
+  named: {provider: openai, api_key: operators-own}
+  free: {api_key: operators-own}
 """
 
 
@@ -240,6 +250,8 @@ class TestInheritance:
             {"price": {"input_usd_per_mtok": 0, "output_usd_per_mtok": 0}},
             {"rate_limit": {"requests_per_minute": 1_000_000}},
             {"headers": {"openai-organization": "mine"}},
+            {"options": {"service_tier": "priority"}},
+            {"options": {"service_tier": None}},
         ],
     )
     def test_the_operators_key_keeps_the_operators_bounds(self, given: dict[str, Any]) -> None:
@@ -574,6 +586,13 @@ class TestSizes:
         assert problems(row(name))
         assert problems(agent(name, provider="openai"))
 
+    def test_an_unknown_key_hides_no_other_problem(self) -> None:
+        assert problems(row(foo=1, base_url="htp://x", max_tokens=-1)) == [
+            f"providers.main.foo: unknown key; there are: {', '.join(CONFIG_KEYS)}",
+            "providers.main.max_tokens: expected a number of at least 1",
+            "providers.main.base_url: expected an http or https address with a host",
+        ]
+
     def test_all_problems_come_at_once(self) -> None:
         found = problems(row(headers={"host": "x"}, foo=1), row("b", "nope"), agent(provider="no"))
         assert len(found) == 4
@@ -584,14 +603,34 @@ class TestSizes:
 
 
 class TestKeys:
-    def test_a_key_that_cannot_be_opened_is_a_problem_of_its_row(self) -> None:
+    def test_what_has_a_key_that_cannot_be_opened_is_off_and_nothing_else(self) -> None:
         def refuse(encrypted: str) -> SecretStr:
             raise VaultError("no encryption key that is set opens it")
 
-        assert problems(row(), agent(key="k", provider="openai"), open_key=refuse) == [
-            "providers.main.api_key: no encryption key that is set opens it",
-            "agents.writer.api_key: no encryption key that is set opens it",
-        ]
+        user = agent("user", provider="main")
+        found = made(row(), agent(key="k", provider="openai"), user, open_key=refuse)
+        why = "its key cannot be opened: no encryption key that is set opens it"
+        assert (found.closed, found.closed_agents) == ({"main": why}, {"writer": why})
+        assert list(found.config.providers.providers) == ["openai", "cloud", "bare"]
+        assert list(found.config.agents.agents) == ["planner", "clerk", "user"]
+
+    @pytest.mark.parametrize(
+        ("given", "keyed"),
+        [
+            (row("openai", base_url=PUBLIC), []),
+            (row("openai", key="mine"), []),
+            (row("evil", base_url=PUBLIC, is_default=True), ["named"]),
+            (row("cloud", "deepseek", is_default=True), ["named"]),
+            (row("evil", base_url=PUBLIC), ["named", "free"]),
+            (row("openai", key=None, is_default=True), ["named", "free"]),
+        ],
+        ids=["elsewhere", "same place", "default", "default's name", "another", "inherits"],
+    )
+    def test_the_key_of_an_operators_agent_goes_to_no_provider_of_a_tenants(
+        self, given: ProviderRow, keyed: list[str]
+    ) -> None:
+        agents = made(given, base=house(KEYED)).config.agents.agents
+        assert [name for name, each in agents.items() if each.api_key is not None] == keyed
 
     def test_nothing_shows_a_key(self) -> None:
         found = made(row(key="sk-secret"), agent(key="sk-secret", provider="main"))

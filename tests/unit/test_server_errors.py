@@ -46,6 +46,8 @@ async def test_what_nobody_foresaw_is_told_and_logged_without_its_message(
 async def test_what_nobody_foresaw_is_told_in_openai_s_form_by_the_gateway() -> None:
     answer = await answer_to(RuntimeError(SECRET), "/v1/broken")
     assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["error"]["type"] == "server_error"
     assert answer.json()["error"]["message"] == "the service failed; its log says where"
 
 

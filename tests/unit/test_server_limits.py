@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestify.server.access.limits import Pace, neighbourhood
+from orchestify.errors import AccessError
+from orchestify.server.access.limits import Pace, Places, neighbourhood
 from orchestify.server.access.tokens import parse_token
 from orchestify.server.settings import is_loopback
 from tests.clock import ManualClock
@@ -79,3 +80,13 @@ def test_a_token_holds_an_id_and_a_secret() -> None:
 )
 def test_what_is_no_token_of_ours_is_not_looked_up(text: str) -> None:
     assert parse_token(text) is None
+
+
+def test_a_tenant_s_calls_under_way_are_counted_until_they_end() -> None:
+    places = Places(1)
+    with places.one_of("acme"), places.one_of("globex"):
+        with pytest.raises(AccessError, match="1 calls of this tenant") as refused:
+            places.one_of("acme").__enter__()
+        assert (refused.value.status, refused.value.retry_after_s) == (429, 1.0)
+    with places.one_of("acme"):
+        pass

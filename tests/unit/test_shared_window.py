@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from orchestify.errors import ConfigError, MissingExtraError
+from orchestify.errors import InvalidParameterError, MissingExtraError
 from orchestify.shared_limits import RedisLimits, RedisLink, SharedWindow
 from tests.clock import ManualClock
 
@@ -134,7 +134,7 @@ def test_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("url", ["http://:pw@host", "redis://:pw@host:port", "", "redis://:pw@["])
 def test_url_of_something_else_is_a_problem_that_shows_no_password(url: str) -> None:
-    with pytest.raises(ConfigError, match="expected redis://") as caught:
+    with pytest.raises(InvalidParameterError, match="expected redis://") as caught:
         RedisLimits(url)
     assert "pw" not in str(caught.value)
 

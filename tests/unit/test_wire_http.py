@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import traceback
 from typing import Any
 
@@ -143,9 +144,7 @@ def test_a_proxy_that_is_not_http_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _headers(lane: OpenAILane | AnthropicLane) -> dict[str, str]:
-    cells = lane._endpoint._sessions._open_session.__closure__
-    assert cells is not None
-    sealed = cells[0].cell_contents
+    sealed = inspect.getclosurevars(lane._endpoint._sessions._open_session).nonlocals["sealed"]
     return {name: value for name, value in sealed.headers.items() if name != "user-agent"}
 
 

@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 import aiohttp
 from yarl import URL
 
-from orchestify.core.addresses import AddressRule, not_allowed
+from orchestify.core.addresses import AddressRule, not_reached
 from orchestify.core.endpoints import address_problem, exposure
 from orchestify.errors import ConfigError, EndpointRefusedError
 from orchestify.providers.classify import failure_from_body
 from orchestify.providers.wire.failures import IdleError, MalformedError, RefusedError
+from orchestify.providers.wire.resolving import GuardedResolver, SilentResolver
 from orchestify.providers.wire.sessions import Sessions
 
 MAX_BODY_BYTES = 64 << 20
@@ -44,7 +45,8 @@ class Endpoint:
     proxy is looked up once, in the environment.
 
     Under a `rule` each connection is judged by the address it is about to use, unless the rule
-    trusts the host. No proxy is used then: the check would only see the proxy's address.
+    trusts the host. No proxy is used then: the check would only see the proxy's address. Under
+    any rule the host's name is looked up in threads of the rule's party alone.
     """
 
     def __init__(self, base_url: str, sealed: Sealed, rule: AddressRule | None = None) -> None:
@@ -55,7 +57,8 @@ class Endpoint:
         )
         self._urls: dict[str, URL] = {}
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
-        self._sessions = Sessions(lambda: _session(sealed, sockets))
+        resolver = None if rule is None else _resolver(self._base, rule, sockets)
+        self._sessions = Sessions(lambda: _session(sealed, sockets, resolver))
 
     async def post(
         self,
@@ -189,9 +192,11 @@ async def let_go(response: aiohttp.ClientResponse, *, complete: bool) -> None:
         response.close()
 
 
-def _session(sealed: Sealed, sockets: _Sockets | None) -> aiohttp.ClientSession:
+def _session(
+    sealed: Sealed, sockets: _Sockets | None, resolver: GuardedResolver | None
+) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, socket_factory=sockets),
+        connector=aiohttp.TCPConnector(limit=0, socket_factory=sockets, resolver=resolver),
         headers=sealed.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
@@ -204,16 +209,24 @@ def _sockets(base: URL, rule: AddressRule | None) -> _Sockets | None:
     address and no other: no name is looked up in between.
     """
     host, port = base.raw_host or "", base.port or 0
+    refusal = not_reached(base.host_port_subcomponent or host)
     if rule is None or rule.trusts(host, port):
         return None
 
     def make(wanted: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, address = wanted
         if not rule.permits(address[0], address[1]):
-            raise EndpointRefusedError(not_allowed(base.host_port_subcomponent or host))
+            raise EndpointRefusedError(refusal)
         return socket.socket(family, kind, protocol)
 
     return make
+
+
+def _resolver(base: URL, rule: AddressRule, sockets: _Sockets | None) -> GuardedResolver:
+    """Return what looks up an endpoint's name; others' private names are nobody's business."""
+    if sockets is None or rule.loopback:
+        return GuardedResolver(rule.party)
+    return SilentResolver(rule.party, not_reached(base.host_port_subcomponent or ""))
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:

@@ -117,7 +117,7 @@ class ChatAnswer:
         self._take_content(delta.get("content"), events)
         if refusal := delta.get("refusal"):
             self._refused = True
-            self._take_content(refusal, events)
+            self._take_content(refusal, events, is_refusal=True)
         for piece in delta.get("tool_calls") or ():
             self._take_call(piece, events)
         self._take_extra(delta.get("extra_content"), None)
@@ -127,7 +127,9 @@ class ChatAnswer:
         events += self._take_usage(chunk)
         return events
 
-    def _take_content(self, content: Any, events: list[StreamEvent]) -> None:
+    def _take_content(
+        self, content: Any, events: list[StreamEvent], *, is_refusal: bool = False
+    ) -> None:
         """Take text, Mistral's list of parts, or an object where JSON was asked for."""
         if not content:
             return
@@ -137,7 +139,7 @@ class ChatAnswer:
             return
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
         self._texts.append(text)
-        events.append(TextDelta(text))
+        events.append(TextDelta(text, is_refusal))
 
     def _take_part(self, part: Any, events: list[StreamEvent]) -> None:
         if isinstance(part, str):

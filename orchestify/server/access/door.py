@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
+from orchestify.crew import Crew
 from orchestify.errors import AccessError, StoreError
 from orchestify.ledger.record import utc_now
-from orchestify.server.access.limits import Pace, neighbourhood
+from orchestify.server.access.limits import Pace
 from orchestify.server.access.principal import SCOPES, Principal, Scope
-from orchestify.server.access.refusals import Refusal, Refusals
+from orchestify.server.access.refusals import Refusals
 from orchestify.server.access.tokens import TokenRow, Tokens, parse_token, waste_a_comparison
+from orchestify.server.access.visit import Visit
 from orchestify.server.settings import OPEN_TENANT, ServiceSettings
-
-FAILURES_PER_MINUTE = 60
-"""Requests without a token that holds, from one address."""
 
 OUTAGE_S = 300.0
 """How long the database may be away before a token that was good is believed no more."""
 
 _FRESH_S = 1.0
-_PATIENCE_S = 2.0  # with a database that does not answer, where there is an older answer
+_PATIENCE_S = 2.0  # with a database that is slow; nobody is let in by an older answer for that
+_SILENT_S = 8.0  # after which it counts as away: two attempts at a connection, and some time
+_THREADS = 2
+_TENANT_TIMES = 10  # a tenant's requests in a minute, as many times those of one token
 _REMEMBERED = 10_000
 _EVERYONE = Principal(OPEN_TENANT, "", frozenset(SCOPES))
 
@@ -64,30 +64,35 @@ class Door:
 
     What the database says of a token is believed for a second, and while the database is away
     for five minutes: nobody can revoke a token then but by a machine that still reaches it. A
-    request with a token that was not good before is refused unseen where its address has failed
-    too often.
+    database that is late, and not known to be away, lets nobody in. A request with a token that
+    was not good before is refused unseen where its address has failed too often.
     """
 
     tokens: Tokens
     refusals: Refusals
     settings: ServiceSettings
     clock: Callable[[], float] = time.monotonic
+    _crew: Crew = field(default_factory=lambda: Crew(_THREADS, "door"), init=False)
     _paces: Pace = field(init=False)
+    _tenant_paces: Pace = field(init=False)
     _failures: Pace = field(init=False)
     _lookups: OrderedDict[str, _Lookup] = field(default_factory=OrderedDict, init=False)
     _open_until: float = field(default=float("-inf"), init=False)
     _known_open_at: float = field(default=float("-inf"), init=False)
     _is_closed: bool = field(init=False)
+    _is_away: bool = field(default=False, init=False)
     _notes: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self._is_closed = not self.settings.is_loopback
-        self._paces = Pace(self.settings.requests_per_minute, self.clock)
-        self._failures = Pace(FAILURES_PER_MINUTE, self.clock)
+        per_minute = self.settings.requests_per_minute
+        self._paces = Pace(per_minute, self.clock)
+        self._tenant_paces = Pace(_TENANT_TIMES * per_minute, self.clock)
+        self._failures = Pace(self.settings.refusals_per_minute, self.clock)
 
     async def admit(self, request: HTTPConnection, scope: Scope) -> Principal:
         """Return who sends a request; see `require`."""
-        visit = _Visit(request)
+        visit = Visit(request)
         try:
             principal = await self._identify(visit)
             if not principal.may(scope):
@@ -96,6 +101,14 @@ class Door:
             await self.refusals.note(visit.refusal(refused.reason))
             raise AccessError(str(refused), status=refused.status) from None
         return principal
+
+    async def demand(self, request: HTTPConnection, principal: Principal, scope: Scope) -> None:
+        """Refuse a principal who was let in and lacks another scope; see `require`."""
+        if not principal.may(scope):
+            visit = Visit(request)
+            visit.principal = principal
+            await self.refusals.note(visit.refusal(f"no scope {scope}"))
+            raise AccessError(f"the token lacks the scope {scope}", status=403)
 
     async def is_open(self) -> bool:
         """Say whether requests without a token are served.
@@ -106,7 +119,7 @@ class Door:
         if not self._is_closed and self.clock() >= self._open_until:
             now = self.clock()
             try:
-                self._is_closed = await asyncio.to_thread(self.tokens.exist)
+                self._is_closed = await self._crew.run("lookups", self.tokens.exist)
                 self._known_open_at = now
             except StoreError:
                 if now - self._known_open_at > OUTAGE_S:
@@ -114,21 +127,29 @@ class Door:
             self._open_until = now + _FRESH_S
         return not self._is_closed
 
+    def believes_some(self) -> bool:
+        """Say whether somebody would be let in although the database is away."""
+        believed_since = self.clock() - OUTAGE_S
+        if not self._is_closed and self._known_open_at >= believed_since:
+            return True
+        answers = (each.answer for each in reversed(self._lookups.values()))
+        return any(each is not None and each[0] >= believed_since for each in answers)
+
     async def aclose(self) -> None:
         """Wait for what is being noted."""
         if self._notes:
             await asyncio.wait(self._notes)
 
-    async def _identify(self, visit: _Visit) -> Principal:
+    async def _identify(self, visit: Visit) -> Principal:
         if parse_token(visit.token) is not None:
             self._open_until = float("-inf")  # who has the first token is not everybody any more
         if await self.is_open():
             if not visit.is_local:
-                raise _Refused(403, _NOT_LOCAL, "a foreign host or origin in open mode")
+                raise _Refused(403, _NOT_LOCAL, "a foreign host, origin or proxy in open mode")
             return _EVERYONE
         return await self._with_token(visit)
 
-    async def _with_token(self, visit: _Visit) -> Principal:
+    async def _with_token(self, visit: Visit) -> Principal:
         parsed = parse_token(visit.token)
         token_id, secret = parsed or ("", visit.token)
         if not self._was_good(token_id, secret):
@@ -140,26 +161,26 @@ class Door:
             raise _Refused(401, _NO_TOKEN if not visit.token else _BAD_TOKEN, reason)
         visit.principal = row.principal
         _slow_down(self._paces.take(token_id), "requests")
+        _slow_down(self._tenant_paces.take(row.tenant_id), "requests of this tenant")
         self._note_use(row)
         return row.principal
 
     def _was_good(self, token_id: str, secret: str) -> bool:
         known = self._lookups.get(token_id)
-        if known is None or not known.row.done() or known.has_failed:
-            return False
-        row = known.row.result()
-        return row is not None and row.fits(secret) and not row.why_not(utc_now())
+        answer = known.answer if known is not None else None
+        return answer is not None and answer[1].fits(secret) and not answer[1].why_not(utc_now())
 
     async def _row(self, token_id: str) -> TokenRow | None:
         """Return the token as the database has it, or had it within a second.
 
         Raises:
-            StoreError: the database does not answer, and has not for long.
+            StoreError: the database does not answer, and has not for long; or it is late.
         """
         known = self._lookups.get(token_id)
-        if known is None or self.clock() - known.since >= _FRESH_S:
-            task = asyncio.create_task(asyncio.to_thread(self.tokens.find, token_id))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        is_old = known is not None and self.clock() - known.since >= _FRESH_S
+        if known is None or (is_old and known.row.done()):
+            task = asyncio.create_task(self._crew.run("lookups", self.tokens.find, token_id))
+            task.add_done_callback(self._note_lookup)
             known = _Lookup(self.clock(), task, known.answer if known else None)
             self._lookups[token_id] = known
         self._lookups.move_to_end(token_id)
@@ -171,13 +192,23 @@ class Door:
         return row
 
     async def _answer(self, lookup: _Lookup) -> TokenRow | None:
+        if lookup.row.done() and not lookup.has_failed:  # mostly: there is nothing to wait for
+            return lookup.row.result()
         before = lookup.before
         if before is None or self.clock() - before[0] > OUTAGE_S:
             return await asyncio.shield(lookup.row)
-        await asyncio.wait({lookup.row}, timeout=_PATIENCE_S)
+        left_s = lookup.since + _PATIENCE_S - self.clock()
+        await asyncio.wait({lookup.row}, timeout=max(0.0, left_s))
         if lookup.row.done() and not lookup.has_failed:
             return lookup.row.result()
-        return before[1]
+        is_silent = self.clock() - lookup.since > _SILENT_S
+        if lookup.has_failed or self._is_away or is_silent:
+            return before[1]
+        raise StoreError(f"the database did not say within {_PATIENCE_S:g} s if a token holds")
+
+    def _note_lookup(self, done: asyncio.Task[TokenRow | None]) -> None:
+        if not done.cancelled():
+            self._is_away = done.exception() is not None
 
     def _note_use(self, row: TokenRow) -> None:
         known = self._lookups.get(row.id)
@@ -191,7 +222,7 @@ class Door:
 
     async def _write_use(self, row: TokenRow) -> None:
         try:
-            await asyncio.to_thread(self.tokens.note_use, row)
+            await self._crew.run("uses", self.tokens.note_use, row)
         except StoreError:
             return  # the next use is noted
 
@@ -205,51 +236,15 @@ class _Refused(Exception):  # noqa: N818 - a verdict of the door; what others me
         self.reason = reason
 
 
-class _Visit:
-    """What the door looks at of a request."""
-
-    def __init__(self, request: HTTPConnection) -> None:
-        self._request = request
-        self.remote = request.client.host if request.client else ""
-        self.neighbourhood = neighbourhood(self.remote)
-        scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        self.token = value.strip() if scheme.lower() == "bearer" else ""
-        self.principal: Principal | None = None
-        self.tenant: str | None = None
-
-    @property
-    def is_local(self) -> bool:
-        """Whether a browser sends it, if one does, for a page of this service itself.
-
-        A name that leads here but is none of this machine's is DNS rebinding.
-        """
-        headers = self._request.headers
-        hosts, origins = headers.getlist("host"), headers.getlist("origin")
-        own = {f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts}
-        return len(hosts) == 1 and _is_own_name(hosts[0]) and own.issuperset(origins)
-
-    def refusal(self, reason: str) -> Refusal:
-        """Return what the audit log is told."""
-        route = self._request.scope.get("route")
-        path = getattr(route, "path", self._request.url.path)
-        return Refusal(
-            actor=self.principal.actor if self.principal else "unknown",
-            remote=self.neighbourhood,
-            target=f"{self._request.scope.get('method', '')} {path}",
-            reason=reason,
-            tenant=self.principal.tenant_id if self.principal else self.tenant,
-        )
-
-
 _NO_TOKEN = "a token is needed; send the header Authorization: Bearer ork_..."  # noqa: S105
 _BAD_TOKEN = "the token is not known, was revoked or has expired"  # noqa: S105
 _NOT_LOCAL = (
-    "without tokens the service answers only to this machine's own names; "
-    "use http://localhost or http://127.0.0.1"
+    "without tokens the service answers only to this machine and its own names, through no proxy; "
+    "use http://localhost or http://127.0.0.1, or make a token"
 )
 
 
-def _why_not(row: TokenRow | None, secret: str, visit: _Visit) -> str:
+def _why_not(row: TokenRow | None, secret: str, visit: Visit) -> str:
     """Say why a token does not hold; empty where it does."""
     if row is None:
         waste_a_comparison(secret)
@@ -268,11 +263,3 @@ def _slow_down(wait_s: float, what: str) -> None:
             status=429,
             retry_after_s=wait_s,
         )
-
-
-def _is_own_name(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestify.errors import AccessError
+
 _MINUTE_S = 60.0
 _KEYS = 10_000
+_REST_BYTES = 1 << 20
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -23,6 +27,8 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 """What an answer says where it does not say otherwise; no CORS, for browsers are no callers."""
+
+_ADDED = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
 @dataclass(slots=True)
@@ -56,6 +62,36 @@ class Pace:
         return max(0.0, self._free_at.get(key, 0.0) + step_s - self.clock() - _MINUTE_S)
 
 
+@dataclass(slots=True)
+class Places:
+    """At most `most` calls of each tenant at a time, in this process: each holds connections."""
+
+    most: int
+    _taken: Counter[str] = field(default_factory=Counter, repr=False)
+
+    @contextmanager
+    def one_of(self, tenant: str) -> Iterator[None]:
+        """Hold one of a tenant's places until the block ends.
+
+        Raises:
+            AccessError: 429, all are taken.
+        """
+        if self._taken[tenant] >= self.most:
+            raise AccessError(
+                f"{self.most} calls of this tenant are under way here; come again when one has "
+                "ended",
+                status=429,
+                retry_after_s=1.0,
+            )
+        self._taken[tenant] += 1
+        try:
+            yield
+        finally:
+            self._taken[tenant] -= 1
+            if not self._taken[tenant]:
+                del self._taken[tenant]
+
+
 def neighbourhood(remote: str) -> str:
     """Return what one sender can vary no further: an IPv4 address, an IPv6 network of 64 bits."""
     try:
@@ -68,7 +104,10 @@ def neighbourhood(remote: str) -> str:
 
 
 class BodyLimit:
-    """Refuses a body of more than `limit_bytes` with 413, as it is read."""
+    """Refuses a body of more than `limit_bytes` with 413, as it is read.
+
+    What is no conversation has at most 1 MiB of it.
+    """
 
     def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
         self._app = app
@@ -79,16 +118,18 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_call = scope["path"].startswith("/v1/")
+        limit = self._limit_bytes if is_call else min(self._limit_bytes, _REST_BYTES)
         declared = Headers(scope=scope).get("content-length", "")
         digits = declared if len(declared) < 16 else "9" * 16
-        is_too_large = digits.isdecimal() and int(digits) > self._limit_bytes
+        is_too_large = digits.isdecimal() and int(digits) > limit
         size = 0
 
         async def counted() -> Message:
             nonlocal size
             message: Message = {} if is_too_large else await receive()
             size += len(message.get("body", b""))
-            if is_too_large or size > self._limit_bytes:
+            if is_too_large or size > limit:
                 raise HTTPException(413)
             return message
 
@@ -106,9 +147,9 @@ class SecurityHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                said = list(message.get("headers", ()))
+                names = {name for name, _ in said}
+                message["headers"] = said + [each for each in _ADDED if each[0] not in names]
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

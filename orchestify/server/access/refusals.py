@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from orchestify.crew import Crew
 from orchestify.errors import StoreError
 from orchestify.server.storage.audit import Actor, write_audit
 from orchestify.sql import Database
 
 WINDOW_S = 60.0
 _KINDS = 100
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +29,35 @@ class Refusal:
     tenant: str | None = None
 
 
-_OTHERS = Refusal("unknown", "", "", "more than 100 kinds of refusals in a minute")
+_OTHERS = "more than 100 kinds of refusals in a minute"
 
 
 class Refusals:
     """Writes refusals so that who is refused again and again cannot fill the disk.
 
     The first of its kind in a minute is written at once. What repeats it is counted, and the
-    number written when the minute is over; so are all kinds beyond 100 a minute, together.
+    number written when the minute is over; so are all kinds beyond 100 a minute, together: of
+    each tenant's own, of those that only aim at it, and of those at nobody. One who fills the log
+    of one of these hides nothing in another's.
     """
 
     def __init__(self, database: Database, window_s: float = WINDOW_S) -> None:
         self._database = database
         self._window_s = window_s
         self._counts: Counter[Refusal] = Counter()
-        self._written: set[Refusal] = set()
+        self._written: defaultdict[tuple[str | None, bool], set[Refusal]] = defaultdict(set)
+        self._crew = Crew(1, "refusals")
         self._task: asyncio.Task[None] | None = None
 
     async def note(self, refusal: Refusal) -> None:
         """Write or count a refusal; where the database is away it stays counted."""
         if self._task is None:
             self._task = asyncio.create_task(self._end_windows(), name="orchestify-refusals")
-        if refusal not in self._written and len(self._written) >= _KINDS:
-            refusal = _OTHERS
-        is_first = refusal not in self._written
-        self._written.add(refusal)
+        written = self._written[refusal.tenant, refusal.actor == _UNKNOWN]
+        if refusal not in written and len(written) >= _KINDS:
+            refusal = Refusal(_UNKNOWN, "", "", _OTHERS, refusal.tenant)
+        is_first = refusal not in written
+        written.add(refusal)
         self._counts[refusal] += 1
         if is_first:
             await self._write({refusal: 1})
@@ -79,7 +85,7 @@ class Refusals:
             return
         self._counts -= Counter(counts)
         try:
-            await asyncio.to_thread(self._insert, counts)
+            await self._crew.run("", self._insert, counts)
         except StoreError:
             self._counts += Counter(counts)  # for the next minute's end
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pydantic import SecretStr
-from sqlalchemy import Connection, RowMapping, Update, insert, select, update
+from sqlalchemy import Connection, RowMapping, Update, func, insert, or_, select, update
 
-from orchestify.errors import InvalidParameterError, NotFoundError
+from orchestify.errors import ConflictError, InvalidParameterError, NotFoundError
 from orchestify.ledger.record import new_id, utc_now
 from orchestify.server.access.principal import SCOPES, Principal
 from orchestify.server.rows.stored import Page
@@ -24,6 +24,9 @@ from orchestify.sql import Database
 
 _TOKEN = re.compile(r"ork_([0-9a-f]{32})_([0-9a-f]{64})")
 _USE_NOTED_EVERY = timedelta(minutes=5)
+
+MOST_LIVE = 1_000
+"""Tokens of one tenant that hold; for another, one is revoked first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Tokens:
 
         Raises:
             InvalidParameterError: a scope that does not exist, none at all, or no tenant's name.
+            ConflictError: the tenant has as many tokens that hold as it may have.
             StoreError: the database could not be written.
         """
         held = _checked(scopes)
@@ -91,6 +95,7 @@ class Tokens:
 
         def write(connection: Connection) -> None:
             queries.add_tenant(connection, tenant)
+            _check_room(connection, tenant, row.created_at)
             values = {name: getattr(row, name) for name in _COLUMNS}
             connection.execute(insert(api_tokens).values({**values, "scopes": " ".join(held)}))
             detail = {"name": name, "scopes": list(held)}
@@ -192,6 +197,19 @@ def _checked(scopes: Iterable[str]) -> tuple[str, ...]:
         what = f"no scope {unknown[0]!r}" if unknown else "a token needs a scope"
         raise InvalidParameterError(f"{what}; choose from {', '.join(SCOPES)}")
     return tuple(scope for scope in SCOPES if scope in asked)
+
+
+def _check_room(connection: Connection, tenant: str, now: datetime) -> None:
+    columns = api_tokens.c
+    live = select(func.count()).where(
+        columns.tenant_id == tenant,
+        columns.revoked_at.is_(None),
+        or_(columns.expires_at.is_(None), columns.expires_at > now),
+    )
+    if (connection.scalar(live) or 0) >= MOST_LIVE:
+        raise ConflictError(
+            f"the tenant has {MOST_LIVE:,} tokens that hold, and no more are possible; revoke one"
+        )
 
 
 def _found(connection: Connection, token_id: str) -> TokenRow | None:

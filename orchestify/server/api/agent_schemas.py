@@ -9,7 +9,7 @@ from pydantic import Field
 from orchestify.server.api.fields import (
     Answer,
     Moment,
-    Name,
+    NameOrNumber,
     Request,
     Secret,
     Settings,
@@ -26,6 +26,9 @@ Tokens: TypeAlias = Annotated[int, Field(ge=1, le=100_000_000)]
 _CONFIG = "What else the YAML's agent holds: thinking, stop, cache, strategy, the policies..."
 
 
+_COST = "In USD: the model's price at its provider, for all calls of the tenant; both or neither"
+
+
 class _AgentRequest(Request):
     """What adding and changing an agent have in common; null is not configured."""
 
@@ -39,8 +42,8 @@ class _AgentRequest(Request):
     api_key: Secret | None = unwritten(description="Its own, instead of the provider's")
     fallback_provider: Text | None = unwritten()
     fallback_model: Text | None = unwritten()
-    cost_per_1k_input_tokens: Rate | None = unwritten(description="In USD", examples=[0.003])
-    cost_per_1k_output_tokens: Rate | None = unwritten(description="In USD", examples=[0.015])
+    cost_per_1k_input_tokens: Rate | None = unwritten(description=_COST, examples=[0.003])
+    cost_per_1k_output_tokens: Rate | None = unwritten(description=_COST, examples=[0.015])
     config: Settings = unwritten(description=_CONFIG, examples=[{"thinking": "low"}])
     enabled: bool = unwritten()
 
@@ -48,13 +51,13 @@ class _AgentRequest(Request):
 class AddAgentRequest(_AgentRequest):
     """An agent to add; costs are given both or not at all."""
 
-    agent_id: Name = Field(examples=["planner"])
+    agent_id: NameOrNumber = Field(examples=["planner"])
 
 
 class UpdateAgentRequest(_AgentRequest):
     """What is to change; what is not written stays. `config` is replaced as a whole."""
 
-    agent_id: Name = unwritten(examples=["planner"])
+    agent_id: NameOrNumber = unwritten(examples=["planner"])
 
 
 class AgentResponse(Answer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import to_thread
 from functools import partial
 from typing import Annotated
 
@@ -23,6 +22,7 @@ from orchestify.server.api.routing import (
     Asking,
     GuardedRoute,
     Limit,
+    Removed,
     RowId,
     Running,
     actor_of,
@@ -49,7 +49,9 @@ async def add_agent(
     """Add an agent; a key of its own is stored encrypted and never shown again."""
     new = NewAgent(**given(body))
     actor = actor_of(request, principal)
-    row = await to_thread(service.store.add_agent, principal.tenant_id, new, actor)
+    row = await service.writes.run(
+        principal.tenant_id, service.store.add_agent, principal.tenant_id, new, actor
+    )
     await service.tenants.changed(principal.tenant_id)
     response.headers["Location"] = f"{router.prefix}/{row.id}"
     return _shown(row)
@@ -64,10 +66,17 @@ async def list_agents(
     limit: Limit = 50,
     after: After = None,
     active: Annotated[bool | None, Query(description="Only those that are on, or off")] = None,
+    removed: Removed = False,
 ) -> AgentPage:
     """List the agents in the order they were added."""
-    page = await to_thread(
-        service.store.agents, principal.tenant_id, limit=limit, after=after, active=active
+    page = await service.reads.run(
+        principal.tenant_id,
+        service.store.agents,
+        principal.tenant_id,
+        limit=limit,
+        after=after,
+        active=active,
+        removed=removed,
     )
     link_next(request, response, page.next)
     return AgentPage(items=[_shown(row) for row in page.rows], next=page.next)
@@ -76,7 +85,11 @@ async def list_agents(
 @router.get("/{id}", **needs("read", 404))
 async def get_agent(row_id: RowId, principal: Asking, service: Running) -> AgentResponse:
     """Return one agent."""
-    return _shown(await to_thread(service.store.agent, principal.tenant_id, row_id))
+    return _shown(
+        await service.reads.run(
+            principal.tenant_id, service.store.agent, principal.tenant_id, row_id
+        )
+    )
 
 
 @router.put("/{id}", **needs_body("write", 404, 409))
@@ -89,7 +102,9 @@ async def update_agent(
 ) -> AgentResponse:
     """Change what is written in the request, and leave the rest."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
-    row = await to_thread(service.store.update_agent, tenant, row_id, given(body), actor)
+    row = await service.writes.run(
+        tenant, service.store.update_agent, tenant, row_id, given(body), actor
+    )
     await service.tenants.changed(tenant)
     return _shown(row)
 
@@ -100,24 +115,30 @@ async def remove_agent(
 ) -> None:
     """Switch an agent off for good and destroy its key; what it used stays in the reports."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
-    await to_thread(service.store.remove_agent, tenant, row_id, actor)
+    await service.writes.run(tenant, service.store.remove_agent, tenant, row_id, actor)
     await service.tenants.changed(tenant)
 
 
 @router.post("/{id}/test", **needs_body("write", 404, 409))
 async def try_agent(
     row_id: RowId,
+    request: Request,
     principal: Asking,
     service: Running,
     body: TestAgentRequest | None = None,
 ) -> TestProviderResponse:
     """Ask the agent's provider for its models, or make one short call as the agent."""
-    row = await to_thread(service.store.agent, principal.tenant_id, row_id)
+    asked = body or TestAgentRequest()
+    if asked.prompt:
+        await service.door.demand(request, principal, "call")
+    row = await service.reads.run(
+        principal.tenant_id, service.store.agent, principal.tenant_id, row_id
+    )
     if not row.enabled:
         raise ConflictError(f"the agent {row.agent_id} is off; switch it on to test it")
-    async with service.tenants.use(principal.tenant_id) as registry:
+    async with service.calling(principal.tenant_id) as registry:
         find = partial(registry.get_for_agent, row.agent_id)
-        return await try_out(find, prompt=body is not None and body.prompt)
+        return await try_out(find, prompt=asked.prompt)
 
 
 @router.get("/{id}/usage", **gives(AgentUsageResponse, 404))
@@ -129,7 +150,9 @@ async def get_agent_usage(
     kind: Format = "json",
 ) -> Response:
     """Return what one agent used; by day and model where nothing else is asked for."""
-    row = await to_thread(service.store.agent, principal.tenant_id, row_id)
+    row = await service.reads.run(
+        principal.tenant_id, service.store.agent, principal.tenant_id, row_id
+    )
     narrowed = selection.within("agent", row.agent_id, ("day", "model"))
     return await answer(service, principal.tenant_id, narrowed, kind)
 

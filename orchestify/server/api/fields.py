@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+)
 
 
 def _printable(text: str) -> str:
@@ -25,6 +33,19 @@ def _printable_secret(secret: SecretStr) -> SecretStr:
 
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**20:
+        return str(value)
+    return value
+
+
+NameOrNumber: TypeAlias = Annotated[
+    Name,
+    BeforeValidator(_as_text, json_schema_input_type=Name | Annotated[int, Field(ge=0, lt=10**20)]),
+]
+"""A name that may be written as a number; it is kept as text."""
 Secret: TypeAlias = Annotated[
     SecretStr,
     Field(min_length=1, max_length=8192, json_schema_extra={"writeOnly": True}),

@@ -38,7 +38,10 @@ async def get_health() -> Health:
 
 @router.get("/readyz", responses=documented(503))
 async def get_readiness(service: Running) -> Readiness:
-    """Say whether requests can be served: the database answers."""
+    """Say whether requests can be served: the database answers, or has until lately.
+
+    Five minutes after it has gone no token is believed any more, and this is a 503.
+    """
     reasons = await service.readiness()
     return Readiness(status="degraded" if reasons else "ok", reasons=reasons)
 

@@ -66,11 +66,24 @@ class ProviderResponse(Answer):
     removed_at: Moment | None = Field(description="Since when it is removed, and its key gone")
 
 
+class InheritedProvider(Answer):
+    """A provider of the operator's configuration, which this tenant may call, too."""
+
+    name: str = Field(examples=["house"])
+    type: str = Field(examples=["openai"])
+    default_model: str | None
+    models: list[str] = Field(description="Those that the configuration names")
+
+
 class ProviderPage(Answer):
-    """Providers in the order they were added; `next` is the `after` of the following page."""
+    """Providers in the order they were added; `next` is the `after` of the following page.
+
+    `inherited`, the same on every page, are the operator's.
+    """
 
     items: list[ProviderResponse]
     next: str | None
+    inherited: list[InheritedProvider]
 
 
 class TestAgentRequest(Request):
@@ -78,7 +91,10 @@ class TestAgentRequest(Request):
 
     __test__ = False  # no test case, though it is called like one
 
-    prompt: bool = Field(default=False, description="Make one real, short call; it is booked")
+    prompt: bool = Field(
+        default=False,
+        description="Make one real, short call; it is booked, and needs the scope `call` too",
+    )
 
 
 class TestProviderRequest(TestAgentRequest):

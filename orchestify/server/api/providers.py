@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from asyncio import to_thread
+from collections.abc import Collection
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from orchestify.core.chains import configured_models
+from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConflictError
 from orchestify.server.api.fields import given
 from orchestify.server.api.provider_schemas import (
     AddProviderRequest,
+    InheritedProvider,
     ProviderPage,
     ProviderResponse,
     TestProviderRequest,
@@ -23,6 +26,7 @@ from orchestify.server.api.routing import (
     Asking,
     GuardedRoute,
     Limit,
+    Removed,
     RowId,
     Running,
     actor_of,
@@ -50,7 +54,9 @@ async def add_provider(
     """Add a provider; its key is stored encrypted and never shown again."""
     new = NewProvider(**given(body))
     actor = actor_of(request, principal)
-    row = await to_thread(service.store.add_provider, principal.tenant_id, new, actor)
+    row = await service.writes.run(
+        principal.tenant_id, service.store.add_provider, principal.tenant_id, new, actor
+    )
     await service.tenants.changed(principal.tenant_id)
     response.headers["Location"] = f"{router.prefix}/{row.id}"
     return _shown(row)
@@ -65,19 +71,38 @@ async def list_providers(
     limit: Limit = 50,
     after: After = None,
     active: Annotated[bool | None, Query(description="Only those that are on, or off")] = None,
+    removed: Removed = False,
 ) -> ProviderPage:
-    """List the providers in the order they were added."""
-    page = await to_thread(
-        service.store.providers, principal.tenant_id, limit=limit, after=after, active=active
+    """List the tenant's providers in the order they were added, and the operator's that it has.
+
+    A provider of the tenant's own takes the place of the operator's of the same name.
+    """
+    page = await service.reads.run(
+        principal.tenant_id,
+        service.store.providers,
+        principal.tenant_id,
+        limit=limit,
+        after=after,
+        active=active,
+        removed=removed,
     )
+    tenant = principal.tenant_id
+    theirs = await service.reads.run(tenant, service.store.inherited, tenant)
+    models = configured_models(service.base)
+    inherited = [_inherited(name, each, models) for name, each in theirs.items()]
     link_next(request, response, page.next)
-    return ProviderPage(items=[_shown(row) for row in page.rows], next=page.next)
+    items = [_shown(row) for row in page.rows]
+    return ProviderPage(items=items, next=page.next, inherited=inherited)
 
 
 @router.get("/{id}", **needs("read", 404))
 async def get_provider(row_id: RowId, principal: Asking, service: Running) -> ProviderResponse:
     """Return one provider."""
-    return _shown(await to_thread(service.store.provider, principal.tenant_id, row_id))
+    return _shown(
+        await service.reads.run(
+            principal.tenant_id, service.store.provider, principal.tenant_id, row_id
+        )
+    )
 
 
 @router.put("/{id}", **needs_body("write", 404, 409))
@@ -90,7 +115,9 @@ async def update_provider(
 ) -> ProviderResponse:
     """Change what is written in the request, and leave the rest."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
-    row = await to_thread(service.store.update_provider, tenant, row_id, given(body), actor)
+    row = await service.writes.run(
+        tenant, service.store.update_provider, tenant, row_id, given(body), actor
+    )
     await service.tenants.changed(tenant)
     return _shown(row)
 
@@ -101,23 +128,28 @@ async def remove_provider(
 ) -> None:
     """Deactivate a provider for good and destroy its key; what it used stays in the reports."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
-    await to_thread(service.store.remove_provider, tenant, row_id, actor)
+    await service.writes.run(tenant, service.store.remove_provider, tenant, row_id, actor)
     await service.tenants.changed(tenant)
 
 
 @router.post("/{id}/test", **needs_body("write", 404, 409))
 async def try_provider(
     row_id: RowId,
+    request: Request,
     principal: Asking,
     service: Running,
     body: TestProviderRequest | None = None,
 ) -> TestProviderResponse:
     """Ask a provider for its models, a free request, or make one short call that is booked."""
-    row = await to_thread(service.store.provider, principal.tenant_id, row_id)
+    asked = body or TestProviderRequest()
+    if asked.prompt:
+        await service.door.demand(request, principal, "call")
+    row = await service.reads.run(
+        principal.tenant_id, service.store.provider, principal.tenant_id, row_id
+    )
     if not row.is_active:
         raise ConflictError(f"the provider {row.name} is off; switch it on to test it")
-    async with service.tenants.use(principal.tenant_id) as registry:
-        asked = body or TestProviderRequest()
+    async with service.calling(principal.tenant_id) as registry:
         find = (
             partial(registry.get, row.name)
             if asked.model is None
@@ -135,9 +167,22 @@ async def get_provider_usage(
     kind: Format = "json",
 ) -> Response:
     """Return what one provider used; by day and model where nothing else is asked for."""
-    row = await to_thread(service.store.provider, principal.tenant_id, row_id)
+    row = await service.reads.run(
+        principal.tenant_id, service.store.provider, principal.tenant_id, row_id
+    )
     narrowed = selection.within("provider", row.name, ("day", "model"))
     return await answer(service, principal.tenant_id, narrowed, kind)
+
+
+def _inherited(
+    name: str, config: ProviderConfig, models: Collection[tuple[str, str]]
+) -> InheritedProvider:
+    return InheritedProvider(
+        name=name,
+        type=config.type,
+        default_model=config.default_model,
+        models=sorted({model for at, model in models if at == name}),
+    )
 
 
 def _shown(row: ProviderRow) -> ProviderResponse:

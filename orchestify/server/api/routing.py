@@ -119,6 +119,7 @@ After: TypeAlias = Annotated[
 ]
 
 
+Removed: TypeAlias = Annotated[bool, Query(description="Those that were removed, too")]
 RowId: TypeAlias = Annotated[
     str, Path(alias="id", max_length=100, pattern=r"^[\x21-\x7e]*$", description="A row's `id`")
 ]

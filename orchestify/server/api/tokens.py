@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import to_thread
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -34,7 +33,7 @@ from orchestify.server.storage.audit_reading import audit_entries
 router = APIRouter(prefix="/api/v1", tags=["tokens and audit"], route_class=GuardedRoute)
 
 
-@router.post("/tokens", **creates("token", scope="admin"))
+@router.post("/tokens", **creates("token", 409, scope="admin"))
 async def create_token(
     body: CreateTokenRequest,
     request: Request,
@@ -44,7 +43,8 @@ async def create_token(
 ) -> NewTokenResponse:
     """Make a token of the own tenant; it is shown this once."""
     days = body.expires_days
-    row, token = await to_thread(
+    row, token = await service.writes.run(
+        principal.tenant_id,
         service.tokens.create,
         principal.tenant_id,
         body.scopes,
@@ -67,7 +67,9 @@ async def list_tokens(
     after: After = None,
 ) -> TokenPage:
     """List the tenant's tokens in the order they were made, also those that no longer hold."""
-    page = await to_thread(service.tokens.list, principal.tenant_id, limit=limit, after=after)
+    page = await service.reads.run(
+        principal.tenant_id, service.tokens.list, principal.tenant_id, limit=limit, after=after
+    )
     link_next(request, response, page.next)
     items = [TokenResponse.model_validate(row) for row in page.rows]
     return TokenPage(items=items, next=page.next)
@@ -78,8 +80,8 @@ async def revoke_token(
     row_id: RowId, request: Request, principal: Asking, service: Running
 ) -> None:
     """Revoke a token for good; within a second no process takes it any more."""
-    actor = actor_of(request, principal)
-    await to_thread(service.tokens.revoke, row_id, tenant=principal.tenant_id, actor=actor)
+    tenant, actor = principal.tenant_id, actor_of(request, principal)
+    await service.writes.run(tenant, service.tokens.revoke, row_id, tenant=tenant, actor=actor)
 
 
 @router.get("/audit", **needs("admin"))
@@ -100,7 +102,7 @@ async def get_audit_log(
         limit=limit,
         after=after,
     )
-    page = await to_thread(service.database.run, read, read_only=True)
+    page = await service.reads.run(principal.tenant_id, service.database.run, read, read_only=True)
     link_next(request, response, page.next)
     items = [AuditEntryResponse.model_validate(entry) for entry in page.rows]
     return AuditPage(items=items, next=page.next)

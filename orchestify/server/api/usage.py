@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from orchestify.errors import ConfigError, InvalidParameterError
 from orchestify.report.data import usage_csv, usage_json
+from orchestify.report.grouping import shortened
 from orchestify.report.times import parse_time
 from orchestify.server.api.routing import Asking, GuardedRoute, Running, needs
 from orchestify.server.api.usage_schemas import UsageResponse
@@ -21,6 +22,7 @@ router = APIRouter(prefix="/api/v1/usage", tags=["usage"], route_class=GuardedRo
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
 _Axis: TypeAlias = Annotated[str, Query(max_length=200, pattern=_PLAIN)]
 _Filter: TypeAlias = Annotated[str, Query(max_length=500, pattern=_PLAIN)]
+_LIMITS = "How many rows at most, the dearest; `rows_left` counts the others"
 Time: TypeAlias = Annotated[
     str | None,
     Query(
@@ -39,6 +41,7 @@ class Selected:
     since: datetime | None
     until: datetime | None
     where: Mapping[str, str]
+    limit: int = 1_000
 
     def within(self, axis: str, value: str, by: tuple[str, ...]) -> Selected:
         """Return the same of one value of an axis; `by` stands in where nothing is said.
@@ -62,6 +65,7 @@ def _selected(
         list[_Filter],
         Query(max_length=16, description="AXIS=VALUE, as agent=reviewer; several times"),
     ] = [],  # noqa: B006 - as above
+    limit: Annotated[int, Query(ge=1, le=10_000, description=_LIMITS)] = 1_000,
 ) -> Selected:
     """Read the parameters of a report.
 
@@ -76,6 +80,7 @@ def _selected(
         None if since is None else moment_of("since", since),
         None if until is None else moment_of("until", until),
         filters,
+        limit,
     )
 
 
@@ -96,12 +101,19 @@ Selection: TypeAlias = Annotated[Selected, Depends(_selected)]
 Format: TypeAlias = Annotated[Literal["json", "csv"], Query(alias="format")]
 
 _CSV = {"text/csv": {"schema": {"type": "string"}, "example": "provider,calls,..."}}
+_ROWS_LEFT = "x-orchestify-rows-left"
+_HEADERS = {
+    _ROWS_LEFT: {
+        "description": "How many rows were left out, as CSV has no place to say it",
+        "schema": {"type": "integer"},
+    }
+}
 
 
 def gives(model: type[UsageResponse], *statuses: int) -> dict[str, Any]:
     """Return how a route is declared that answers with a report, in either format."""
     declared = needs("read", *statuses)
-    declared["responses"][200] = {"model": model, "content": _CSV}
+    declared["responses"][200] = {"model": model, "content": _CSV, "headers": _HEADERS}
     return {**declared, "response_model": None}
 
 
@@ -128,6 +140,8 @@ async def answer(
         until=selection.until,
         where=selection.where,
     )
+    report = shortened(report, selection.limit)
+    headers = {_ROWS_LEFT: str(report.rows_left)}
     if kind == "csv":
-        return Response(usage_csv(report), media_type="text/csv; charset=utf-8")
-    return Response(usage_json(report), media_type="application/json")
+        return Response(usage_csv(report), headers=headers, media_type="text/csv; charset=utf-8")
+    return Response(usage_json(report), headers=headers, media_type="application/json")

@@ -13,8 +13,10 @@ class UsageSums(Answer):
     It is null where no call has a price.
     """
 
-    calls: int
-    attempts: int
+    calls: int = Field(description="Those that were answered")
+    attempts: int = Field(
+        description="A retry and a fallback count themselves; the view's `request_count`"
+    )
     failed: int
     cancelled: int
     interrupted: int
@@ -44,9 +46,14 @@ class UsageResponse(Answer):
     since: str | None
     until: str | None
     where: dict[str, str]
-    rows: list[UsageRow]
+    rows: list[UsageRow] = Field(
+        description="In the order of their keys; the dearest, where there are more than `limit`"
+    )
+    rows_left: int = Field(description="How many rows were left out; `total` has them all")
     total: UsageSums
-    unpriced: dict[str, int] = Field(description="Calls of each model without a price")
+    unpriced: dict[str, int] = Field(
+        description="Calls of each model without a price; beyond `limit` models, of all as `other`"
+    )
     estimated_cost_share: float | None
     cache_hit_share: float | None
     behind: int

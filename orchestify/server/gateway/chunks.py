@@ -41,6 +41,7 @@ class Chunks:
         self._head = head
         self._text = head + '{"content":'
         self._calls: set[int] = set()
+        self._has_refused = False
 
     def opening(self) -> str:
         """Return the first chunk, which names the role."""
@@ -49,6 +50,9 @@ class Chunks:
     def of(self, event: TextDelta | ThinkingDelta | ToolCallDelta | StreamEnd) -> str:
         """Return the chunks of an event; the end has several."""
         if type(event) is TextDelta:
+            if event.is_refusal:
+                self._has_refused = True
+                return self._delta({"refusal": event.text})
             return f"{self._text}{json.dumps(event.text)}}}{_TAIL}"
         if type(event) is ThinkingDelta:
             return self._delta({"reasoning_content": event.text})
@@ -74,7 +78,7 @@ class Chunks:
 
     def _end(self, response: LLMResponse) -> str:
         delta: dict[str, Any] = thinking_blocks(response.thinking)
-        if response.finish_reason == "refusal":
+        if response.finish_reason == "refusal" and not self._has_refused:
             delta["refusal"] = response.content or "the model refused"
         choice = {
             "index": 0,

@@ -9,10 +9,8 @@ from fastapi import Depends
 from pydantic import BaseModel, Field
 
 from orchestify.server.access.requiring import bearer
-from orchestify.server.gateway.request import EFFORTS, MAX_KEY_CHARS, MAX_LABELS, MAX_VALUE_CHARS
-from orchestify.server.problems import documented
-
-_MODEL_EXAMPLES = ["agent:planner", "claude_main/claude-sonnet-4-5", "gpt-4o"]
+from orchestify.server.gateway.request import MAX_TIMEOUT_S, TIMEOUT_HEADER
+from orchestify.server.gateway.schemas import COMPLETION, LISTED, REQUEST, TEXT, an_object
 
 
 class GatewayErrorDetail(BaseModel):
@@ -37,189 +35,23 @@ _STATUSES: Mapping[int, str] = {
     404: "No such agent, provider or model",
     413: "The body is larger than the service takes",
     429: "Too many requests (`rate_limit_exceeded`), or a hard budget has no room "
-    "(`budget_exceeded`, with `x-should-retry: false`)",
+    "(`budget_exceeded`, with `x-should-retry: false`, and `Retry-After` where the next period "
+    "has room for the call)",
+    500: "The service failed",
     502: "The provider failed, could not be reached, or does not accept the service's key",
-    503: "The provider's circuit is open, or the service's database is away",
-    504: "The provider did not answer in time",
+    503: "The provider's circuit is open, the service's database is away "
+    "(`ledger_unavailable` where it is a budget's), or the service is ending",
+    504: "The provider did not answer, or a limit had no turn for the call, in time",
 }
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def _errors(*statuses: int, headers: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     return {
-        status: {"description": _STATUSES[status], "model": GatewayError} for status in statuses
+        status: {"description": _STATUSES[status], "model": GatewayError, "headers": headers}
+        for status in statuses
     }
 
 
-def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(required)}
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-_TEXT = {"type": "string"}
-_WORD = {"type": "string", "minLength": 1}
-_URL = {"type": "string", "pattern": "^(https?://|data:image/(png|jpeg|gif|webp);base64,)"}
-_FUNCTION = _object({"name": _WORD, "arguments": _TEXT}, "name", "arguments")
-_CALL = _object(
-    {"id": _WORD, "type": {"const": "function"}, "function": _FUNCTION}, "id", "function"
-)
-_PART = {
-    "anyOf": [
-        _object({"type": {"const": "text"}, "text": _TEXT}, "type", "text"),
-        _object(
-            {"type": {"const": "image_url"}, "image_url": _object({"url": _URL}, "url")},
-            "type",
-            "image_url",
-        ),
-    ]
-}
-_SAID = {"anyOf": [_TEXT, {"type": "array", "items": _PART}]}
-_BLOCK = _object({"type": {"enum": ["thinking", "redacted_thinking"]}}, "type")
-
-
-def _message(*roles: str, required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
-    own = {"role": {"enum": list(roles)}, "content": _SAID, "name": _TEXT}
-    return _object({**own, **properties}, "role", *required)
-
-
-_MESSAGE = {
-    "anyOf": [
-        _message("system", "developer", "user", required=("content",)),
-        _message("tool", required=("content", "tool_call_id"), tool_call_id=_WORD),
-        _message(
-            "assistant",
-            required=(),
-            content={"anyOf": [_SAID, {"type": "null"}]},
-            tool_calls={"type": "array", "items": _CALL},
-            reasoning_content={"type": "string", "description": "What the model thought"},
-            thinking_blocks={
-                "type": "array",
-                "items": _BLOCK,
-                "description": "As an answer had them: Claude wants them again beside tool calls",
-            },
-        ),
-    ]
-}
-_TOOL = _object(
-    {
-        "type": {"const": "function"},
-        "function": _object(
-            {
-                "name": _WORD,
-                "description": _TEXT,
-                "parameters": {"type": "object", "description": "A JSON Schema"},
-                "strict": {"type": "boolean"},
-            },
-            "name",
-        ),
-    },
-    "type",
-    "function",
-)
-_LABEL = f"^[ -~]{{0,{MAX_VALUE_CHARS}}}$"
-_NAMED = _object({"name": _WORD}, "name")
-_COUNT = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
-_FORM = {
-    "anyOf": [
-        _object({"type": {"enum": ["text", "json_object"]}}, "type"),
-        _object(
-            {
-                "type": {"const": "json_schema"},
-                "json_schema": _object(
-                    {"name": _WORD, "schema": {"type": "object"}, "strict": {"type": "boolean"}},
-                    "name",
-                ),
-            },
-            "type",
-            "json_schema",
-        ),
-    ]
-}
-_REQUEST = {
-    **_object(
-        {
-            "model": {**_WORD, "examples": _MODEL_EXAMPLES},
-            "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
-            "tools": {"type": "array", "items": _TOOL, "minItems": 1},
-            "tool_choice": {
-                "anyOf": [
-                    {"enum": ["auto", "none", "required"]},
-                    _object(
-                        {"type": {"const": "function"}, "function": _NAMED}, "type", "function"
-                    ),
-                ]
-            },
-            "parallel_tool_calls": {"type": "boolean"},
-            "response_format": _FORM,
-            "temperature": {"type": "number", "minimum": 0},
-            "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-            "stop": {"anyOf": [_WORD, {"type": "array", "items": _WORD}]},
-            "seed": {"type": "integer"},
-            "max_completion_tokens": _COUNT,
-            "max_tokens": _COUNT,
-            "reasoning_effort": {"enum": list(EFFORTS)},
-            "stream": {"type": "boolean"},
-            "stream_options": _object({"include_usage": {"type": "boolean"}}),
-            "n": {"const": 1},
-            "metadata": {
-                "type": "object",
-                "propertyNames": {"pattern": f"^[ -~]{{1,{MAX_KEY_CHARS}}}$"},
-                "additionalProperties": {"type": "string", "pattern": _LABEL},
-                "maxProperties": MAX_LABELS,
-                "description": "Labels of the call in the ledger",
-            },
-        },
-        "model",
-        "messages",
-    ),
-    "dependentRequired": {"tool_choice": ["tools"]},
-}
-_USAGE = _object(
-    {
-        "prompt_tokens": {"type": "integer"},
-        "completion_tokens": {"type": "integer"},
-        "total_tokens": {"type": "integer"},
-        "prompt_tokens_details": {"type": "object"},
-        "completion_tokens_details": {"type": "object"},
-        "cost": {
-            **_or_null({"type": "number"}),
-            "description": "USD; null where nobody knows the price",
-        },
-    },
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cost",
-)
-_CHOICE = _object(
-    {
-        "index": {"type": "integer"},
-        "message": {"type": "object"},
-        "logprobs": {"type": "null"},
-        "finish_reason": {"enum": ["stop", "length", "tool_calls", "content_filter"]},
-    },
-    "index",
-    "message",
-    "finish_reason",
-)
-_COMPLETION = _object(
-    {
-        "id": _TEXT,
-        "object": {"const": "chat.completion"},
-        "created": {"type": "integer"},
-        "model": _TEXT,
-        "choices": {"type": "array", "items": _CHOICE},
-        "usage": _USAGE,
-    },
-    "id",
-    "object",
-    "created",
-    "model",
-    "choices",
-    "usage",
-)
 _ANSWER_EXAMPLE = {
     "id": "chatcmpl-019ba1f0c0de7aa1b2c3d4e5f6a7b8c9",
     "object": "chat.completion",
@@ -243,7 +75,7 @@ _ANSWER_EXAMPLE = {
     },
 }
 _HEADERS = {
-    name: {"description": what, "schema": _TEXT}
+    name: {"description": what, "schema": TEXT}
     for name, what in (
         ("x-orchestify-call-id", "The call's id in the ledger"),
         ("x-orchestify-provider", "The provider that answers"),
@@ -252,18 +84,18 @@ _HEADERS = {
         ("x-orchestify-cost-usd", "What the call cost; absent in streams and where unknown"),
     )
 }
-_MODEL = _object(
-    {
-        "id": {"type": "string", "examples": _MODEL_EXAMPLES},
-        "object": {"const": "model"},
-        "created": {"type": "integer"},
-        "owned_by": _TEXT,
-    },
-    "id",
-    "object",
-    "created",
-    "owned_by",
-)
+_CALL_ID = "x-orchestify-call-id"
+_ERROR_HEADERS = {
+    _CALL_ID: {**_HEADERS[_CALL_ID], "description": "The call's id, where it came to a call"}
+}
+_TIMEOUT = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Seconds that the call may take, its turn at rate limits and budgets and all "
+    "attempts included; for a stream, until its first output",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
+}
 _MODEL_EXAMPLE = {"id": "agent:planner", "object": "model", "created": 0, "owned_by": "orchestify"}
 
 
@@ -276,12 +108,12 @@ def _route(
 ) -> dict[str, Any]:
     """Return what a route is declared with; `also` stands beside the JSON in its answer."""
     content = {"application/json": {"schema": schema, "example": example}, **(also or {})}
-    headers = {"headers": _HEADERS} if also else {}
-    answered = {"description": "Answered", "content": content, **headers}
+    answered = {"description": "Answered", "content": content, "headers": _HEADERS if also else {}}
+    errors = _errors(401, 403, 429, 500, 503, *statuses, headers=_ERROR_HEADERS if also else {})
     return {
         "tags": ["gateway"],
         "dependencies": [Depends(bearer)],
-        "responses": {200: answered, **_errors(401, 403, 429, 503, *statuses), **documented(500)},
+        "responses": {200: answered, **errors},
         "openapi_extra": {"x-scope": "call", **extra},
     }
 
@@ -294,22 +126,23 @@ _EVENTS = {
     }
 }
 _ASKED = {
-    "schema": _REQUEST,
+    "schema": REQUEST,
     "example": {"model": "agent:planner", "messages": [{"role": "user", "content": "hello"}]},
 }
 CHAT = _route(
-    _COMPLETION,
+    COMPLETION,
     _ANSWER_EXAMPLE,
     *(400, 404, 413, 502, 504),
     also=_EVENTS,
+    parameters=[_TIMEOUT],
     requestBody={"required": True, "content": {"application/json": _ASKED}},
 )
 MODELS = _route(
-    _object({"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL}}, "data"),
+    an_object({"object": {"const": "list"}, "data": {"type": "array", "items": LISTED}}, "data"),
     {"object": "list", "data": [_MODEL_EXAMPLE]},
 )
 MODEL = _route(
-    _MODEL,
+    LISTED,
     _MODEL_EXAMPLE,
     404,
     parameters=[

@@ -1,7 +1,9 @@
 """What failed, as an OpenAI client expects to hear it: a status and `{"error": {...}}`.
 
 A provider's refusal of *its* key is this service's fault, not the caller's: 502, never 401. An
-exhausted budget is OpenAI's own `insufficient_quota`, with 429 and the word not to try again.
+exhausted budget is OpenAI's own `insufficient_quota`, with 429 and the word not to try again; one
+that nobody can look into, as the ledger's database is away, is a 503. What ended a call carries
+the call's id.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from orchestify.errors import (
     AccessError,
@@ -86,7 +89,14 @@ _ACCESS = {
     429: Kind(AccessError, 429, "rate_limit_error", "rate_limit_exceeded"),
 }
 _DATABASE_AWAY = "the service's database is away"
-_HTTP = {413: "the body is larger than this service takes"}
+_HTTP = {
+    404: "there is nothing at this path",
+    405: "the path has no such method; the header Allow names those it has",
+    413: "the body is larger than this service takes",
+}
+ENDING = HTTPException(503, "the service is ending; try again", {"Retry-After": "1"})
+"""What ends a call when the service has given it the time it gives at its own end."""
+
 _FINAL = frozenset({"budget_exceeded", "provider_authentication_failed"})
 _PARAM = re.compile(r"([a-z_]+(?:[.\[][\w.\[\]]*)?)(?:: | is )")
 
@@ -101,25 +111,35 @@ class Told(NamedTuple):
 
 def told(error: OrchestifyError | HTTPException) -> Told:
     """Return the answer that tells of an error."""
-    if isinstance(error, HTTPException):
-        words = _HTTP.get(error.status_code, str(error.detail).lower())
-        return _answer(Kind(HTTPException, error.status_code, _CALLER, None), words, [])
     kind, telling = _most_telling(error)
-    return _answer(kind, _words(kind, error), _headers(kind, telling))
+    return _answer(kind, _words(kind, error), _headers(kind, telling) + _call(error))
 
 
-def event_of(error: OrchestifyError) -> bytes:
+def response_to(error: OrchestifyError | HTTPException) -> Response:
+    """Return the response that tells of an error."""
+    status, headers, body = told(error)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+def event_of(error: OrchestifyError | HTTPException) -> bytes:
     """Return the event that tells of an error after output has been sent."""
     kind, _ = _most_telling(error)
     return b"data: " + _body(kind, _words(kind, error)) + b"\n\n"
 
 
-def _words(kind: Kind, error: OrchestifyError) -> str:
+def _words(kind: Kind, error: OrchestifyError | HTTPException) -> str:
     """Return the error's message; where a database is, callers are not told."""
+    if isinstance(error, HTTPException):
+        return _HTTP.get(error.status_code, str(error.detail).lower())
     return _DATABASE_AWAY if kind.error in {StoreError, LedgerError} else str(error)
 
 
-def _most_telling(error: OrchestifyError) -> tuple[Kind, Exception]:
+def _most_telling(error: OrchestifyError | HTTPException) -> tuple[Kind, Exception]:
+    if isinstance(error, HTTPException):
+        kind = _CALLER if error.status_code < 500 else _OURS
+        return Kind(HTTPException, error.status_code, kind, None), error
     if isinstance(error, AccessError):
         return _ACCESS[error.status], error
     if isinstance(error, AllTargetsFailedError) and error.errors:
@@ -130,7 +150,9 @@ def _most_telling(error: OrchestifyError) -> tuple[Kind, Exception]:
 
 
 def _rank(error: Exception) -> int:
-    return next(rank for rank, kind in enumerate(KINDS) if isinstance(error, kind.error))
+    is_blind = isinstance(error, BudgetExceededError) and error.is_ledger_away
+    found = LedgerError if is_blind else type(error)
+    return next(rank for rank, kind in enumerate(KINDS) if issubclass(found, kind.error))
 
 
 def _answer(kind: Kind, message: str, headers: Pairs) -> Told:
@@ -150,7 +172,15 @@ def _body(kind: Kind, message: str) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
+def _call(error: OrchestifyError | HTTPException) -> Pairs:
+    call_id: str = getattr(error, "call_id", "")
+    return [(b"x-orchestify-call-id", call_id.encode())] if call_id else []
+
+
 def _headers(kind: Kind, error: Exception) -> Pairs:
+    if isinstance(error, HTTPException):
+        given = (error.headers or {}).items()
+        return [(name.lower().encode(), value.encode()) for name, value in given]
     headers: Pairs = []
     wait_s = _wait_s(kind, error)
     if wait_s is not None:
@@ -163,7 +193,8 @@ def _headers(kind: Kind, error: Exception) -> Pairs:
 
 
 def _wait_s(kind: Kind, error: Exception) -> float | None:
-    if isinstance(error, BudgetExceededError):
+    if kind.error is BudgetExceededError:
+        assert isinstance(error, BudgetExceededError)  # noqa: S101 - its kind says so
         ends_at = error.period_ends_at
         return None if ends_at is None else (ends_at - datetime.now(UTC)).total_seconds()
     wait_s: float | None = getattr(error, "retry_after_s", None)

@@ -19,6 +19,7 @@ _WORDS = {
     bool: "true or false",
     int: "a whole number",
 }
+_MOST_CONTAINERS = 200_000  # objects and lists: a tenth of a second; an empty one is two bytes
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -26,8 +27,11 @@ def body_of(body: bytes) -> dict[str, Any]:
     """Return the JSON object in a body.
 
     Raises:
-        InvalidParameterError: it is none, or holds numbers or characters that JSON has not.
+        InvalidParameterError: it is none, holds numbers or characters that JSON has not, or more
+            objects and lists than a conversation has.
     """
+    if body.count(b"{") + body.count(b"[") > _MOST_CONTAINERS:
+        raise InvalidParameterError(f"the body has more than {_MOST_CONTAINERS:,} braces")
     try:
         parsed = _DECODER.decode(body.decode())
         if _LONE_SURROGATE.search(body):

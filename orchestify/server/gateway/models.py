@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestify.errors import ModelNotFoundError
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.route import Route
-from orchestify.server.tenants.tenant_providers import AGENT
+from orchestify.server.tenants.tenant_providers import AGENT, TenantProviders
 
 OWNER = "orchestify"
 """Whose an agent is; a model is its provider's."""
 
 
-def listed_models(registry: ProviderRegistry) -> list[dict[str, Any]]:
-    """Return a tenant's agents in their order, then the models that are named, by provider."""
+def listed_models(registry: TenantProviders) -> dict[str, Any]:
+    """Return the list of a tenant's agents in their order, then its models, by provider."""
     agents = [_model(f"{AGENT}{name}", OWNER) for name in registry.list_agents()]
-    return agents + [
-        _model(f"{provider}/{model}", provider)
-        for provider, model in sorted(registry.named_models())
-        if provider in registry
-    ]
+    models = registry.listed_models()
+    rows = agents + [_model(f"{provider}/{model}", provider) for provider, model in models]
+    return {"object": "list", "data": rows}
 
 
-def model_named(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the one with an id.
+def model_named(name: str, registry: TenantProviders) -> dict[str, Any]:
+    """Return what a call finds by a name.
 
     Raises:
         ModelNotFoundError: there is none.
     """
-    for row in rows:
-        if row["id"] == name:
-            return row
-    raise ModelNotFoundError("there is no such model; GET /v1/models lists them")
+    found = registry.find(name)
+    return _model(name, OWNER if name.startswith(AGENT) else found.provider_id)
 
 
 def speaks_openai(provider: LLMProvider) -> bool:

@@ -43,6 +43,7 @@ EFFORTS: Mapping[str, Literal["low", "medium", "high"] | bool] = {
     "xhigh": "high",
 }
 MAX_LABELS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 200  # OpenAI's, but for the ledger's 200
+TIMEOUT_HEADER, MAX_TIMEOUT_S = "x-orchestify-timeout-s", 3600  # as in configurations over REST
 _GIVEN = ("temperature", "top_p", "stop", "seed")
 _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
@@ -92,6 +93,24 @@ def chat_request(body: bytes) -> ChatRequest:
         optional(form, "stream", bool) or False,
         optional(options, "include_usage", bool, "stream_options.") or False,
     )
+
+
+def time_limit(headers: Mapping[str, str]) -> dict[str, float]:
+    """Return the argument `timeout_s` of a call, where the request's header says it.
+
+    Raises:
+        InvalidParameterError: the header is no number of seconds, or too large a one.
+    """
+    text = headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return {}
+    try:
+        limit_s = float(text)
+    except ValueError:
+        limit_s = 0.0
+    if not 0 < limit_s <= MAX_TIMEOUT_S:
+        raise wrong(TIMEOUT_HEADER, f"expected seconds, more than 0 and up to {MAX_TIMEOUT_S}")
+    return {"timeout_s": limit_s}
 
 
 def _refuse_unsupported(form: Mapping[str, Any]) -> None:

@@ -10,13 +10,15 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from orchestify.errors import OrchestifyError
 from orchestify.server.access.requiring import require
 from orchestify.server.gateway.document import CHAT, MODEL, MODELS
-from orchestify.server.gateway.errors import told
+from orchestify.server.gateway.errors import response_to
 from orchestify.server.gateway.exchange import ChatExchange
 from orchestify.server.gateway.models import listed_models, model_named
+from orchestify.server.tenants.tenant_providers import TenantProviders
 
 if TYPE_CHECKING:
     from orchestify.server.service import Service
@@ -36,23 +38,22 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         `presence_penalty`, `logit_bias`, `prediction`, `prompt_cache_key`, `safety_identifier`,
         `user` and `verbosity`; all other fields are ignored. A stream's cost is in the last
         chunk's `usage`; what fails after its beginning is told by an event with an `error`,
-        and no `[DONE]` follows.
+        and no `[DONE]` follows. Claude's refusals are known at their end alone: streamed, they
+        come as content, and whole as the last chunk's `refusal`. A call waits for its turn at a
+        used-up rate limit, and for the answer, as long as its agent or provider is configured
+        to (600 s where nothing is said), or as the header `x-orchestify-timeout-s` says; where
+        its turn comes later than that, it is a 429 at once.
         """
-        return ChatExchange(request, service.tenants)
+        return ChatExchange(request, service.tenants, service.places)
 
     async def list_models(request: Request) -> Response:
         """List what `model` may name: the tenant's agents, and its providers' models."""
-        return await _json(_models(request), lambda rows: {"object": "list", "data": rows})
+        return await _json(service, request, listed_models)
 
     async def get_model(request: Request) -> Response:
-        """Return one of the models of the list, by its `id`."""
+        """Return what `model` may name, by the name that a call gives, of the list or not."""
         name = request.path_params["model"]
-        return await _json(_models(request), lambda rows: model_named(name, rows))
-
-    async def _models(request: Request) -> list[dict[str, Any]]:
-        principal = await require(request, "call")
-        async with service.tenants.use(principal.tenant_id) as registry:
-            return listed_models(registry)
+        return await _json(service, request, lambda registry: model_named(name, registry))
 
     router = app.router
     for path, endpoint, method, documented in (
@@ -68,21 +69,23 @@ def add_gateway(app: FastAPI, service: Service) -> None:
 class _PlainRoute(APIRoute):
     """A route that is documented as FastAPI does it, and served without its machinery."""
 
-    def get_route_handler(self) -> Endpoint:
-        """Return the endpoint itself: it takes a request and returns a response."""
-        endpoint: Endpoint = self.endpoint
-        return endpoint
+    def __init__(self, path: str, endpoint: Endpoint, **declared: Any) -> None:
+        super().__init__(path, endpoint, **declared)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        self.app = app
 
 
 async def _json(
-    rows: Coroutine[Any, Any, list[dict[str, Any]]],
-    shape: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    service: Service, request: Request, read: Callable[[TenantProviders], dict[str, Any]]
 ) -> Response:
-    """Return rows as JSON in their shape, or the error that one of both raised."""
+    """Return what is read from the caller's registry, or the error that was met."""
     try:
-        return Response(json.dumps(shape(await rows)), media_type="application/json")
+        principal = await require(request, "call")
+        async with service.tenants.use(principal.tenant_id) as registry:
+            return Response(json.dumps(read(registry)), media_type="application/json")
     except OrchestifyError as error:
-        status, headers, body = told(error)
-        response = Response(body, status)
-        response.raw_headers = headers
-        return response
+        return response_to(error)

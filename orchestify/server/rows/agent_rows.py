@@ -10,7 +10,6 @@ from orchestify.core.agents import AgentConfig
 from orchestify.core.policies import Policies
 from orchestify.core.providers import FilledIn, PriceConfig
 from orchestify.core.validation import Found, validated
-from orchestify.errors import VaultError
 from orchestify.server.rows.allowed import NAME, model_problem, stray_problems
 from orchestify.server.rows.provider_rows import OpenKey, config_problems
 from orchestify.server.rows.stored import AgentRow
@@ -33,7 +32,11 @@ _COSTS = ("cost_per_1k_input_tokens", "cost_per_1k_output_tokens")
 def row_agent(
     row: AgentRow, model_at: ModelAt, open_key: OpenKey
 ) -> tuple[AgentConfig | None, list[Found]]:
-    """Return the agent that a row describes, or all that is wrong with it."""
+    """Return the agent that a row describes, or all that is wrong with it.
+
+    Raises:
+        VaultError: its key cannot be opened.
+    """
     found = list(_row_problems(row))
     if found:
         return None, found
@@ -43,11 +46,8 @@ def row_agent(
     for name in (*_NUMBERS, "provider"):
         if getattr(row, name) is not None:
             values[name] = getattr(row, name)
-    try:
-        if row.api_key_encrypted is not None:
-            values["api_key"] = open_key(row.api_key_encrypted)
-    except VaultError as error:
-        return None, [(("api_key",), str(error))]
+    if row.api_key_encrypted is not None:
+        values["api_key"] = open_key(row.api_key_encrypted)
     if row.model_name is not None:
         values["model"] = row.model_name
     values |= {"enabled": row.enabled, "fallback": _fallback(row)}

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from orchestify.core.addresses import AddressRule
+from orchestify.core.endpoints import address_problem
 from orchestify.core.policies import Policies
 from orchestify.core.problems import Path, did_you_mean
 from orchestify.core.providers import FilledIn, ProviderConfig
 from orchestify.core.validation import Found, validated
-from orchestify.errors import ConfigError, VaultError
+from orchestify.errors import ConfigError
 from orchestify.providers.litellm_guard import LiteLLMGuard, litellm_problem
 from orchestify.server.rows.allowed import (
     NAME,
@@ -36,6 +37,7 @@ CONFIG_KEYS = (
 MOST_MODELS = 200
 _THE_OPERATORS = ("headers", "price", "rate_limit")
 """What goes with the key: who calls with the operator's is bound by the operator's."""
+_TIER = "service_tier"  # an option that goes with the key as well: it is a price
 
 
 class RowProvider(NamedTuple):
@@ -57,28 +59,39 @@ def row_provider(
 
     A row without a key inherits all of its `namesake`, the operator's provider of that name,
     where that is of the row's type and the row sets no base_url; any other row inherits nothing.
+
+    Raises:
+        VaultError: its key cannot be opened.
     """
     found = list(_row_problems(row))
-    if found:
+    kind = ROW_TYPES.get(row.provider_type) if isinstance(row.provider_type, str) else None
+    if kind is None or size_problem(row.config) is not None:
         return None, found
-    kind = ROW_TYPES[row.provider_type]
-    given = {name: value for name, value in row.config.items() if value is not None}
-    heir = namesake if row.encrypted_api_key is None and "base_url" not in given else None
-    if heir is not None and not (heir.is_enabled and kind.is_same_place(heir)):
-        heir = None
-    try:
-        key = None if row.encrypted_api_key is None else open_key(row.encrypted_api_key)
-    except VaultError as error:
-        return None, [(("api_key",), str(error))]
-    found = _lacking(kind, given, key) if heir is None else _not_theirs(given)
+    key = None if row.encrypted_api_key is None else open_key(row.encrypted_api_key)
+    said = {name: value for name, value in row.config.items() if value is not None}
+    wrong_at = {path[0] for path, _ in found if path}
+    given = {name: value for name, value in said.items() if name not in wrong_at}
+    heir = heir_of(row, namesake)
+    found += _lacking(kind, said, key) if heir is None else _not_theirs(given)
     models = tuple(map(kind.full, given.pop("models", ())))
     values = _values(kind, _with_prefix(kind, given), key, heir)
     config, wrong = validated(ProviderConfig, values | {"enabled": row.is_active}, FilledIn())
-    found += wrong
-    if config is None or found:
-        return None, found
+    found += [each for each in wrong if not each[0] or each[0][0] not in wrong_at]
+    if config is None:
+        address = given.get("base_url")
+        what = address_problem(address) if isinstance(address, str) else None
+        return None, found if what is None else [*found, (("base_url",), what)]
     found += [] if heir is not None else _address_problems(row.name, config, rule)
     return (None if found else RowProvider(config, models, heir is not None)), found
+
+
+def heir_of(row: ProviderRow, namesake: ProviderConfig | None) -> ProviderConfig | None:
+    """Return the operator's provider that a row inherits, or None; see `row_provider`."""
+    kind = ROW_TYPES.get(row.provider_type)
+    is_bare = row.encrypted_api_key is None and row.config.get("base_url") is None
+    if kind is None or namesake is None or not is_bare:
+        return None
+    return namesake if namesake.is_enabled and kind.is_same_place(namesake) else None
 
 
 def _row_problems(row: ProviderRow) -> Iterator[Found]:
@@ -137,7 +150,11 @@ def _lacking(kind: RowType, given: Mapping[str, Any], key: SecretStr | None) -> 
 
 def _not_theirs(given: Mapping[str, Any]) -> list[Found]:
     what = "comes with the operator's key; give an api_key of your own to set it"
-    return [((name,), what) for name in _THE_OPERATORS if name in given]
+    found: list[Found] = [((name,), what) for name in _THE_OPERATORS if name in given]
+    options = given.get("options")
+    if isinstance(options, Mapping) and _TIER in options:
+        found.append((("options", _TIER), what))
+    return found
 
 
 def _with_prefix(kind: RowType, given: dict[str, Any]) -> dict[str, Any]:

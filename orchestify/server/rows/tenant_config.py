@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +16,13 @@ from orchestify.core.problems import MOST_SHOWN, Path, dotted
 from orchestify.core.providers import PriceConfig, ProviderConfig, ProvidersConfig
 from orchestify.core.settings import Settings
 from orchestify.core.validation import Found
-from orchestify.errors import ConfigError
+from orchestify.errors import ConfigError, VaultError
 from orchestify.server.rows.agent_rows import row_agent, row_price
 from orchestify.server.rows.provider_rows import OpenKey, row_provider
 from orchestify.server.rows.row_types import prefix_of
 from orchestify.server.rows.stored import AgentRow, TenantRows
+
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +30,28 @@ class TenantConfig:
     """A tenant's configuration, and what stands beside it.
 
     `listed` holds the models that rows list, `named` those that may be named whatever their
-    prefix, both by provider. `guarded` are the providers that strangers wrote.
+    prefix, both by provider. `guarded` are the providers that strangers wrote. `closed` says why
+    a provider is off, `closed_agents` why an agent is, whose stored key cannot be opened.
     """
 
     config: Config
     listed: Mapping[str, tuple[str, ...]]
     named: Mapping[str, frozenset[str]]
     guarded: frozenset[str]
+    closed: Mapping[str, str] = field(default_factory=dict)
+    closed_agents: Mapping[str, str] = field(default_factory=dict)
 
     def model_at(self, provider: str, model: str) -> str | None:
         """Return a model's name at a provider, or None: it may not be named there."""
         config = self.config.providers.providers.get(provider)
         return None if config is None else _model_at(config, model, self.named.get(provider, ()))
+
+    def short_name(self, provider: str, model: str) -> str:
+        """Return a model's name without LiteLLM's prefix, where that leads to the same model."""
+        config = self.config.providers.providers.get(provider)
+        prefix = None if config is None else prefix_of(config)
+        short = model.removeprefix(prefix or "")
+        return short if self.model_at(provider, short) == model else model
 
 
 def config_of(base: Config, rows: TenantRows, rule: AddressRule, open_key: OpenKey) -> TenantConfig:
@@ -47,7 +59,7 @@ def config_of(base: Config, rows: TenantRows, rule: AddressRule, open_key: OpenK
 
     The operator's providers and agents are every tenant's, and so are budgets and limits, each
     tenant by itself; a row of the same name takes a provider's or an agent's place. Nothing in
-    it is shared with another tenant's.
+    it is shared with another tenant's. A row whose key cannot be opened is off, by itself.
 
     Raises:
         ConfigError: every problem of the rows, and of what they refer to.
@@ -61,7 +73,8 @@ def config_of(base: Config, rows: TenantRows, rule: AddressRule, open_key: OpenK
         "providers": {*draft.providers, *(each.name for each in rows.providers)},
         "agents": {*draft.agents, *(each.agent_id for each in rows.agents)},
     }
-    draft.found += cross_checks(settings, draft.providers, draft.agents, known)
+    found = cross_checks(settings, draft.providers, draft.agents, known)
+    draft.found += ((at, what + _those(known["providers"], what)) for at, what in found)
     if draft.found:
         raise ConfigError(_lines(draft.found))
     written = {name: getattr(settings, name) for name in settings.model_fields_set}
@@ -70,7 +83,31 @@ def config_of(base: Config, rows: TenantRows, rule: AddressRule, open_key: OpenK
         providers=ProvidersConfig(providers=draft.providers, settings=settings),
         agents=AgentsConfig(agents=draft.agents),
     )
-    return TenantConfig(config, draft.listed, draft.named, frozenset(draft.guarded))
+    guarded = frozenset(draft.guarded)
+    return TenantConfig(
+        config, draft.listed, draft.named, guarded, draft.closed, draft.closed_agents
+    )
+
+
+def _those(providers: Collection[str], what: str) -> str:
+    """Name the providers after a problem that says of one that it is not among them."""
+    if what != "no such provider" or not providers:
+        return ""
+    more = f" and {len(providers) - _MOST_NAMED:,} more" if len(providers) > _MOST_NAMED else ""
+    return f"; there are: {', '.join(sorted(providers)[:_MOST_NAMED])}{more}"
+
+
+def users_of(provider: str, rows: TenantRows) -> list[str]:
+    """Return the agents among the rows that name a provider, also as a fallback."""
+    return [each.agent_id for each in rows.agents if provider in set(_named_by(each))]
+
+
+def _named_by(row: AgentRow) -> Iterator[str]:
+    fallback = row.config.get("fallback")
+    for each in (row.provider, row.fallback_provider, *(fallback or ())):
+        name = each.get("provider") if isinstance(each, Mapping) else each
+        if isinstance(name, str):
+            yield name
 
 
 def problems_of(build: Callable[[], object]) -> list[str]:
@@ -96,6 +133,8 @@ class _Draft:
     listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     named: dict[str, frozenset[str]] = field(default_factory=dict)
     guarded: set[str] = field(default_factory=set)
+    closed: dict[str, str] = field(default_factory=dict)
+    closed_agents: dict[str, str] = field(default_factory=dict)
 
     def add_providers(self, rows: TenantRows) -> None:
         theirs = self.base.providers.providers
@@ -106,9 +145,12 @@ class _Draft:
         }
         for row in rows.providers:
             self.providers.pop(row.name, None)
-            made, found = row_provider(
-                row, deepcopy(theirs.get(row.name)), self.rule, self.open_key
-            )
+            namesake = deepcopy(theirs.get(row.name))
+            try:
+                made, found = row_provider(row, namesake, self.rule, self.open_key)
+            except VaultError as error:
+                self.closed[row.name] = f"its key cannot be opened: {error}"
+                continue
             self._note(("providers", row.name), found)
             if made is None:
                 continue
@@ -119,13 +161,29 @@ class _Draft:
                 self.named.pop(row.name, None)
 
     def add_agents(self, rows: Iterable[AgentRow]) -> None:
-        self.agents = deepcopy(dict(self.base.agents.agents))
+        theirs = self.base.agents.agents.items()
+        self.agents = {name: self._theirs(deepcopy(each)) for name, each in theirs}
         for row in rows:
             self.agents.pop(row.agent_id, None)
-            agent, found = row_agent(row, self._model_at, self.open_key)
+            try:
+                agent, found = row_agent(row, self._model_at, self.open_key)
+            except VaultError as error:
+                self.closed_agents[row.agent_id] = f"its key cannot be opened: {error}"
+                continue
             self._note(("agents", row.agent_id), found)
             if agent is not None:
                 self.agents[row.agent_id] = agent
+
+    def _theirs(self, agent: AgentConfig) -> AgentConfig:
+        """Take the operator's key from an agent of theirs that calls a provider of the tenant's.
+
+        Or one that is the tenant's default. It calls with that provider's key.
+        """
+        own = agent.provider or self.settings.default_provider
+        is_theirs = own == (agent.provider or self.base.default_provider)
+        if agent.api_key is None or (is_theirs and own not in self.guarded):
+            return agent
+        return agent.model_copy(update={"api_key": None})
 
     def add_prices(self, rows: Iterable[AgentRow]) -> None:
         """Make the costs that agents name the price of their model at its provider."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Table
 
-from orchestify.core.problems import did_you_mean
+from orchestify.core.problems import did_you_mean, dotted
 from orchestify.errors import ConfigError, ConflictError
 from orchestify.ledger.record import new_id, utc_now
 from orchestify.server.rows.stored import AgentRow, NewAgent, NewProvider, ProviderRow, TenantRows
@@ -23,6 +24,7 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     **dict.fromkeys(("name", "provider_type", "agent_id"), _TEXT),
     "config": (dict, "a mapping of keys to values"),
 }
+_FALLBACK = re.compile(r"^fallback\.([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,26 @@ class Kind(Generic[RowT]):
         changed: dict[str, Any] = {self.listed: tuple(kept)}
         return replace(rows, **changed)
 
+    def asked(self, row: RowT, problems: Iterable[str]) -> list[str]:
+        """Return problems with the row's own fields called as a request calls them.
+
+        `providers.main.max_tokens` is `config.max_tokens` there, a column stands by itself.
+        """
+        own = dotted((self.listed, self.name(row)))
+        columns = {each.name for each in fields(self.new_row)}
+        has_fallback = getattr(row, "fallback_provider", None) is not None
+
+        def asked(line: str) -> str:
+            if line.startswith(f"{own}: "):
+                return f"config{line.removeprefix(own)}"
+            if not line.startswith(f"{own}."):
+                return line
+            line = line.removeprefix(f"{own}.")
+            line = _FALLBACK.sub(_without_column, line) if has_fallback else line
+            return line if re.split(r"[.:]", line)[0] in columns else f"config.{line}"
+
+        return [asked(each) for each in problems]
+
     def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
         known = [each.name for each in fields(self.new_row)]
         problems = [
@@ -123,6 +145,12 @@ class Kind(Generic[RowT]):
         if problems:
             raise ConfigError(problems)
         return dict(values)
+
+
+def _without_column(found: re.Match[str]) -> str:
+    """The column's target is the first of the chain; the config's come after it."""
+    at = int(found[1])
+    return f"fallback.{at - 1}" if at else "fallback_provider"
 
 
 def _defaults(new_row: type[NewProvider | NewAgent]) -> dict[str, Any]:

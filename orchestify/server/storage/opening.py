@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +11,7 @@ from orchestify.core.settings import LedgerConfig
 from orchestify.errors import StoreError
 from orchestify.ledger.opening import open_ledger
 from orchestify.ledger.sql import SqlLedger
+from orchestify.private import make_private
 from orchestify.server.storage.migrations import migrate
 from orchestify.sql import Database, database_url
 
@@ -59,8 +59,7 @@ def shown_url(url: str, base_dir: Path) -> str:
 
 def _make_private(path: Path) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        make_private(path)
     except OSError as error:
         reason = (error.strerror or "no reason given").lower()
         raise StoreError(f"{path} cannot be opened: {reason}") from None

@@ -84,18 +84,29 @@ def page(
     limit: int,
     after: str | None,
     active: bool | None,
+    *,
+    removed: bool,
 ) -> Page[RowT]:
-    """Return a page of rows, the removed ones too, in the order they were made."""
+    """Return a page of rows, the `removed` ones too or not, in the order they were made."""
     if not 1 <= limit <= MOST_LISTED:
         raise InvalidParameterError(f"limit is a number from 1 to {MOST_LISTED:,}")
     columns = kind.table.c
     asked = select(kind.table).where(columns.tenant_id == check_tenant(tenant))
     if after is not None:
         asked = asked.where(columns.id > after)
+    if not removed:
+        asked = asked.where(columns.removed_at.is_(None))
     if active is not None:
         asked = asked.where(columns[kind.switch].is_(active))
     rows = _rows(connection, kind, asked.order_by(columns.id).limit(limit + 1))
     return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
+
+
+def names(connection: Connection, kind: Kind[RowT], tenant: str) -> set[str]:
+    """Return the names of a tenant's rows that count."""
+    columns = kind.table.c
+    where = (columns.tenant_id == check_tenant(tenant), columns.removed_at.is_(None))
+    return set(connection.scalars(select(columns[kind.named]).where(*where)))
 
 
 def one(connection: Connection, kind: Kind[RowT], tenant: str, id_: str) -> RowT:

@@ -7,7 +7,7 @@ not run with it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +16,9 @@ from sqlalchemy import Connection
 
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config
-from orchestify.errors import ConfigError, VaultError
+from orchestify.core.providers import ProviderConfig
+from orchestify.errors import ConfigError, ConflictError, VaultError
+from orchestify.server.rows.key_places import moved_keys
 from orchestify.server.rows.stored import (
     AgentRow,
     NewAgent,
@@ -25,10 +27,11 @@ from orchestify.server.rows.stored import (
     ProviderRow,
     TenantRows,
 )
-from orchestify.server.rows.tenant_config import config_of, problems_of
+from orchestify.server.rows.tenant_config import config_of, problems_of, users_of
 from orchestify.server.storage import queries
 from orchestify.server.storage.audit import Actor, write_audit
 from orchestify.server.storage.kinds import AGENTS, PROVIDERS, Kind, RowT
+from orchestify.server.storage.stored_keys import KeyCheck, check_keys
 from orchestify.sql import Database
 from orchestify.vault.cipher import Cipher
 
@@ -38,6 +41,13 @@ NO_CIPHER = (
 )
 
 
+CLOSED = (
+    "the encryption keys that are set do not open the keys that are stored, so none is stored "
+    "beside them; nothing was changed; the operator sets the right ORCHESTIFY_ENCRYPTION_KEYS, "
+    "or what has a key that cannot be opened is removed first"
+)
+_NEWEST = 20  # stored keys, of all tenants, that are tried before another is stored
+
 MOST_KEY = 4_096
 """Characters of a provider's key; the longest known, of service accounts, are half as long."""
 
@@ -45,7 +55,8 @@ MOST_KEY = 4_096
 class Store:
     """Reads and changes the rows of tenants; `base` is the operator's configuration beneath them.
 
-    Without a `cipher` rows have no keys. `rule` says which addresses a base_url may lead to.
+    Without a `cipher` rows have no keys. `rule` says which addresses a base_url may lead to. No
+    key is stored beside keys that the cipher does not open, unless they `are_lost`.
     """
 
     def __init__(
@@ -54,20 +65,35 @@ class Store:
         base: Config,
         cipher: Cipher | None = None,
         rule: AddressRule | None = None,
+        *,
+        are_lost: bool = False,
     ) -> None:
         self.database = database
         self.base = base
         self.rule = rule or AddressRule()
         self._cipher = cipher
+        self._are_lost = are_lost
 
     def providers(
-        self, tenant: str, *, limit: int = 100, after: str | None = None, active: bool | None = None
+        self,
+        tenant: str,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        active: bool | None = None,
+        removed: bool = False,
     ) -> Page[ProviderRow]:
-        """Return a page of the tenant's providers, also those that are off or removed.
+        """Return a page of the tenant's providers, also those that are off, or even `removed`.
 
         `active` asks for those that are on, or for the others.
         """
-        return self._page(PROVIDERS, tenant, limit, after, active)
+        return self._page(PROVIDERS, tenant, limit, after, active, removed=removed)
+
+    def inherited(self, tenant: str) -> dict[str, ProviderConfig]:
+        """Return the operator's providers that are on and that no row of the tenant replaces."""
+        own = self.database.run(lambda each: queries.names(each, PROVIDERS, tenant), read_only=True)
+        theirs = self.base.providers.providers.items()
+        return {name: each for name, each in theirs if name not in own and each.is_enabled}
 
     def provider(self, tenant: str, id_: str) -> ProviderRow:
         """Return one provider.
@@ -105,15 +131,22 @@ class Store:
 
         Raises:
             NotFoundError: the tenant has none of that id.
-            ConfigError: what is left could not run: an agent uses it.
+            ConflictError: an agent uses it.
+            ConfigError: what is left could not run.
         """
         return self._remove(PROVIDERS, tenant, id_, actor)
 
     def agents(
-        self, tenant: str, *, limit: int = 100, after: str | None = None, active: bool | None = None
+        self,
+        tenant: str,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        active: bool | None = None,
+        removed: bool = False,
     ) -> Page[AgentRow]:
         """Return a page of the tenant's agents; see `providers`."""
-        return self._page(AGENTS, tenant, limit, after, active)
+        return self._page(AGENTS, tenant, limit, after, active, removed=removed)
 
     def agent(self, tenant: str, id_: str) -> AgentRow:
         """Return one agent by its row's id.
@@ -168,12 +201,24 @@ class Store:
         """
         return self._sealer().decrypt(encrypted)
 
+    def check_keys(self) -> KeyCheck:
+        """Look whether the stored keys can be opened, those of all tenants."""
+        return self.database.run(lambda each: check_keys(each, self._cipher), read_only=True)
+
     def _page(
-        self, kind: Kind[RowT], tenant: str, limit: int, after: str | None, active: bool | None
+        self,
+        kind: Kind[RowT],
+        tenant: str,
+        limit: int,
+        after: str | None,
+        active: bool | None,
+        *,
+        removed: bool,
     ) -> Page[RowT]:
-        return self.database.run(
-            lambda each: queries.page(each, kind, tenant, limit, after, active), read_only=True
-        )
+        def work(connection: Connection) -> Page[RowT]:
+            return queries.page(connection, kind, tenant, limit, after, active, removed=removed)
+
+        return self.database.run(work, read_only=True)
 
     def _one(self, kind: Kind[RowT], tenant: str, id_: str) -> RowT:
         return self.database.run(lambda each: queries.one(each, kind, tenant, id_), read_only=True)
@@ -184,6 +229,7 @@ class Store:
 
         def work(connection: Connection) -> RowT:
             before = queries.locked(connection, tenant)
+            self._check_opens(connection, before, row, key)
             queries.check_room(connection, kind, row)
             self._check(before, kind.with_row(before, row), kind, row, key)
             queries.insert_row(connection, kind, row)
@@ -203,6 +249,7 @@ class Store:
             row = kind.changed(old, changes)
             if "api_key" in changes:
                 row = self._sealed(kind, row, key)
+            self._check_opens(connection, before, row, key)
             queries.check_room(connection, kind, row)
             self._check(before, kind.with_row(before, row), kind, row, key)
             queries.update_row(connection, kind, row)
@@ -215,13 +262,38 @@ class Store:
         def work(connection: Connection) -> RowT:
             before = queries.locked(connection, tenant)
             row = kind.removed(queries.one(connection, kind, tenant, id_))
-            self._check(before, kind.with_row(before, row))
+            after = kind.with_row(before, row)
+            try:
+                self._check(before, after)
+            except ConfigError:
+                users = users_of(kind.name(row), after) if kind.word == "provider" else []
+                if not users:
+                    raise
+                raise ConflictError(_in_use(users)) from None
             queries.update_row(connection, kind, row)
             queries.forget_removed(connection, kind, tenant)
             self._note(connection, actor, kind, "remove", row, {})
             return row
 
         return self.database.run(work)
+
+    def _check_opens(
+        self, connection: Connection, before: TenantRows, row: RowT, key: SecretStr | None
+    ) -> None:
+        """Refuse to store a key beside others that would then be under other encryption keys.
+
+        Raises:
+            VaultError: the tenant's other keys do not all open, or none of the newest does.
+        """
+        if key is None or self._are_lost:
+            return
+        others = [
+            *(each.encrypted_api_key for each in before.providers if each.id != row.id),
+            *(each.api_key_encrypted for each in before.agents if each.id != row.id),
+        ]
+        is_closed = any(text and self._sealer().key_of(text) is None for text in others)
+        if is_closed or check_keys(connection, self._cipher, _NEWEST, but=row.id).none_opens:
+            raise VaultError(CLOSED)
 
     def _sealed(self, kind: Kind[RowT], row: RowT, key: SecretStr | None) -> RowT:
         if key is None:
@@ -242,7 +314,7 @@ class Store:
         row: RowT | None = None,
         key: SecretStr | None = None,
     ) -> None:
-        """Refuse rows that have a problem which was not there before.
+        """Refuse rows with a problem that was not there before, or that move a stored key.
 
         Stored keys stay closed: whether they can be opened is not this change's matter.
 
@@ -258,6 +330,9 @@ class Store:
         if problems:
             known = set(problems_of(lambda: config_of(self.base, before, self.rule, open_key)))
             problems = [each for each in problems if each not in known]
+        problems = problems or moved_keys(self.base, before, after)
+        if problems and kind is not None and row is not None:
+            problems = kind.asked(row, problems)
         if problems:
             raise ConfigError(problems)
 
@@ -278,6 +353,15 @@ class Store:
             tenant=row.tenant_id,
             detail={"fields": sorted(given), "key": row.key_fingerprint},
         )
+
+
+def _in_use(users: Sequence[str]) -> str:
+    more = f" and {len(users) - 3:,} more" if len(users) > 3 else ""
+    many = "s" if len(users) > 1 else ""
+    return (
+        f"agent{many} {', '.join(users[:3])}{more} use{'' if many else 's'} it; change or remove "
+        f"the agent{many} first"
+    )
 
 
 def _fields(new: NewProvider | NewAgent) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from orchestify.errors import ConfigError, MissingExtraError
+from orchestify.errors import InvalidParameterError, MissingExtraError
 
 logger = logging.getLogger("orchestify.notices")
 
@@ -31,7 +31,7 @@ class RedisNotices:
 
         Raises:
             MissingExtraError: the extra `redis` is not installed.
-            ConfigError: `url` is not one of Redis.
+            InvalidParameterError: `url` is not one of Redis.
         """
         self._redis = _client(url)
         self._channel = f"{prefix}:tenants"
@@ -46,9 +46,15 @@ class RedisNotices:
                 await self._redis.publish(self._channel, tenant_id)
         except Exception as error:  # a door: nothing about Redis may fail a write
             if self._is_told:
-                logger.warning("changed tenants are not told: %s", type(error).__name__)
+                logger.warning(
+                    "redis does not answer (%s): other processes are not told of changed tenants "
+                    "and find them in the database",
+                    type(error).__name__,
+                )
             self._is_told = False
         else:
+            if not self._is_told:
+                logger.info("redis answers again: other processes are told of changed tenants")
             self._is_told = True
 
     async def listen(self, on_change: Callable[[str], None]) -> None:
@@ -61,13 +67,19 @@ class RedisNotices:
             try:
                 async with aclosing(self._heard()) as heard:
                     async for tenant_id in heard:
+                        if not self._is_heard:
+                            logger.info("redis answers again: changed tenants are heard of")
                         failures, self._is_heard = 0, True
                         subscriptions += tenant_id == ALL
                         if tenant_id != ALL or subscriptions > 1:
                             on_change(tenant_id)
             except Exception as error:  # a door: whatever it is, it is tried again
                 if self._is_heard:
-                    logger.warning("changed tenants are not heard: %s", type(error).__name__)
+                    logger.warning(
+                        "redis does not answer (%s): changed tenants are not heard of, but found "
+                        "in the database",
+                        type(error).__name__,
+                    )
                 self._is_heard = False
             longest_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures, 10))
             failures += 1
@@ -115,6 +127,6 @@ def _client(url: str) -> Any:
             retry=Retry(NoBackoff(), 0),
         )
     except ValueError as error:
-        raise ConfigError(
+        raise InvalidParameterError(
             "the URL of Redis cannot be used: expected redis://host:port/number"
         ) from error

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
+from orchestify.crew import Crew
 from orchestify.errors import ConfigError, LedgerError, StoreError
 from orchestify.events import Events
 from orchestify.health import Health
@@ -66,7 +67,7 @@ class TenantRegistry:
     ) -> None:
         self._store = store
         self._ledger = ledger
-        self._around = replace(around, addresses=store.rule)
+        self._around = replace(around, addresses=store.rule, fetches=False)
         self._make_limits = make_limits
         self._notices = notices or LocalNotices()
         self._watch_built = watch
@@ -77,6 +78,7 @@ class TenantRegistry:
         self._limits: dict[str, Limits] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._jobs: set[asyncio.Task[Any]] = set()
+        self._crew = Crew(1, "tenants")
         self._is_away = False
         self._is_closed = False
 
@@ -170,7 +172,7 @@ class TenantRegistry:
         if limits is None:
             make = self._make_limits(tenant_id) if self._make_limits is not None else None
             limits = self._limits[tenant_id] = Limits(make)
-        events, alerts = Events(), self._store.base.alerts
+        events, alerts = Events(tenant=tenant_id), self._store.base.alerts
         health = Health(
             error_rate=alerts.error_rate if alerts else None,
             slow_s=alerts.slow_s if alerts else None,
@@ -185,10 +187,12 @@ class TenantRegistry:
         """Build a tenant's registry, unless its rows are as they were."""
         wanted = tenancy.told
         try:
-            rows = await self._in_thread(self._store.snapshot, tenancy.tenant_id)
+            rows = await self._in_thread(tenancy.tenant_id, self._store.snapshot, tenancy.tenant_id)
             if rows.revision != tenancy.revision:
                 try:
-                    tenancy.take(await self._in_thread(self._generation, tenancy, rows))
+                    tenancy.take(
+                        await self._in_thread(tenancy.tenant_id, self._generation, tenancy, rows)
+                    )
                 except ConfigError as error:
                     tenancy.refuse(error.problems, rows.revision)
         except StoreError as error:
@@ -203,6 +207,7 @@ class TenantRegistry:
         made = config_of(self._store.base, rows, self._store.rule, self._store.open_key)
         around = replace(
             self._around,
+            addresses=replace(self._store.rule, party=tenancy.tenant_id),
             ledger=tenancy.ledger,
             make_limiter=tenancy.limits.of,
             events=tenancy.events,
@@ -238,7 +243,7 @@ class TenantRegistry:
     async def _look(self) -> None:
         """Ask which of the tenants in use have changed."""
         try:
-            found = await self._in_thread(self._store.revisions, list(self._known))
+            found = await self._in_thread("", self._store.revisions, list(self._known))
         except StoreError as error:
             self._note_away(error)
             return
@@ -270,9 +275,9 @@ class TenantRegistry:
         except LedgerError as error:  # its thread goes on trying
             log.warning("closing the tenant %s: %s", tenancy.tenant_id, error)
 
-    async def _in_thread(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """Do `work` in a thread, which nobody can stop: `aclose` waits for its end."""
-        job = asyncio.create_task(asyncio.to_thread(work, *arguments))
+    async def _in_thread(self, whose: str, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Do `work` in a tenant's thread, which nobody can stop: `aclose` waits for its end."""
+        job = asyncio.create_task(self._crew.run(whose, work, *arguments))
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         job.add_done_callback(_retrieve)

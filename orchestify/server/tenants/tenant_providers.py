@@ -7,14 +7,23 @@ from dataclasses import replace
 from typing import Self
 
 from orchestify.bounds import keep
-from orchestify.errors import AgentNotFoundError, ModelNotFoundError, ProviderNotFoundError
+from orchestify.core.agents import AgentsConfig
+from orchestify.errors import (
+    AgentNotFoundError,
+    ModelNotFoundError,
+    ProviderNotFoundError,
+    VaultError,
+)
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
+from orchestify.providers.request import MODEL_CHARS
 from orchestify.providers.surroundings import Surroundings
 from orchestify.server.rows.allowed import model_problem
 from orchestify.server.rows.tenant_config import TenantConfig
 
 AGENT = "agent:"
+MOST_TOLD = 10
+"""How many models an error names."""
 
 
 class TenantProviders(ProviderRegistry):
@@ -36,12 +45,31 @@ class TenantProviders(ProviderRegistry):
         registry._tenant, registry._found = tenant, {}
         registry._named = registry.named_models()
         registry._companies = {}
+        registry._directory.off |= tenant.closed
         for target in map(registry._directory.target, registry):
             registry._companies[target.provider_id] = target.endpoint
             registry._runtime.price(target)  # may read a file: better in this thread than in a call
         if older is not None:
             registry._runtime.adopt(older._runtime, registry._same_as_in(older))
         return registry
+
+    def get_for_agent(
+        self, agent_id: str, agents_config: AgentsConfig | None = None
+    ) -> LLMProvider:
+        """Return what answers for an agent; see `ProviderRegistry.get_for_agent`.
+
+        Raises what that does, and:
+
+        Raises:
+            VaultError: its key, or its provider's, cannot be opened.
+        """
+        closed = self._tenant.closed_agents.get(agent_id)
+        if closed is not None:
+            raise VaultError(f"agent {agent_id}: {closed}")
+        agent = (agents_config or self._config.agents).agents.get(agent_id)
+        if agent is not None and agent.enabled:
+            self._check_opens(agent.provider or self._config.default_provider)
+        return super().get_for_agent(agent_id, agents_config)
 
     def find(self, model: str) -> LLMProvider:
         """Return what answers to a model's name, bound to it.
@@ -52,6 +80,7 @@ class TenantProviders(ProviderRegistry):
 
         Raises:
             ModelNotFoundError: nothing answers to it.
+            VaultError: the key of what would answer cannot be opened.
         """
         found = self._found.get(model)
         return keep(self._found, model, self._find(model)) if found is None else found
@@ -61,12 +90,18 @@ class TenantProviders(ProviderRegistry):
         listed = self._tenant.listed.items()
         return super().named_models() | {(name, each) for name, models in listed for each in models}
 
+    def listed_models(self) -> list[tuple[str, str]]:
+        """Return the providers and models that a caller may name, in order, as it may name them."""
+        short = self._tenant.short_name
+        named = ((at, short(at, model)) for at, model in self.named_models() if at in self)
+        return sorted({*named})
+
     async def disconnect(self) -> None:
         """Close all connections; what others share stays open."""
         await self._directory.aclose()
 
     def _find(self, model: str) -> LLMProvider:
-        if model.startswith(AGENT):
+        if model.startswith(AGENT) and len(model) <= MODEL_CHARS:
             try:
                 return self.get_for_agent(model.removeprefix(AGENT))
             except (AgentNotFoundError, ProviderNotFoundError) as error:
@@ -74,9 +109,23 @@ class TenantProviders(ProviderRegistry):
         if model_problem(model) is None:
             for provider, name in self._places(model):
                 return self._directory.route([self._directory.target(provider, name)])
+            self._check_opens(model.partition("/")[0])
         raise ModelNotFoundError(
             "no provider has this model; name it as PROVIDER/MODEL, or an agent as agent:NAME"
+            + self._known(model.partition("/")[0])
+            + "".join(f"; {name} is off: {why}" for name, why in self._tenant.closed.items())
         )
+
+    def _check_opens(self, provider: str | None) -> None:
+        if provider is not None and provider in self._tenant.closed:
+            raise VaultError(f"provider {provider}: {self._tenant.closed[provider]}")
+
+    def _known(self, provider: str) -> str:
+        """Say what may be named: the provider's models, or all where there is none of that name."""
+        names = [f"{at}/{model}" for at, model in self.listed_models() if at == provider]
+        names = names or [f"{at}/{model}" for at, model in self.listed_models()]
+        more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
+        return f"; there are {', '.join(names[:MOST_TOLD])}{more}" if names else ""
 
     def _places(self, model: str) -> Iterator[tuple[str, str]]:
         """Iterate the providers that have the model, with its name there, the best first."""
