@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config
 from orchestify.core.providers import ProviderConfig
-from orchestify.errors import ConfigError, ConflictError, VaultError
+from orchestify.errors import ConfigError, ConflictError
 from orchestify.server.rows.key_places import moved_keys
 from orchestify.server.rows.stored import (
     AgentRow,
@@ -31,25 +31,10 @@ from orchestify.server.rows.tenant_config import config_of, problems_of, users_o
 from orchestify.server.storage import queries
 from orchestify.server.storage.audit import Actor, write_audit
 from orchestify.server.storage.kinds import AGENTS, PROVIDERS, Kind, RowT
-from orchestify.server.storage.stored_keys import KeyCheck, check_keys
+from orchestify.server.storage.sealing import Seal, given_key
+from orchestify.server.storage.stored_keys import KeyCheck
 from orchestify.sql import Database
 from orchestify.vault.cipher import Cipher
-
-NO_CIPHER = (
-    "no encryption key is configured, so no provider's key can be stored or read; "
-    "set ORCHESTIFY_ENCRYPTION_KEYS (orchestify keys generate prints one)"
-)
-
-
-CLOSED = (
-    "the encryption keys that are set do not open the keys that are stored, so none is stored "
-    "beside them; nothing was changed; the operator sets the right ORCHESTIFY_ENCRYPTION_KEYS, "
-    "or what has a key that cannot be opened is removed first"
-)
-_NEWEST = 20  # stored keys, of all tenants, that are tried before another is stored
-
-MOST_KEY = 4_096
-"""Characters of a provider's key; the longest known, of service accounts, are half as long."""
 
 
 class Store:
@@ -71,8 +56,7 @@ class Store:
         self.database = database
         self.base = base
         self.rule = rule or AddressRule()
-        self._cipher = cipher
-        self._are_lost = are_lost
+        self._seal = Seal(cipher, are_lost=are_lost)
 
     def providers(
         self,
@@ -199,11 +183,11 @@ class Store:
         Raises:
             VaultError: no encryption key is configured, or none fits.
         """
-        return self._sealer().decrypt(encrypted)
+        return self._seal.open(encrypted)
 
     def check_keys(self) -> KeyCheck:
         """Look whether the stored keys can be opened, those of all tenants."""
-        return self.database.run(lambda each: check_keys(each, self._cipher), read_only=True)
+        return self.database.run(self._seal.check, read_only=True)
 
     def _page(
         self,
@@ -224,12 +208,12 @@ class Store:
         return self.database.run(lambda each: queries.one(each, kind, tenant, id_), read_only=True)
 
     def _add(self, kind: Kind[RowT], tenant: str, values: Mapping[str, Any], actor: Actor) -> RowT:
-        row, key = kind.new(tenant, values), _key(values)
-        row = self._sealed(kind, row, key)
+        row, key = kind.new(tenant, values), given_key(values)
+        row = self._seal.sealed(kind, row, key)
 
         def work(connection: Connection) -> RowT:
             before = queries.locked(connection, tenant)
-            self._check_opens(connection, before, row, key)
+            self._seal.require_fit(connection, before, row, key)
             queries.check_room(connection, kind, row)
             self._check(before, kind.with_row(before, row), kind, row, key)
             queries.insert_row(connection, kind, row)
@@ -241,15 +225,15 @@ class Store:
     def _update(
         self, kind: Kind[RowT], tenant: str, id_: str, changes: Mapping[str, Any], actor: Actor
     ) -> RowT:
-        key = _key(changes)
+        key = given_key(changes)
 
         def work(connection: Connection) -> RowT:
             before = queries.locked(connection, tenant)
             old = queries.one(connection, kind, tenant, id_)
             row = kind.changed(old, changes)
             if "api_key" in changes:
-                row = self._sealed(kind, row, key)
-            self._check_opens(connection, before, row, key)
+                row = self._seal.sealed(kind, row, key)
+            self._seal.require_fit(connection, before, row, key)
             queries.check_room(connection, kind, row)
             self._check(before, kind.with_row(before, row), kind, row, key)
             queries.update_row(connection, kind, row)
@@ -276,35 +260,6 @@ class Store:
             return row
 
         return self.database.run(work)
-
-    def _check_opens(
-        self, connection: Connection, before: TenantRows, row: RowT, key: SecretStr | None
-    ) -> None:
-        """Refuse to store a key beside others that would then be under other encryption keys.
-
-        Raises:
-            VaultError: the tenant's other keys do not all open, or none of the newest does.
-        """
-        if key is None or self._are_lost:
-            return
-        others = [
-            *(each.encrypted_api_key for each in before.providers if each.id != row.id),
-            *(each.api_key_encrypted for each in before.agents if each.id != row.id),
-        ]
-        is_closed = any(text and self._sealer().key_of(text) is None for text in others)
-        if is_closed or check_keys(connection, self._cipher, _NEWEST, but=row.id).none_opens:
-            raise VaultError(CLOSED)
-
-    def _sealed(self, kind: Kind[RowT], row: RowT, key: SecretStr | None) -> RowT:
-        if key is None:
-            return kind.with_key(row, None, None)
-        cipher = self._sealer()
-        return kind.with_key(row, cipher.encrypt(key), cipher.fingerprint_of(key))
-
-    def _sealer(self) -> Cipher:
-        if self._cipher is None:
-            raise VaultError(NO_CIPHER)
-        return self._cipher
 
     def _check(
         self,
@@ -366,18 +321,3 @@ def _in_use(users: Sequence[str]) -> str:
 
 def _fields(new: NewProvider | NewAgent) -> dict[str, Any]:
     return {name: value for name, value in asdict(new).items() if value is not None}
-
-
-def _key(values: Mapping[str, Any]) -> SecretStr | None:
-    """Return the key that is given, None where none is.
-
-    Raises:
-        ConfigError: it cannot be one.
-    """
-    given: SecretStr | None = values.get("api_key")
-    if given is None:
-        return None
-    key = given.get_secret_value().strip()
-    if len(key) > MOST_KEY or not key.isascii():
-        raise ConfigError(f"api_key: expected at most {MOST_KEY:,} ASCII characters")
-    return SecretStr(key)
