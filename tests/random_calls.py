@@ -371,7 +371,7 @@ def _of_call(
         if record.fate not in allowed:
             yield f"{record.fate} of {kind.reply}, {request.outcome}"
         yield from _of_usage(record, request)
-    yield from _of_ending(own, ending)
+    yield from _of_ending(own, ending, was_sent=not unsent)
 
 
 def _fate(kind: Kind, record: Booked, request: StubRequest) -> Fate:
@@ -394,8 +394,10 @@ def _of_usage(record: Booked, request: StubRequest) -> Iterator[str]:
         yield f"{usage}, the server reported no more than {told}"
 
 
-def _of_ending(own: list[Booked], ending: Ending) -> Iterator[str]:
-    if ending.error and (not own or own[-1].fate[1] != ending.error):
+def _of_ending(own: list[Booked], ending: Ending, *, was_sent: bool) -> Iterator[str]:
+    # time that runs out while the record is opened books it as left: see Ledger.open
+    ran_out = not was_sent and ending.error == "RequestTimeoutError" and own[-1].fate == LEFT
+    if ending.error and not ran_out and (not own or own[-1].fate[1] != ending.error):
         yield f"the caller got {ending.error}"
     response = ending.response
     if response is None:
