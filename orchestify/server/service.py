@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import text
 
@@ -37,6 +37,9 @@ from orchestify.vault.cipher import VARIABLES, Cipher
 if TYPE_CHECKING:
     from orchestify.shared_limits import RedisLimits
     from orchestify.telemetry import Telemetry
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _FRESH_S = 1.0
 _KEYS_FRESH_S = 30.0
@@ -166,6 +169,30 @@ class Service:
         if now - self._keys_at >= _KEYS_FRESH_S:
             self.keys = await asyncio.to_thread(self.store.check_keys)
             self._keys_at = now
+
+    async def look_up(
+        self,
+        tenant: str,
+        work: Callable[Concatenate[str, P], T],
+        /,
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """Read a tenant's rows by a method of the store, in a thread of the tenant's reads."""
+        return await self.reads.run(tenant, work, tenant, *arguments, **named)
+
+    async def change(
+        self,
+        tenant: str,
+        work: Callable[Concatenate[str, P], T],
+        /,
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """Change a tenant's rows by a method of the store, and put the change in force."""
+        result = await self.writes.run(tenant, work, tenant, *arguments, **named)
+        await self.tenants.changed(tenant)
+        return result
 
     @asynccontextmanager
     async def calling(self, tenant: str) -> AsyncIterator[TenantProviders]:

@@ -49,10 +49,7 @@ async def add_agent(
     """Add an agent; a key of its own is stored encrypted and never shown again."""
     new = NewAgent(**given(body))
     actor = actor_of(request, principal)
-    row = await service.writes.run(
-        principal.tenant_id, service.store.add_agent, principal.tenant_id, new, actor
-    )
-    await service.tenants.changed(principal.tenant_id)
+    row = await service.change(principal.tenant_id, service.store.add_agent, new, actor)
     response.headers["Location"] = f"{router.prefix}/{row.id}"
     return _shown(row)
 
@@ -69,10 +66,9 @@ async def list_agents(
     removed: Removed = False,
 ) -> AgentPage:
     """List the agents in the order they were added."""
-    page = await service.reads.run(
+    page = await service.look_up(
         principal.tenant_id,
         service.store.agents,
-        principal.tenant_id,
         limit=limit,
         after=after,
         active=active,
@@ -85,11 +81,7 @@ async def list_agents(
 @router.get("/{id}", **needs("read", 404))
 async def get_agent(row_id: RowId, principal: Asking, service: Running) -> AgentResponse:
     """Return one agent."""
-    return _shown(
-        await service.reads.run(
-            principal.tenant_id, service.store.agent, principal.tenant_id, row_id
-        )
-    )
+    return _shown(await service.look_up(principal.tenant_id, service.store.agent, row_id))
 
 
 @router.put("/{id}", **needs_body("write", 404, 409))
@@ -102,10 +94,7 @@ async def update_agent(
 ) -> AgentResponse:
     """Change what is written in the request, and leave the rest."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
-    row = await service.writes.run(
-        tenant, service.store.update_agent, tenant, row_id, given(body), actor
-    )
-    await service.tenants.changed(tenant)
+    row = await service.change(tenant, service.store.update_agent, row_id, given(body), actor)
     return _shown(row)
 
 
@@ -115,8 +104,7 @@ async def remove_agent(
 ) -> None:
     """Switch an agent off for good and destroy its key; what it used stays in the reports."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
-    await service.writes.run(tenant, service.store.remove_agent, tenant, row_id, actor)
-    await service.tenants.changed(tenant)
+    await service.change(tenant, service.store.remove_agent, row_id, actor)
 
 
 @router.post("/{id}/test", **needs_body("write", 404, 409))
@@ -131,9 +119,7 @@ async def try_agent(
     asked = body or TestAgentRequest()
     if asked.prompt:
         await service.door.demand(request, principal, "call")
-    row = await service.reads.run(
-        principal.tenant_id, service.store.agent, principal.tenant_id, row_id
-    )
+    row = await service.look_up(principal.tenant_id, service.store.agent, row_id)
     if not row.enabled:
         raise ConflictError(f"the agent {row.agent_id} is off; switch it on to test it")
     async with service.calling(principal.tenant_id) as registry:
@@ -150,9 +136,7 @@ async def get_agent_usage(
     kind: Format = "json",
 ) -> Response:
     """Return what one agent used; by day and model where nothing else is asked for."""
-    row = await service.reads.run(
-        principal.tenant_id, service.store.agent, principal.tenant_id, row_id
-    )
+    row = await service.look_up(principal.tenant_id, service.store.agent, row_id)
     narrowed = selection.within("agent", row.agent_id, ("day", "model"))
     return await answer(service, principal.tenant_id, narrowed, kind)
 

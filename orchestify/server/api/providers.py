@@ -54,10 +54,7 @@ async def add_provider(
     """Add a provider; its key is stored encrypted and never shown again."""
     new = NewProvider(**given(body))
     actor = actor_of(request, principal)
-    row = await service.writes.run(
-        principal.tenant_id, service.store.add_provider, principal.tenant_id, new, actor
-    )
-    await service.tenants.changed(principal.tenant_id)
+    row = await service.change(principal.tenant_id, service.store.add_provider, new, actor)
     response.headers["Location"] = f"{router.prefix}/{row.id}"
     return _shown(row)
 
@@ -77,17 +74,16 @@ async def list_providers(
 
     A provider of the tenant's own takes the place of the operator's of the same name.
     """
-    page = await service.reads.run(
+    page = await service.look_up(
         principal.tenant_id,
         service.store.providers,
-        principal.tenant_id,
         limit=limit,
         after=after,
         active=active,
         removed=removed,
     )
     tenant = principal.tenant_id
-    theirs = await service.reads.run(tenant, service.store.inherited, tenant)
+    theirs = await service.look_up(tenant, service.store.inherited)
     models = configured_models(service.base)
     inherited = [_inherited(name, each, models) for name, each in theirs.items()]
     link_next(request, response, page.next)
@@ -98,11 +94,7 @@ async def list_providers(
 @router.get("/{id}", **needs("read", 404))
 async def get_provider(row_id: RowId, principal: Asking, service: Running) -> ProviderResponse:
     """Return one provider."""
-    return _shown(
-        await service.reads.run(
-            principal.tenant_id, service.store.provider, principal.tenant_id, row_id
-        )
-    )
+    return _shown(await service.look_up(principal.tenant_id, service.store.provider, row_id))
 
 
 @router.put("/{id}", **needs_body("write", 404, 409))
@@ -115,10 +107,7 @@ async def update_provider(
 ) -> ProviderResponse:
     """Change what is written in the request, and leave the rest."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
-    row = await service.writes.run(
-        tenant, service.store.update_provider, tenant, row_id, given(body), actor
-    )
-    await service.tenants.changed(tenant)
+    row = await service.change(tenant, service.store.update_provider, row_id, given(body), actor)
     return _shown(row)
 
 
@@ -128,8 +117,7 @@ async def remove_provider(
 ) -> None:
     """Deactivate a provider for good and destroy its key; what it used stays in the reports."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
-    await service.writes.run(tenant, service.store.remove_provider, tenant, row_id, actor)
-    await service.tenants.changed(tenant)
+    await service.change(tenant, service.store.remove_provider, row_id, actor)
 
 
 @router.post("/{id}/test", **needs_body("write", 404, 409))
@@ -144,9 +132,7 @@ async def try_provider(
     asked = body or TestProviderRequest()
     if asked.prompt:
         await service.door.demand(request, principal, "call")
-    row = await service.reads.run(
-        principal.tenant_id, service.store.provider, principal.tenant_id, row_id
-    )
+    row = await service.look_up(principal.tenant_id, service.store.provider, row_id)
     if not row.is_active:
         raise ConflictError(f"the provider {row.name} is off; switch it on to test it")
     async with service.calling(principal.tenant_id) as registry:
@@ -167,9 +153,7 @@ async def get_provider_usage(
     kind: Format = "json",
 ) -> Response:
     """Return what one provider used; by day and model where nothing else is asked for."""
-    row = await service.reads.run(
-        principal.tenant_id, service.store.provider, principal.tenant_id, row_id
-    )
+    row = await service.look_up(principal.tenant_id, service.store.provider, row_id)
     narrowed = selection.within("provider", row.name, ("day", "model"))
     return await answer(service, principal.tenant_id, narrowed, kind)
 
