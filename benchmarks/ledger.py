@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
+from orchestify.database.sql import database_url
 from orchestify.ledger import Ledger, MemoryLedger, Record, open_ledger
-from orchestify.ledger.database import ledger_database
 from orchestify.ledger.record import new_id, utc_now
-from orchestify.ledger.sql import SqlLedger
-from orchestify.sql import database_url
+from orchestify.ledger.sql.database import ledger_database
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.values import Usage
 
 USAGE = Usage(input_tokens=1200, output_tokens=300, cache_read=800)

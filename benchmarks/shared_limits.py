@@ -32,7 +32,7 @@ from orchestify.core.config import parse_config
 from orchestify.core.policies import RateLimitConfig
 from orchestify.policy.limiter import Limiter
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.providers.surroundings import Surroundings
+from orchestify.providers.shared import Surroundings
 from orchestify.shared_limits import RedisLimits
 
 LIMITS = {

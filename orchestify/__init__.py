@@ -6,6 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestify.calls.stream import (
+        CompletionStream,
+    )
     from orchestify.core.config import (
         AgentConfig,
         AgentsConfig,
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
         StructuredOutputError,
         VaultError,
     )
-    from orchestify.events import (
+    from orchestify.events.events import (
         BudgetThreshold,
         CircuitClosed,
         CircuitHalfOpened,
@@ -58,26 +61,23 @@ if TYPE_CHECKING:
         SlowCall,
         TargetSkipped,
     )
-    from orchestify.health import (
+    from orchestify.health.health import (
         ProviderHealth,
     )
+    from orchestify.lanes.mock import MockAnswer
     from orchestify.ledger.base import (
         UsageReport,
     )
     from orchestify.ledger.record import scope
-    from orchestify.pricing import (
+    from orchestify.models.pricing import (
         CostRange,
     )
     from orchestify.providers.base import LLMProvider
     from orchestify.providers.claude import ClaudeProvider
     from orchestify.providers.litellm_provider import LiteLLMProvider
     from orchestify.providers.mock import MockProvider
-    from orchestify.providers.mock_lane import MockAnswer
     from orchestify.providers.openai_provider import OpenAIProvider
     from orchestify.providers.registry import ProviderRegistry
-    from orchestify.providers.stream import (
-        CompletionStream,
-    )
     from orchestify.values import (
         Attempt,
         CompletionRequest,
@@ -112,24 +112,24 @@ _HOMES = {
     "Attempt": "orchestify.values",
     "AuthenticationError": "orchestify.errors",
     "BudgetExceededError": "orchestify.errors",
-    "BudgetThreshold": "orchestify.events",
-    "CircuitClosed": "orchestify.events",
-    "CircuitHalfOpened": "orchestify.events",
+    "BudgetThreshold": "orchestify.events.events",
+    "CircuitClosed": "orchestify.events.events",
+    "CircuitHalfOpened": "orchestify.events.events",
     "CircuitOpenError": "orchestify.errors",
-    "CircuitOpened": "orchestify.events",
+    "CircuitOpened": "orchestify.events.events",
     "ClaudeProvider": "orchestify.providers.claude",
     "CompletionRequest": "orchestify.values",
-    "CompletionStream": "orchestify.providers.stream",
+    "CompletionStream": "orchestify.calls.stream",
     "Config": "orchestify.core.config",
     "ConfigError": "orchestify.errors",
     "ContentFilterError": "orchestify.errors",
     "ContextWindowError": "orchestify.errors",
     "ConflictError": "orchestify.errors",
     "EndpointRefusedError": "orchestify.errors",
-    "CostRange": "orchestify.pricing",
-    "ErrorRateHigh": "orchestify.events",
-    "EventsDropped": "orchestify.events",
-    "FallbackTaken": "orchestify.events",
+    "CostRange": "orchestify.models.pricing",
+    "ErrorRateHigh": "orchestify.events.events",
+    "EventsDropped": "orchestify.events.events",
+    "FallbackTaken": "orchestify.events.events",
     "ImagePart": "orchestify.values",
     "InvalidParameterError": "orchestify.errors",
     "InvalidRequestError": "orchestify.errors",
@@ -140,7 +140,7 @@ _HOMES = {
     "LedgerError": "orchestify.errors",
     "LiteLLMProvider": "orchestify.providers.litellm_provider",
     "MissingExtraError": "orchestify.errors",
-    "MockAnswer": "orchestify.providers.mock_lane",
+    "MockAnswer": "orchestify.lanes.mock",
     "MockProvider": "orchestify.providers.mock",
     "ModelNotFoundError": "orchestify.errors",
     "NotFoundError": "orchestify.errors",
@@ -148,22 +148,22 @@ _HOMES = {
     "OrchestifyError": "orchestify.errors",
     "PermissionDeniedError": "orchestify.errors",
     "ProviderConfig": "orchestify.core.config",
-    "ProviderHealth": "orchestify.health",
+    "ProviderHealth": "orchestify.health.health",
     "ProviderNotFoundError": "orchestify.errors",
     "ProviderRegistry": "orchestify.providers.registry",
-    "ProviderUnavailable": "orchestify.events",
+    "ProviderUnavailable": "orchestify.events.events",
     "ProvidersConfig": "orchestify.core.config",
     "RateLimitError": "orchestify.errors",
     "RequestTimeoutError": "orchestify.errors",
     "ResponseFormat": "orchestify.values",
     "ServerError": "orchestify.errors",
     "StoreError": "orchestify.errors",
-    "SlowCall": "orchestify.events",
+    "SlowCall": "orchestify.events.events",
     "StreamEnd": "orchestify.values",
     "StreamEvent": "orchestify.values",
     "StreamInterruptedError": "orchestify.errors",
     "StructuredOutputError": "orchestify.errors",
-    "TargetSkipped": "orchestify.events",
+    "TargetSkipped": "orchestify.events.events",
     "TextDelta": "orchestify.values",
     "TextPart": "orchestify.values",
     "Thinking": "orchestify.values",

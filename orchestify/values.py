@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeAlias
 
 from orchestify.errors import InvalidParameterError
@@ -19,6 +19,14 @@ FinishReason: TypeAlias = Literal[
 UsageSource: TypeAlias = Literal["reported", "estimated", "unknown"]
 
 ROLES = ("system", "user", "assistant", "tool")
+
+MOST_USD = Decimal(1_000_000)
+"""What one call can cost at most: a report of more is not believed, a price that gives more ends
+here."""
+
+_MOST_DECIMALS = 40  # a 64-bit float's own text has fewer
+_PICO = Decimal("1e-12")
+_ZERO = Decimal(0)
 
 
 class _Nothing(Mapping[str, Any]):
@@ -375,3 +383,28 @@ class StreamEnd:
 
 
 StreamEvent: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta | UsageUpdate | StreamEnd
+
+
+def believed_usd(reported: Any, per_usd: int = 1) -> Decimal | None:
+    """Return a cost that somebody else reports; None where it cannot be true.
+
+    It is a number, or one as text, of which `per_usd` make a dollar. What it is worth is told
+    before anything is computed with it: an exponent may be as long as it likes. What has more
+    than 40 decimals is rounded to 1e-12 USD.
+    """
+    if isinstance(reported, bool) or not isinstance(reported, (int, float, str, Decimal)):
+        return None
+    try:
+        amount = Decimal(str(reported))
+    except (InvalidOperation, ValueError):
+        return None
+    if not amount.is_finite() or not 0 <= amount <= MOST_USD * per_usd:
+        return None
+    usd = abs(amount / per_usd)
+    exponent = usd.as_tuple().exponent
+    return usd.quantize(_PICO) if isinstance(exponent, int) and exponent < -_MOST_DECIMALS else usd
+
+
+def bounded_usd(usd: Decimal | None) -> Decimal | None:
+    """Return a cost as it can be summed and stored: from 0 to `MOST_USD`; None where it is none."""
+    return None if usd is None or usd.is_nan() else min(max(usd, _ZERO), MOST_USD)

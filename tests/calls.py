@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from orchestify.calls.request import Defaults
+from orchestify.calls.route import Route
+from orchestify.calls.runtime import Runtime, Target
+from orchestify.ledger.budgets.memory_book import BudgetBook
 from orchestify.ledger.memory import MemoryLedger
 from orchestify.ledger.record import Record
+from orchestify.models.price_book import PriceBook, configured_price
 from orchestify.policy.budget import Budget
-from orchestify.policy.budget_book import BudgetBook
-from orchestify.price_book import PriceBook, configured_price
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.request import Defaults
-from orchestify.providers.route import Route
-from orchestify.providers.runtime import Runtime, Target
 from orchestify.values import (
     CompletionRequest,
     LLMResponse,

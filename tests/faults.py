@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestify import APIError, LLMResponse, StreamInterruptedError, TextDelta
+from orchestify.calls.request import Defaults
+from orchestify.calls.route import Route
+from orchestify.calls.runtime import BreakerSettings, Runtime, Target
 from orchestify.core.providers import ProviderConfig
 from orchestify.ledger.record import Record
+from orchestify.models.price_book import PriceBook, configured_price
 from orchestify.policy.retry import RetryPolicy
-from orchestify.price_book import PriceBook, configured_price
-from orchestify.providers.assembly import provider_of
-from orchestify.providers.request import Defaults
-from orchestify.providers.route import Route
-from orchestify.providers.runtime import BreakerSettings, Runtime, Target
+from orchestify.providers.building import provider_of
 from tests.calls import RecordingLedger
 from tests.lanes import KEY, Lane, close_litellms_clients
 

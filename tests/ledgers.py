@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from orchestify.database.sql import Database, database_url
 from orchestify.ledger import Record
-from orchestify.ledger.database import ledger_database
 from orchestify.ledger.record import new_id
-from orchestify.sql import Database, database_url
+from orchestify.ledger.sql.database import ledger_database
 from orchestify.values import Usage
 
 POSTGRES = os.environ.get("ORCHESTIFY_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")

@@ -18,10 +18,10 @@ from random import Random
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from orchestify import LLMProvider, LLMResponse, ProviderRegistry, scope
+from orchestify.calls.stream import CompletionStream
 from orchestify.core.config import Config, parse_config
 from orchestify.errors import AllTargetsFailedError, APIError
 from orchestify.ledger import Record
-from orchestify.providers.stream import CompletionStream
 from orchestify.testing import Reply, StubRequest, StubServer
 from orchestify.values import ToolCall, Usage
 

@@ -13,15 +13,15 @@ from pydantic import SecretStr
 
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config, parse_config
+from orchestify.database.sql import Database, database_url
 from orchestify.errors import StoreError
-from orchestify.ledger.database import ledger_database
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.database import ledger_database
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.server.rows.stored import NewAgent, NewProvider
 from orchestify.server.storage.audit import Actor
 from orchestify.server.storage.migrations import migrate
 from orchestify.server.storage.store import Store
 from orchestify.server.tenants.registry import TenantRegistry
-from orchestify.sql import Database, database_url
 from orchestify.vault.cipher import Cipher
 from tests.ledgers import postgres_schema
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
+from orchestify.database.sql import Database, database_url
 from orchestify.errors import VaultError
 from orchestify.server.storage.tables import agent_llm_configs, llm_providers, metadata, tenants
-from orchestify.sql import Database, database_url
 from orchestify.vault import Cipher, Vault, open_vault
 from orchestify.vault.database_store import vault_database
 from tests.ledgers import postgres_schema

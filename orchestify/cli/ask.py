@@ -14,9 +14,9 @@ from orchestify.cli.failure import warnings_told
 from orchestify.cli.output import count, plural, print_json, usd
 
 if TYPE_CHECKING:
+    from orchestify.calls.stream import ReaderEvent
     from orchestify.core.config import Config
     from orchestify.providers.base import LLMProvider
-    from orchestify.providers.stream import ReaderEvent
     from orchestify.values import LLMResponse
 
 _NO_CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}

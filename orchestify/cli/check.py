@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from orchestify.core.config import Config
-    from orchestify.pricing import Price
-    from orchestify.providers.price_check import ModelPrices
+    from orchestify.models.price_check import ModelPrices
+    from orchestify.models.pricing import Price
 
 
 @click.command()
@@ -33,8 +33,8 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     """
     from orchestify.core.config import load_config  # noqa: PLC0415 - slow to import
     from orchestify.core.notes import notes  # noqa: PLC0415
-    from orchestify.providers.sampling import sampling_notes  # noqa: PLC0415
-    from orchestify.providers.thinking import thinking_notes  # noqa: PLC0415
+    from orchestify.models.sampling import sampling_notes  # noqa: PLC0415
+    from orchestify.models.thinking import thinking_notes  # noqa: PLC0415
 
     try:
         config = load_config(path)
@@ -92,7 +92,7 @@ def _state(config: Config) -> dict[str, Any]:
 
 
 def _prices(config: Config) -> list[ModelPrices]:
-    from orchestify.providers.price_check import check_prices  # noqa: PLC0415 - reads a large file
+    from orchestify.models.price_check import check_prices  # noqa: PLC0415 - reads a large file
 
     return check_prices(config)
 

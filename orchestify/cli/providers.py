@@ -18,7 +18,7 @@ from orchestify.cli.output import console, count, plain, plural, print_json, tab
 if TYPE_CHECKING:
     from orchestify.core.config import Config
     from orchestify.core.providers import ProviderConfig
-    from orchestify.providers.trial import Check, Trial
+    from orchestify.providers.provider_check import Check, Trial
 
 
 RECENT = timedelta(minutes=10)  # as long as statistics of calls reach back in a running host
@@ -133,8 +133,8 @@ def _doing(recent: dict[str, Any] | None) -> str:
 
 
 async def _try(config: Config, names: tuple[str, ...]) -> tuple[list[Trial], dict[str, Any]]:
+    from orchestify.providers.provider_check import try_providers  # noqa: PLC0415
     from orchestify.providers.registry import ProviderRegistry  # noqa: PLC0415 - slow to import
-    from orchestify.providers.trial import try_providers  # noqa: PLC0415
 
     async with ProviderRegistry.from_config(config) as registry:
         trials = await try_providers(registry, names or None)

@@ -160,7 +160,7 @@ def _ledger_url(config: Config | None, url: str | None) -> str:
             "the configuration's ledger is in memory, which ends with its process; "
             "write `ledger: {url: sqlite:///.orchestify/usage.db}`, or name one with --ledger"
         )
-    from orchestify.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow
+    from orchestify.database.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow
 
     found = database_url(url, Path(), name=name)
     if found.get_backend_name() == "sqlite" and not Path(str(found.database)).exists():

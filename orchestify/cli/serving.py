@@ -15,8 +15,8 @@ from orchestify.errors import MissingExtraError
 from orchestify.server.settings import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
+    from orchestify.database.sql import Database
     from orchestify.server.storage.audit import Actor
-    from orchestify.sql import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -20,8 +20,8 @@ from orchestify.server.access.principal import SCOPES
 from orchestify.server.settings import OPEN_TENANT
 
 if TYPE_CHECKING:
+    from orchestify.database.sql import Database
     from orchestify.server.access.tokens import TokenRow, Tokens
-    from orchestify.sql import Database
 
 _PAGE = 200
 _MOST_NAMED = 10

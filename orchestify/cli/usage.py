@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from orchestify.ledger.base import UsageReport
-    from orchestify.ledger.repricing import Repricing
+    from orchestify.ledger.sql.repricing import Repricing
 
 _FILE_WIDTH = 100  # of a table that is written to a file
 
@@ -122,10 +122,10 @@ async def _page(query: Query) -> str:
 
 
 def _reprice(query: Query, prices: str) -> Repricing:
-    from orchestify.ledger.database import ledger_database  # noqa: PLC0415 - as above
-    from orchestify.ledger.repricing import reprice  # noqa: PLC0415
+    from orchestify.database.sql import database_url  # noqa: PLC0415
+    from orchestify.ledger.sql.database import ledger_database  # noqa: PLC0415 - as above
+    from orchestify.ledger.sql.repricing import reprice  # noqa: PLC0415
     from orchestify.report import dated_prices, todays_prices  # noqa: PLC0415
-    from orchestify.sql import database_url  # noqa: PLC0415
 
     price_of = (todays_prices if prices == "today" else dated_prices)(query.config)
     database = ledger_database(database_url(query.url, Path()))

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from orchestify.errors import InvalidParameterError
+from orchestify.ledger.budgets.store import BudgetStore, OnThreshold
 from orchestify.ledger.record import Record
 from orchestify.ledger.totals import Total, Totals
-from orchestify.policy.budget_store import BudgetStore, OnThreshold
 
 AXES = ("provider", "agent", "model", "day", "tenant")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.base import UsageReport, UsageRow, as_utc, axes_of
+from orchestify.ledger.budgets.memory_book import BudgetBook
+from orchestify.ledger.budgets.store import OnThreshold
 from orchestify.ledger.record import Record
 from orchestify.ledger.totals import AXIS_INDEX, Cell, Total, Totals
-from orchestify.policy.budget_book import BudgetBook
-from orchestify.policy.budget_store import OnThreshold
 
 
 class MemoryLedger:

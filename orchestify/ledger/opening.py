@@ -31,10 +31,10 @@ def open_ledger(
     if url is None:
         return MemoryLedger()
     # SQLAlchemy takes a quarter of a second to import
-    from orchestify.ledger.database import ledger_database  # noqa: PLC0415
-    from orchestify.ledger.spool import Spool  # noqa: PLC0415
-    from orchestify.ledger.sql import SqlLedger  # noqa: PLC0415
-    from orchestify.sql import database_url  # noqa: PLC0415
+    from orchestify.database.sql import database_url  # noqa: PLC0415
+    from orchestify.ledger.sql.database import ledger_database  # noqa: PLC0415
+    from orchestify.ledger.sql.ledger import SqlLedger  # noqa: PLC0415
+    from orchestify.ledger.sql.spool import Spool  # noqa: PLC0415
 
     found = database_url(url, base_dir)
     spool = None

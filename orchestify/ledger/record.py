@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from orchestify.errors import InvalidParameterError
-from orchestify.pricing import Cost
+from orchestify.models.pricing import Cost
 from orchestify.values import UNKNOWN_USAGE, Usage
 
 Outcome: TypeAlias = Literal["open", "ok", "failed", "cancelled", "interrupted"]

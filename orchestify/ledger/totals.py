@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import TypeAlias
 
-from orchestify.bounds import MODELS_KEPT
 from orchestify.ledger.record import Record
-from orchestify.pricing import MOST_USD, bounded_usd
+from orchestify.resources.bounded import MODELS_KEPT
+from orchestify.values import MOST_USD, bounded_usd
 
 LABEL_KEYS_KEPT = 100
 LABEL_VALUES_KEPT = 1000

@@ -22,9 +22,9 @@ from orchestify.metrics.families import (
     written,
 )
 from orchestify.metrics.series import Series
-from orchestify.model_labels import ModelLabels
 from orchestify.policy.budget import BudgetState
 from orchestify.providers.registry import ProviderRegistry
+from orchestify.resources.series_labels import ModelLabels
 
 READERS = 4  # scrapes that wait for the budgets' database at once
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestify.errors import APIConnectionError, APIError, RateLimitError
+    from orchestify.lanes.mock import MockAnswer
     from orchestify.providers.base import LLMProvider
     from orchestify.providers.claude import ClaudeProvider
     from orchestify.providers.litellm_provider import LiteLLMProvider
     from orchestify.providers.mock import MockProvider
-    from orchestify.providers.mock_lane import MockAnswer
     from orchestify.providers.openai_provider import OpenAIProvider
     from orchestify.providers.registry import ProviderRegistry
     from orchestify.values import LLMMessage, LLMResponse, TokenUsage
@@ -24,7 +24,7 @@ _HOMES = {
     "LLMProvider": "orchestify.providers.base",
     "LLMResponse": "orchestify.values",
     "LiteLLMProvider": "orchestify.providers.litellm_provider",
-    "MockAnswer": "orchestify.providers.mock_lane",
+    "MockAnswer": "orchestify.lanes.mock",
     "MockProvider": "orchestify.providers.mock",
     "OpenAIProvider": "orchestify.providers.openai_provider",
     "ProviderRegistry": "orchestify.providers.registry",

@@ -7,12 +7,8 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from orchestify.estimate import count_tokens
-from orchestify.health import Health, ProviderHealth
-from orchestify.health_monitor import CHECK_TIMEOUT_S, Monitor, check
-from orchestify.pricing import CostRange
-from orchestify.providers.messages import MessagesLike
-from orchestify.providers.request import (
+from orchestify.calls.messages import MessagesLike
+from orchestify.calls.request import (
     Call,
     Defaults,
     FallbackLike,
@@ -23,8 +19,12 @@ from orchestify.providers.request import (
     ToolLike,
     call_of,
 )
-from orchestify.providers.stream import CompletionStream
-from orchestify.providers.sync import synchronous, synchronous_stream
+from orchestify.calls.stream import CompletionStream
+from orchestify.calls.sync import synchronous, synchronous_stream
+from orchestify.health.health import Health, ProviderHealth
+from orchestify.health.monitor import CHECK_TIMEOUT_S, Monitor, check
+from orchestify.models.estimate import count_tokens
+from orchestify.models.pricing import CostRange
 from orchestify.values import (
     CompletionRequest,
     LLMMessage,
@@ -164,7 +164,7 @@ class LLMProvider(ABC):
         raise NotImplementedError(f"{type(self).__name__} defines neither complete nor send")
 
     async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
-        """Send one request, once, and yield its events; see `orchestify.providers.lane.Lane`."""
+        """Send one request, once, and yield its events; see `orchestify.lanes.lane.Lane`."""
         raise NotImplementedError(f"{type(self).__name__} defines neither stream nor open_stream")
         yield  # makes this an async generator
 

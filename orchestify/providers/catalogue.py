@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from orchestify.calls.runtime import Runtime, Target
 from orchestify.core.config import Config
 from orchestify.errors import InvalidParameterError
-from orchestify.pricing import cost_usd
-from orchestify.providers.capability import has_thinking
-from orchestify.providers.runtime import Runtime, Target
+from orchestify.models.capability import has_thinking
+from orchestify.models.pricing import cost_usd
 from orchestify.values import Usage
 
 CAPABILITIES = {

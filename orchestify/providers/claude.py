@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from orchestify.lanes.lane import Lane
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.lane import Lane
 
 
 class ClaudeProvider(ConfiguredProvider):
@@ -16,6 +16,6 @@ class ClaudeProvider(ConfiguredProvider):
         return True
 
     def _own_lane(self) -> Lane:
-        from orchestify.providers.wire.lane import AnthropicLane  # noqa: PLC0415 - brings aiohttp: 80 ms
+        from orchestify.lanes.direct import AnthropicLane  # noqa: PLC0415 - brings aiohttp: 80 ms
 
         return AnthropicLane(self.provider_id, self.config, self._rule)

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any, ClassVar, NoReturn
 
+from orchestify.calls.request import Call
+from orchestify.calls.route import Route
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.stream import CompletionStream
 from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, OrchestifyError
-from orchestify.health import Health
-from orchestify.model_map import ModelEntry, ModelMap
-from orchestify.price_book import PriceBook
-from orchestify.pricing import CostRange
-from orchestify.providers import capability
-from orchestify.providers._litellm import LiteLLMLane
+from orchestify.health.health import Health
+from orchestify.lanes.lane import Lane
+from orchestify.lanes.litellm.lane import LiteLLMLane
+from orchestify.lanes.mock import MockLane
+from orchestify.models import capability
+from orchestify.models.model_map import ModelEntry, ModelMap
+from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.models.pricing import CostRange
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.lane import Lane
-from orchestify.providers.mock_lane import MockLane
-from orchestify.providers.request import Call
-from orchestify.providers.route import Route
-from orchestify.providers.runtime import Runtime
-from orchestify.providers.stream import CompletionStream
-from orchestify.providers.targets import prices_of, target_of
+from orchestify.providers.targets import target_of
 from orchestify.values import CompletionRequest, LLMResponse, StreamEvent, TokenUsage
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from functools import partial
 
-from orchestify.health_monitor import CHECK_TIMEOUT_S, Check, check, check_all
+from orchestify.health.monitor import CHECK_TIMEOUT_S, Check, check, check_all
 from orchestify.providers.base import LLMProvider
 
 

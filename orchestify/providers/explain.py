@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from orchestify.calls.request import Call
+from orchestify.calls.runtime import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.chains import Link, chain_of
 from orchestify.core.config import Config
@@ -17,13 +19,11 @@ from orchestify.core.problems import Path
 from orchestify.core.source import Origin
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
 from orchestify.ledger.record import current_labels
+from orchestify.models.capability import lacking
+from orchestify.models.sampling import left_out
 from orchestify.policy.budget import Budget
-from orchestify.providers.assembly import runtime_of
-from orchestify.providers.capability import lacking
-from orchestify.providers.directory import Directory
-from orchestify.providers.request import Call
-from orchestify.providers.runtime import Target
-from orchestify.providers.sampling import left_out
+from orchestify.providers.building import runtime_of
+from orchestify.providers.lookup import Directory
 
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestify.calls.stream import CompletionStream
 from orchestify.errors import (
     APIConnectionError,
     APIError,
@@ -19,11 +20,9 @@ from orchestify.errors import (
     RequestTimeoutError,
     StreamInterruptedError,
 )
-from orchestify.pricing import believed_usd
+from orchestify.lanes.failures import interrupted
+from orchestify.lanes.reported_usage import checked_usage
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.stream import CompletionStream
-from orchestify.providers.wire.counts import checked_usage
-from orchestify.providers.wire.failures import interrupted
 from orchestify.values import (
     UNKNOWN_USAGE,
     CompletionRequest,
@@ -34,6 +33,7 @@ from orchestify.values import (
     Tool,
     Usage,
     UsageUpdate,
+    believed_usd,
 )
 
 

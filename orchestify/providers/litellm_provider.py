@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestify.providers._litellm import LiteLLMLane
+from orchestify.lanes.lane import Lane
+from orchestify.lanes.litellm.lane import LiteLLMLane
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.lane import Lane
 
 
 class LiteLLMProvider(ConfiguredProvider):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestify.core.providers import ProviderConfig
+from orchestify.lanes.lane import Lane
+from orchestify.lanes.mock import MockAnswer, MockLane
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.lane import Lane
-from orchestify.providers.mock_lane import MockAnswer, MockLane
 from orchestify.values import CompletionRequest
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from orchestify.lanes.lane import Lane
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.lane import Lane
 
 
 class OpenAIProvider(ConfiguredProvider):
@@ -12,6 +12,6 @@ class OpenAIProvider(ConfiguredProvider):
     type = "openai"
 
     def _own_lane(self) -> Lane:
-        from orchestify.providers.wire.lane import OpenAILane  # noqa: PLC0415 - brings aiohttp: 80 ms
+        from orchestify.lanes.direct import OpenAILane  # noqa: PLC0415 - brings aiohttp: 80 ms
 
         return OpenAILane(self.provider_id, self.config, self._rule)

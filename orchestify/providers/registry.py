@@ -11,6 +11,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from orchestify.calls.route import Route
+from orchestify.calls.tracing import Tracer
 from orchestify.core.agents import AgentConfig, AgentsConfig
 from orchestify.core.config import Config
 from orchestify.core.providers import ProvidersConfig
@@ -20,25 +22,23 @@ from orchestify.errors import (
     ConfigError,
     ProviderNotFoundError,
 )
-from orchestify.health import ProviderHealth
-from orchestify.health_monitor import CHECK_TIMEOUT_S, Monitor, check
+from orchestify.health.health import ProviderHealth
+from orchestify.health.monitor import CHECK_TIMEOUT_S, Monitor, check
+from orchestify.lanes.litellm.lane import begin_import
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.record import Record
 from orchestify.ledger.summary import summary_of, token_usage
 from orchestify.policy.breaker import CircuitState
 from orchestify.policy.budget import BudgetState
 from orchestify.providers import catalogue
-from orchestify.providers._litellm import begin_import
-from orchestify.providers.assembly import runtime_of
 from orchestify.providers.base import LLMProvider
+from orchestify.providers.building import runtime_of
 from orchestify.providers.catalogue import ModelInfo
 from orchestify.providers.connectivity import check_in_thread
-from orchestify.providers.directory import Directory
 from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
-from orchestify.providers.route import Route
-from orchestify.providers.surroundings import ALONE, Surroundings
-from orchestify.providers.tracing import Tracer
+from orchestify.providers.lookup import Directory
+from orchestify.providers.shared import ALONE, Surroundings
 from orchestify.values import TokenUsage
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
+from orchestify.calls.request import Defaults, thinking_of
+from orchestify.calls.runtime import BreakerSettings, Runtime, Target
 from orchestify.core.agents import AgentConfig, ThinkingBudget
 from orchestify.core.policies import EffectivePolicies, Policies, RateLimitConfig, policies_for
-from orchestify.core.providers import PriceConfig, ProviderConfig
+from orchestify.core.providers import ProviderConfig
 from orchestify.policy.limiter import Limiter
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
-from orchestify.price_book import ConfiguredPrice, configured_price
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.request import Defaults, thinking_of
-from orchestify.providers.runtime import BreakerSettings, Runtime, Target
-from orchestify.providers.surroundings import LimiterKey
+from orchestify.providers.shared import LimiterKey
 
 NO_AGENT = AgentConfig()
-FREE = configured_price({"input_usd_per_mtok": 0.0, "output_usd_per_mtok": 0.0})
 
 
 def target_of(
@@ -48,24 +45,6 @@ def target_of(
         limiters=_limiters(runtime, provider.provider_id, config, agent_id, agent, top),
         weight=1.0 if weight is None else float(weight),
     )
-
-
-def prices_of(providers: Mapping[str, ProviderConfig]) -> dict[str, ConfiguredPrice]:
-    """Return the prices that the configuration says, by provider, or by provider and model.
-
-    A scripted provider is free where nothing else is said.
-    """
-    prices: dict[str, ConfiguredPrice] = {}
-    for name, config in providers.items():
-        if isinstance(config.price, PriceConfig):
-            prices[name] = configured_price(config.price.model_dump())
-        elif config.price is None and config.type == "mock":
-            prices[name] = FREE
-        elif config.price is not None:
-            prices[name] = {
-                model: configured_price(price.model_dump()) for model, price in config.price.items()
-            }
-    return prices
 
 
 def _defaults(config: ProviderConfig, agent: AgentConfig, policies: EffectivePolicies) -> Defaults:

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestify.ledger.repricing import Comparison, Repricing
+from orchestify.ledger.sql.repricing import Comparison, Repricing
 from orchestify.report.data import Cell, csv_text, json_text, write_exact
 from orchestify.report.figures import (
     known_usd,

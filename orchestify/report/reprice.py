@@ -7,10 +7,9 @@ from functools import lru_cache
 
 from orchestify.core.config import Config
 from orchestify.ledger.record import Record
-from orchestify.ledger.repricing import PriceOf
-from orchestify.price_book import PriceBook
-from orchestify.pricing import Price
-from orchestify.providers.targets import prices_of
+from orchestify.ledger.sql.repricing import PriceOf
+from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.models.pricing import Price
 
 _PRICES_KEPT = 4096
 

@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 
 from orchestify.errors import InvalidParameterError
-from orchestify.model_map import ModelMap
+from orchestify.models.model_map import ModelMap
 from orchestify.server.app import create_app
 from orchestify.server.connections import (
     Connections,

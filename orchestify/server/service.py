@@ -15,11 +15,12 @@ from sqlalchemy import text
 
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config, load_config
-from orchestify.crew import Crew
+from orchestify.database.sql import Database
 from orchestify.errors import StoreError, VaultError
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
 from orchestify.providers.registry import ProviderRegistry
+from orchestify.resources.thread_pools import Crew
 from orchestify.server.access.door import OUTAGE_S, Door
 from orchestify.server.access.limits import Places
 from orchestify.server.access.refusals import Refusals
@@ -31,7 +32,6 @@ from orchestify.server.storage.stored_keys import KeyCheck
 from orchestify.server.tenants.notices import LocalNotices, Notices
 from orchestify.server.tenants.registry import TenantRegistry, Watch
 from orchestify.server.tenants.tenant_providers import TenantProviders
-from orchestify.sql import Database
 from orchestify.vault.cipher import VARIABLES, Cipher
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+from orchestify.calls.tracing import TracedAttempt, TracedCall
+from orchestify.lanes.direct import ANTHROPIC_URL, OPENAI_URL
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.tracing import TracedAttempt, TracedCall
-from orchestify.providers.wire.lane import ANTHROPIC_URL, OPENAI_URL
 from orchestify.telemetry.names import PROVIDERS, Names
 from orchestify.values import LLMResponse
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeAlias
 
+from orchestify.calls.tracing import Ending, TracedAttempt, TracedCall
 from orchestify.errors import MissingExtraError
-from orchestify.model_labels import ModelLabels
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.tracing import Ending, TracedAttempt, TracedCall
+from orchestify.resources.series_labels import ModelLabels
 from orchestify.telemetry import facts
 from orchestify.telemetry.content import input_messages, output_messages
 from orchestify.telemetry.names import CHAT, SECONDS, TOKENS, Names

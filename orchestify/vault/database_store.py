@@ -29,8 +29,8 @@ from sqlalchemy import (
     update,
 )
 
+from orchestify.database.sql import Database, shown_url
 from orchestify.errors import VaultError
-from orchestify.sql import Database, shown_url
 from orchestify.vault.store import VAULT_KEYS, Entry, Place, Sealed
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from orchestify.errors import VaultError
-from orchestify.private import make_folder
+from orchestify.resources.file_permissions import make_folder
 from orchestify.vault.store import VAULT_KEYS, Entry, Place, Sealed
 
 T = TypeVar("T")

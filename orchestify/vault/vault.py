@@ -237,7 +237,7 @@ def is_name(text: str) -> bool:
 
 
 def _database_store(url: str) -> Store:
-    from orchestify.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow to import
+    from orchestify.database.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow to import
     from orchestify.vault.database_store import DatabaseStore  # noqa: PLC0415
 
     return DatabaseStore.at(database_url(url, Path(), name="the vault's address", error=VaultError))

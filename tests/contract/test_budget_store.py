@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from orchestify.errors import BudgetExceededError
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.budgets.memory_book import BudgetBook
+from orchestify.ledger.budgets.store import BudgetStore, Hold
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.policy.budget import Budget
-from orchestify.policy.budget_book import BudgetBook
-from orchestify.policy.budget_store import BudgetStore, Hold
 from tests.clock import ManualClock
 from tests.ledgers import database, postgres_schema, until
 

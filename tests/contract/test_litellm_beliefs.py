@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from orchestify.providers._litellm import door
+from orchestify.lanes.litellm.lane import door
 from orchestify.testing import Reply, StubServer
 
 pytestmark = [
@@ -157,7 +157,7 @@ import asyncio, gc, sys
 from concurrent.futures import ThreadPoolExecutor
 reached = []
 sys.addaudithook(lambda event, args: reached.append(event) if event == "socket.connect" else None)
-from orchestify.providers._litellm import door
+from orchestify.lanes.litellm.lane import door
 assert "litellm" not in sys.modules
 with ThreadPoolExecutor(4) as threads:
     doors = list(threads.map(lambda _: asyncio.run(door()), range(4)))

@@ -13,12 +13,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
+from orchestify.database.sql import Database
 from orchestify.errors import StoreError
-from orchestify.ledger import schema
+from orchestify.ledger.sql import schema
 from orchestify.server.storage.audit import write_audit
 from orchestify.server.storage.migrations import VERSION_TABLE, migrate
 from orchestify.server.storage.tables import metadata
-from orchestify.sql import Database
 from tests.tenants import DATABASES, TEST, database_at, service_database
 
 

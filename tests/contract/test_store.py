@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from orchestify.database.sql import Database
 from orchestify.errors import (
     ConfigError,
     ConflictError,
@@ -21,7 +22,6 @@ from orchestify.errors import (
 from orchestify.server.rows.stored import NewAgent
 from orchestify.server.storage import kinds
 from orchestify.server.storage.store import Store
-from orchestify.sql import Database
 from orchestify.vault.cipher import Cipher, new_encryption_key
 from tests.tenants import (
     CIPHER,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from orchestify.errors import BudgetExceededError
 from orchestify.ledger.record import new_id
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.policy.budget import Budget
 from tests.ledgers import database, opened
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from orchestify.ledger.record import utc_now
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.ledger import SqlLedger
 from tests.ledgers import answered, database, opened
 
 AT_ONCE = 64

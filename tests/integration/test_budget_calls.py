@@ -22,7 +22,7 @@ from orchestify import (
     Usage,
     scope,
 )
-from orchestify.events import BudgetThreshold, FallbackTaken, TargetSkipped
+from orchestify.events.events import BudgetThreshold, FallbackTaken, TargetSkipped
 from orchestify.policy.budget import BudgetState
 from orchestify.testing import Reply, StubServer
 from tests.registries import registry_on

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from orchestify.errors import BudgetExceededError
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.policy.budget import BudgetState
 from tests.integration.budget_worker import WORST_USD, budget
 from tests.ledgers import ROOT, database, postgres_schema

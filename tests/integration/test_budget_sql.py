@@ -15,12 +15,21 @@ import pytest
 from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.errors import BudgetExceededError, LedgerError
-from orchestify.ledger.holds import kept_usd, lapse, lock, period_id, prune, save, settle, store
-from orchestify.ledger.journal import Journal
+from orchestify.ledger.budgets.reservations import (
+    kept_usd,
+    lapse,
+    lock,
+    period_id,
+    prune,
+    save,
+    settle,
+    store,
+)
+from orchestify.ledger.budgets.store import Hold
 from orchestify.ledger.record import utc_now
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.journal import Journal
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
-from orchestify.policy.budget_store import Hold
 from tests.integration.test_ledger_spool import Line
 from tests.ledgers import answered, database, opened, postgres_schema, until
 

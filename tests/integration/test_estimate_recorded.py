@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from orchestify.estimate import count_tokens
+from orchestify.models.estimate import count_tokens
 from tests.recorded import need_recorded
 from tests.recorded_requests import RecordedRequest, recorded_requests
 

@@ -18,7 +18,7 @@ from orchestify import (
     ProviderRegistry,
     ServerError,
 )
-from orchestify.events import (
+from orchestify.events.events import (
     CircuitClosed,
     CircuitHalfOpened,
     CircuitOpened,
@@ -29,7 +29,7 @@ from orchestify.events import (
     SlowCall,
     TargetSkipped,
 )
-from orchestify.health import ProviderHealth
+from orchestify.health.health import ProviderHealth
 from orchestify.testing import Reply, StubServer
 from orchestify.values import CompletionRequest
 from tests.registries import registry_on

@@ -16,7 +16,7 @@ from orchestify import (
     ServerError,
     StreamInterruptedError,
 )
-from orchestify.events import FallbackTaken, TargetSkipped
+from orchestify.events.events import FallbackTaken, TargetSkipped
 from orchestify.testing import Reply, StubServer
 from tests.registries import registry_on
 

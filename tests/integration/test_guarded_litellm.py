@@ -17,8 +17,8 @@ from orchestify.errors import (
     InvalidParameterError,
     ModelNotFoundError,
 )
-from orchestify.providers._litellm import LiteLLMLane, door
-from orchestify.providers.litellm_access import list_models
+from orchestify.lanes.litellm.access import list_models
+from orchestify.lanes.litellm.lane import LiteLLMLane, door
 from orchestify.testing import Reply, StubServer
 from orchestify.values import CompletionRequest, ImagePart, LLMMessage, TextPart
 from tests.lanes import LITELLMS_OWN_WARNINGS, close_litellms_clients, collect_quietly

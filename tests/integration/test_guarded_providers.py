@@ -18,10 +18,10 @@ from orchestify import EndpointRefusedError, ProviderRegistry
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import parse_config
 from orchestify.errors import AllTargetsFailedError, APIConnectionError, ConfigError
+from orchestify.lanes.http.endpoint import _sockets
 from orchestify.ledger.record import Record
-from orchestify.providers.assembly import provider_of
-from orchestify.providers.surroundings import Surroundings
-from orchestify.providers.wire.http import _sockets
+from orchestify.providers.building import provider_of
+from orchestify.providers.shared import Surroundings
 from orchestify.testing import StubServer
 from tests.lanes import ANTHROPIC, KEY, LANE_NAME, OPENAI, Lane
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestify.health import Health
-from orchestify.ledger.health_history import KEPT, HealthHistory
-from orchestify.ledger.journal import Journal
+from orchestify.health.health import Health
 from orchestify.ledger.record import utc_now
-from orchestify.ledger.schema import health_history
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.health_history import KEPT, HealthHistory
+from orchestify.ledger.sql.journal import Journal
+from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.schema import health_history
 from tests.ledgers import answered, database, opened, postgres_schema
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.testing import StubRequest, StubServer
 from tests.ledgers import ROOT, database, opened, sqlite_rows, until
 

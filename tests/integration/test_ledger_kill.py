@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.ledger import SqlLedger
 from tests.ledgers import ROOT, database, opened, postgres_rows, postgres_schema, sqlite_rows, until
 
 KILLS = 50 if os.environ.get("ORCHESTIFY_LONG") == "1" else 8

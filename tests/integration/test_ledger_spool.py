@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, text
 
+from orchestify.database.sql import Database, database_url
 from orchestify.errors import LedgerError, OrchestifyError
 from orchestify.ledger import open_ledger
-from orchestify.ledger.journal import Journal
-from orchestify.ledger.schema import migrate
-from orchestify.ledger.spool import Spool
-from orchestify.ledger.sql import SqlLedger
-from orchestify.sql import Database, database_url
+from orchestify.ledger.sql.journal import Journal
+from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.schema import migrate
+from orchestify.ledger.sql.spool import Spool
 from tests.ledgers import answered, database, opened, postgres_rows, postgres_schema, until
 
 

@@ -19,10 +19,10 @@ from sqlalchemy import Connection, text
 
 from orchestify.errors import InvalidParameterError, LedgerError, MissingExtraError
 from orchestify.ledger import Record, open_ledger
-from orchestify.ledger.journal import Journal
 from orchestify.ledger.record import utc_now
-from orchestify.ledger.schema import migrate
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.journal import Journal
+from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.schema import migrate
 from orchestify.values import Usage
 from tests.ledgers import (
     NOON,

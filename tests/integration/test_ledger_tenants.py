@@ -18,18 +18,18 @@ from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.errors import BudgetExceededError, InvalidParameterError, LedgerError
 from orchestify.ledger import Ledger, Record
-from orchestify.ledger.holds import kept_usd, lapse, lock, period_id, store
-from orchestify.ledger.journal import Journal
-from orchestify.ledger.pruning import prune
+from orchestify.ledger.budgets.reservations import kept_usd, lapse, lock, period_id, store
+from orchestify.ledger.budgets.store import Hold
 from orchestify.ledger.record import utc_now
-from orchestify.ledger.repricing import reprice
-from orchestify.ledger.schema import health_history
-from orchestify.ledger.spool import Spool
-from orchestify.ledger.sql import SqlLedger
-from orchestify.ledger.tenant import TenantLedger
+from orchestify.ledger.sql.journal import Journal
+from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.pruning import prune
+from orchestify.ledger.sql.repricing import reprice
+from orchestify.ledger.sql.schema import health_history
+from orchestify.ledger.sql.spool import Spool
+from orchestify.ledger.sql.tenant import TenantLedger
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
-from orchestify.policy.budget_store import Hold
-from orchestify.providers.surroundings import Surroundings
+from orchestify.providers.shared import Surroundings
 from tests.integration.test_ledger_spool import Line
 from tests.ledgers import answered, database, opened, postgres_schema, until
 

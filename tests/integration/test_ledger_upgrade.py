@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 
 from orchestify.ledger import open_ledger
-from orchestify.ledger.spool import Spool
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.spool import Spool
 from orchestify.policy.budget import Budget
 from tests.ledger_version_1 import RECORDS, SUMS, make_postgres, make_sqlite
 from tests.ledgers import answered, database, opened, postgres_schema, until

@@ -28,7 +28,7 @@ from orchestify.errors import (
     ServerError,
     StreamInterruptedError,
 )
-from orchestify.providers._litellm import LiteLLMLane, door
+from orchestify.lanes.litellm.lane import LiteLLMLane, door
 from orchestify.testing import Reply, StubServer
 from orchestify.values import (
     CompletionRequest,

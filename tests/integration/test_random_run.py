@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestify.lanes.litellm.lane import door
 from orchestify.ledger import Total
-from orchestify.providers._litellm import door
 from orchestify.testing import StubServer
 from tests import random_calls
 from tests.calls import RecordingLedger

@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError, StreamInterruptedError
-from orchestify.providers.wire.lane import AnthropicLane, OpenAILane
+from orchestify.lanes.direct import AnthropicLane, OpenAILane
 from orchestify.values import (
     CompletionRequest,
     LLMMessage,

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError
-from orchestify.providers._litellm import LiteLLMLane, door
+from orchestify.lanes.litellm.lane import LiteLLMLane, door
 from orchestify.values import CompletionRequest, LLMMessage, LLMResponse, StreamEnd, Usage
 from tests import recorded
 from tests.recorded import Exchange

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestify.database.sql import Database
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger import Record, open_ledger
-from orchestify.ledger.repricing import Comparison, reprice
-from orchestify.ledger.sql import SqlLedger
-from orchestify.pricing import Price, Rates
-from orchestify.sql import Database
+from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.repricing import Comparison, reprice
+from orchestify.models.pricing import Price, Rates
 from orchestify.values import Usage
 from tests.ledgers import NOON, answered, database, opened, postgres_schema
 

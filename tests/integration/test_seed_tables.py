@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 import orchestify
-from orchestify import LLMMessage, LLMProvider, LLMResponse, ProviderRegistry, events
+from orchestify import LLMMessage, LLMProvider, LLMResponse, ProviderRegistry
 from orchestify.core.config import Config, parse_config
+from orchestify.events import events
 from orchestify.testing import StubServer
 from tests.lanes import ANTHROPIC_TOOL
 

@@ -15,7 +15,7 @@ from orchestify.core.policies import RateLimitConfig
 from orchestify.errors import RateLimitError
 from orchestify.policy.limiter import Priority
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.providers.surroundings import Surroundings
+from orchestify.providers.shared import Surroundings
 from orchestify.shared_limits import RedisLimits, RedisLink, SharedRateLimiter, SharedWindow
 from orchestify.shared_limits.limiter import SharedGrant
 from tests.ledgers import until

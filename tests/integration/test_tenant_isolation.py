@@ -23,7 +23,7 @@ from orchestify.errors import (
     RateLimitError,
     ServerError,
 )
-from orchestify.events import BudgetThreshold, CircuitOpened
+from orchestify.events.events import BudgetThreshold, CircuitOpened
 from orchestify.ledger.record import scope
 from orchestify.server.tenants.tenant_providers import TenantProviders
 from orchestify.testing import Reply, StubServer

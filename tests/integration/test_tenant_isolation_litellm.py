@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from orchestify.errors import APIError, InvalidParameterError, ModelNotFoundError
-from orchestify.providers._litellm import door
+from orchestify.lanes.litellm.lane import door
 from orchestify.testing import StubServer
 from orchestify.values import ImagePart, LLMMessage, TextPart
 from tests.lanes import LITELLMS_OWN_WARNINGS, close_litellms_clients, collect_quietly

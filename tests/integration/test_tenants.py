@@ -22,11 +22,11 @@ from orchestify.errors import (
     StoreError,
     VaultError,
 )
-from orchestify.events import CircuitOpened
+from orchestify.events.events import CircuitOpened
+from orchestify.lanes.litellm.lane import door
 from orchestify.ledger.record import Record
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.providers._litellm import door
-from orchestify.providers.surroundings import LimiterKey, Surroundings
+from orchestify.providers.shared import LimiterKey, Surroundings
 from orchestify.server.storage.store import Store
 from orchestify.server.tenants.notices import LocalNotices
 from orchestify.server.tenants.registry import TenantRegistry

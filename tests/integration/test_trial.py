@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from orchestify.core.config import parse_config
+from orchestify.providers.provider_check import try_providers
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.trial import try_providers
 from orchestify.testing import Reply, StubServer
 
 CONFIG = """\

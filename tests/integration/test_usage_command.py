@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestify.cli import cli
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.ledger import SqlLedger
 from tests.ledgers import answered, database, opened, sqlite_rows
 from tests.reports import write_ledger
 

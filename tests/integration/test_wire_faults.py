@@ -22,7 +22,7 @@ from orchestify.errors import (
     ServerError,
     StreamInterruptedError,
 )
-from orchestify.providers.wire.lane import AnthropicLane, OpenAILane
+from orchestify.lanes.direct import AnthropicLane, OpenAILane
 from orchestify.testing import Reply, StubServer
 from orchestify.values import (
     CompletionRequest,

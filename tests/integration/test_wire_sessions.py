@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from orchestify.core.providers import ProviderConfig
-from orchestify.providers.wire.lane import OpenAILane
+from orchestify.lanes.direct import OpenAILane
 from orchestify.testing import Reply, StubServer
 from orchestify.values import CompletionRequest, LLMMessage
 
@@ -163,7 +163,7 @@ def test_nothing_is_printed_at_exit_whether_or_not_anybody_closed(
     script = f"""
 import asyncio, sys
 from orchestify.core.providers import ProviderConfig
-from orchestify.providers.wire.lane import OpenAILane
+from orchestify.lanes.direct import OpenAILane
 from orchestify.values import CompletionRequest, LLMMessage
 
 def build():

@@ -10,15 +10,15 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestify.ledger.budget_orders import Order, Settlement
-from orchestify.ledger.budget_sitting import Sitting
-from orchestify.ledger.holds import kept_usd, lapse, read
-from orchestify.ledger.lease import release, renew
+from orchestify.database.sql import Database
+from orchestify.ledger.budgets.batch import Sitting
+from orchestify.ledger.budgets.requests import Order, Settlement
+from orchestify.ledger.budgets.reservations import kept_usd, lapse, read
+from orchestify.ledger.budgets.store import Hold
 from orchestify.ledger.record import new_id, utc_now
+from orchestify.ledger.sql.lease import release, renew
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
-from orchestify.policy.budget_store import Hold
 from orchestify.policy.waiting import Waiter
-from orchestify.sql import Database
 from tests.ledgers import database
 
 BUDGETS = (

@@ -26,15 +26,15 @@ from orchestify import (
     RateLimitError,
     ServerError,
 )
+from orchestify.calls.request import Defaults
+from orchestify.calls.route import Route
+from orchestify.calls.runtime import BreakerSettings, Runtime, Target
 from orchestify.core.config import parse_config
+from orchestify.ledger.budgets.memory_book import BudgetBook
+from orchestify.models.price_book import PriceBook, configured_price
 from orchestify.policy.budget import Budget
-from orchestify.policy.budget_book import BudgetBook
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
-from orchestify.price_book import PriceBook, configured_price
-from orchestify.providers.request import Defaults
-from orchestify.providers.route import Route
-from orchestify.providers.runtime import BreakerSettings, Runtime, Target
 from orchestify.values import CompletionRequest, StreamEvent, TextDelta
 from tests.calls import RecordingLedger, answer, events_of
 from tests.virtual import run

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestify.calls.request import Defaults, call_of
 from orchestify.errors import InvalidParameterError
-from orchestify.providers.request import Defaults, call_of
-from orchestify.providers.wire import anthropic_messages, openai_chat
-from orchestify.providers.wire.dialects import DIALECTS
+from orchestify.lanes.anthropic import request as anthropic_messages
+from orchestify.lanes.openai import request as openai_chat
+from orchestify.lanes.openai.dialects import DIALECTS
 from orchestify.server.gateway.request import EFFORTS, PASSED_ON, chat_request
 
 WORDS = (

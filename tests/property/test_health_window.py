@@ -8,8 +8,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestify.health import Health
-from orchestify.health_window import Call, Window, quantile
+from orchestify.health.health import Health
+from orchestify.health.recent_calls import Call, Window, quantile
 from orchestify.ledger.record import Record
 from tests.clock import MIDNIGHT, ManualClock
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestify.ledger import Record, Total, Totals, UsageReport
-from orchestify.ledger.journal import Journal
 from orchestify.ledger.record import new_id
-from orchestify.ledger.sql import SqlLedger
+from orchestify.ledger.sql.journal import Journal
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.values import Usage
 from tests.ledgers import answered, database, opened
 

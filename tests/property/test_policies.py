@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestify.errors import BudgetExceededError, RateLimitError, ServerError
+from orchestify.ledger.budgets.memory_book import BudgetBook
+from orchestify.ledger.budgets.store import Hold
 from orchestify.policy.breaker import CircuitBreaker, Permit
 from orchestify.policy.budget import Budget
-from orchestify.policy.budget_book import BudgetBook
-from orchestify.policy.budget_store import Hold
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.policy.strategy import Strategy

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestify.errors import ConfigError
 from orchestify.server.rows import agent_rows, provider_rows
 from orchestify.server.rows.row_types import ROW_TYPES
-from tests.unit.test_rest_rows import agent, house, made, row
+from tests.unit.server.test_rest_rows import agent, house, made, row
 
 BASE = house()
 TEXTS = st.one_of(

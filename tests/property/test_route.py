@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestify import errors
+from orchestify.calls.runtime import BreakerSettings
 from orchestify.errors import APIError, OrchestifyError
 from orchestify.policy.breaker import CircuitBreaker
 from orchestify.policy.budget import Budget, BudgetMatch
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
-from orchestify.providers.runtime import BreakerSettings
 from orchestify.values import CompletionRequest, LLMResponse, TextDelta, Usage, UsageUpdate
 from tests.calls import HANG, Bench, Scripted, answer
 

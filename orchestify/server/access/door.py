@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
-from orchestify.crew import Crew
 from orchestify.errors import AccessError, StoreError
 from orchestify.ledger.record import utc_now
+from orchestify.resources.thread_pools import Crew
 from orchestify.server.access.limits import Pace
 from orchestify.server.access.principal import SCOPES, Principal, Scope
 from orchestify.server.access.refusals import Refusals

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from orchestify.crew import Crew
+from orchestify.database.sql import Database
 from orchestify.errors import StoreError
+from orchestify.resources.thread_pools import Crew
 from orchestify.server.storage.audit import Actor, write_audit
-from orchestify.sql import Database
 
 WINDOW_S = 60.0
 _KINDS = 100

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pydantic import SecretStr
 from sqlalchemy import Connection, RowMapping, Update, func, insert, or_, select, update
 
+from orchestify.database.sql import Database
 from orchestify.errors import ConflictError, InvalidParameterError, NotFoundError
 from orchestify.ledger.record import new_id, utc_now
 from orchestify.server.access.principal import SCOPES, Principal
@@ -20,7 +21,6 @@ from orchestify.server.rows.stored import Page
 from orchestify.server.storage import queries
 from orchestify.server.storage.audit import Actor, write_audit
 from orchestify.server.storage.tables import api_tokens
-from orchestify.sql import Database
 
 _TOKEN = re.compile(r"ork_([0-9a-f]{32})_([0-9a-f]{64})")
 _USE_NOTED_EVERY = timedelta(minutes=5)

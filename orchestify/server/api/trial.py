@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from orchestify.errors import OrchestifyError
-from orchestify.health_monitor import CHECK_TIMEOUT_S
+from orchestify.health.monitor import CHECK_TIMEOUT_S
 from orchestify.providers.base import LLMProvider
 from orchestify.server.api.provider_schemas import TestProviderResponse
 

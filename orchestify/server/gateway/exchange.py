@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestify.crew import Crew
+from orchestify.calls.stream import CompletionStream, ReaderEvent
 from orchestify.errors import OrchestifyError, StructuredOutputError
 from orchestify.ledger.record import scope as labelled
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.stream import CompletionStream, ReaderEvent
+from orchestify.resources.thread_pools import Crew
 from orchestify.server.access.limits import Places
 from orchestify.server.access.requiring import require
 from orchestify.server.gateway.answer import answer_body, answer_headers, call_headers

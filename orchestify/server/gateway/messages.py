@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestify.calls.messages import image_of, tool_call_of
 from orchestify.errors import InvalidParameterError
-from orchestify.providers.messages import image_of, tool_call_of
 from orchestify.server.gateway.fields import each, needed, optional, wrong
 from orchestify.values import ROLES, Content, LLMMessage, Part, TextPart, Thinking, ToolCall
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestify.calls.route import Route
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.route import Route
 from orchestify.server.tenants.tenant_providers import AGENT, TenantProviders
 
 OWNER = "orchestify"

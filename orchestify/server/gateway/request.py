@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orchestify.providers.request import response_format_of
+from orchestify.calls.request import response_format_of
 from orchestify.server.gateway.fields import body_of, each, needed, optional, wrong
 from orchestify.server.gateway.messages import messages_of
 from orchestify.values import ResponseFormat, Tool, ToolChoice

@@ -14,7 +14,7 @@ from orchestify.core.problems import Path, did_you_mean
 from orchestify.core.providers import FilledIn, ProviderConfig
 from orchestify.core.validation import Found, validated
 from orchestify.errors import ConfigError
-from orchestify.providers.litellm_guard import LiteLLMGuard, litellm_problem
+from orchestify.lanes.litellm.guard import LiteLLMGuard, litellm_problem
 from orchestify.server.rows.allowed import (
     NAME,
     header_problems,

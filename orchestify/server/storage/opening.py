@@ -8,12 +8,12 @@ from typing import cast
 from sqlalchemy import URL
 
 from orchestify.core.settings import LedgerConfig
+from orchestify.database.sql import Database, database_url
 from orchestify.errors import StoreError
 from orchestify.ledger.opening import open_ledger
-from orchestify.ledger.sql import SqlLedger
-from orchestify.private import make_private
+from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.resources.file_permissions import make_private
 from orchestify.server.storage.migrations import migrate
-from orchestify.sql import Database, database_url
 
 _NAME = "the service's database"
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config
 from orchestify.core.providers import ProviderConfig
+from orchestify.database.sql import Database
 from orchestify.errors import ConfigError, ConflictError
 from orchestify.server.rows.key_places import moved_keys
 from orchestify.server.rows.stored import (
@@ -33,7 +34,6 @@ from orchestify.server.storage.audit import Actor, write_audit
 from orchestify.server.storage.kinds import AGENTS, PROVIDERS, Kind, RowT
 from orchestify.server.storage.sealing import Seal, given_key
 from orchestify.server.storage.stored_keys import KeyCheck
-from orchestify.sql import Database
 from orchestify.vault.cipher import Cipher
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestify.ledger.schema import UtcTime
+from orchestify.ledger.sql.schema import UtcTime
 
 metadata = MetaData()
 

@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
-from orchestify.crew import Crew
 from orchestify.errors import ConfigError, LedgerError, StoreError
-from orchestify.events import Events
-from orchestify.health import Health
-from orchestify.ledger.sql import SqlLedger
+from orchestify.events.events import Events
+from orchestify.health.health import Health
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.surroundings import ALONE, MakeLimiter, Surroundings
+from orchestify.providers.shared import ALONE, MakeLimiter, Surroundings
+from orchestify.resources.thread_pools import Crew
 from orchestify.server.rows.stored import TenantRows
 from orchestify.server.rows.tenant_config import config_of
 from orchestify.server.storage.queries import check_tenant

@@ -6,14 +6,14 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from orchestify.bounds import keep
 from orchestify.core.policies import RateLimitConfig
-from orchestify.events import Events
-from orchestify.health import Health
-from orchestify.ledger.tenant import TenantLedger
+from orchestify.events.events import Events
+from orchestify.health.health import Health
+from orchestify.ledger.sql.tenant import TenantLedger
 from orchestify.policy.limiter import Limiter
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.providers.surroundings import LimiterKey, MakeLimiter
+from orchestify.providers.shared import LimiterKey, MakeLimiter
+from orchestify.resources.bounded import keep
 from orchestify.server.tenants.tenant_providers import TenantProviders
 
 MOST_LIMITERS = 20_000

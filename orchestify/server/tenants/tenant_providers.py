@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Self
 
-from orchestify.bounds import keep
+from orchestify.calls.request import MODEL_CHARS
 from orchestify.core.agents import AgentsConfig
 from orchestify.errors import (
     AgentNotFoundError,
@@ -16,8 +16,8 @@ from orchestify.errors import (
 )
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.request import MODEL_CHARS
-from orchestify.providers.surroundings import Surroundings
+from orchestify.providers.shared import Surroundings
+from orchestify.resources.bounded import keep
 from orchestify.server.rows.allowed import model_problem
 from orchestify.server.rows.tenant_config import TenantConfig
 

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select
 
 from orchestify.errors import StoreError
-from orchestify.ledger import schema
+from orchestify.ledger.sql import schema
 
 VERSION_TABLE = "orchestify_service_version"
 _LOCK = 7_203_051_118_943  # any number, the same in every version

@@ -1,0 +1,1 @@
+"""The call path: what happens between a call and its answer."""

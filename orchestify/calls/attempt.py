@@ -1,0 +1,197 @@
+"""One attempt's booking: what it holds while it runs, and how it is closed, exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.tracing import Trace, TracedAttempt
+from orchestify.errors import APIError, RateLimitError, StreamInterruptedError
+from orchestify.ledger.budgets.store import Hold
+from orchestify.ledger.record import Outcome, Record, utc_now
+from orchestify.models.estimate import count_tokens, estimate_output_tokens
+from orchestify.models.pricing import UNPRICED, Cost, cost_of
+from orchestify.policy.breaker import Permit
+from orchestify.policy.budget import ZERO, Budget
+from orchestify.policy.limiter import Grant, Limiter
+from orchestify.policy.retry_after import rate_headers
+from orchestify.values import UNKNOWN_USAGE, Attempt, CompletionRequest, LLMResponse, Usage
+
+
+@dataclass(slots=True)
+class Booking:
+    """What one attempt holds: places at the limits, a budget's hold, a permit, an open record.
+
+    `usage` and `pieces` grow with a stream, so that whatever stops it can be booked. `close` is
+    synchronous and works in `finally`, in a cancelled task and in `__del__`; only its first
+    call counts.
+    """
+
+    runtime: Runtime
+    target: Target
+    request: CompletionRequest
+    record: Record
+    started: float
+    tokens: int = 0
+    budgets: tuple[Budget, ...] = ()
+    grants: list[tuple[Limiter, Grant]] = field(default_factory=list)
+    hold: Hold | None = None
+    permit: Permit | None = None
+    opened: bool = False
+    closed: bool = False
+    outcome: Outcome = "open"
+    usage: Usage = UNKNOWN_USAGE
+    pieces: list[str] = field(default_factory=list)
+    first_chunk_s: float | None = None
+    trace: Trace | None = None
+
+    def succeed(self, response: LLMResponse) -> tuple[Usage, Cost]:
+        """Book an answer; return its usage, estimated where not reported, and its cost."""
+        usage = response.usage or UNKNOWN_USAGE
+        if usage.source == "unknown":
+            usage = self._estimated(usage, _written(response))
+        if "0" in response.headers.values():  # something is used up
+            self._learn(response.headers)
+        reported = response.cost_usd if response.cost_source == "provider" else None
+        return usage, self.close("ok", usage, response.model, reported)
+
+    def fail(self, error: BaseException) -> None:
+        """Book what became of an attempt that raised `error`."""
+        if isinstance(error, StreamInterruptedError):
+            self.usage = error.usage or self.usage
+            self.close("interrupted", self._so_far(), error=error)
+        elif isinstance(error, Exception):
+            self.close("failed", self._so_far(), error=error)
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Book a call that its caller no longer wants."""
+        self.close("cancelled", self._so_far())
+
+    def close(
+        self,
+        outcome: Outcome,
+        usage: Usage = UNKNOWN_USAGE,
+        answered: str = "",
+        reported_usd: Decimal | None = None,
+        error: BaseException | None = None,
+    ) -> Cost:
+        """Settle and release everything, complete the record, and return the cost."""
+        if self.closed:
+            return UNPRICED
+        self.closed = True
+        self.outcome = outcome
+        price = None if reported_usd is not None else self.runtime.price(self.target, answered)
+        cost = cost_of(usage, reported_usd, price)
+        try:
+            self._release(usage, cost, error)
+            self._judge(outcome, error)
+        finally:
+            if self.opened:
+                self._complete(outcome, usage, answered, cost, error)
+            if self.trace is not None:
+                self.trace.attempted(self._traced(usage, cost, error))
+        return cost
+
+    def attempt(self, outcome: str, error: BaseException | None = None) -> Attempt:
+        """Return the attempt as the response and the errors tell it."""
+        return Attempt(
+            self.target.provider_id,
+            self.target.model,
+            outcome,
+            None if error is None else type(error).__name__,
+            self.runtime.clock() - self.started,
+        )
+
+    def _traced(self, usage: Usage, cost: Cost, error: BaseException | None) -> TracedAttempt:
+        return TracedAttempt(
+            provider=self.target.provider,
+            endpoint=self.target.endpoint,
+            model=self.target.model,
+            outcome=self.outcome if self.opened else "skipped",
+            error="" if error is None else type(error).__name__,
+            latency_s=self.runtime.clock() - self.started,
+            first_chunk_s=self.first_chunk_s,
+            usage=usage,
+            cost_usd=cost.usd,
+        )
+
+    def _complete(
+        self,
+        outcome: Outcome,
+        usage: Usage,
+        answered: str,
+        cost: Cost,
+        error: BaseException | None,
+    ) -> None:
+        record = self.record.completed(
+            outcome,
+            usage=usage,
+            model_answered=answered,
+            cost=cost,
+            latency_s=self.runtime.clock() - self.started,
+            first_chunk_s=self.first_chunk_s,
+            error="" if error is None else type(error).__name__,
+        )
+        self.runtime.ledger.complete(record)
+        self.runtime.observe(record)
+
+    def _release(self, usage: Usage, cost: Cost, error: BaseException | None) -> None:
+        unsent = not self.opened or (isinstance(error, APIError) and not error.may_be_billed)
+        if isinstance(error, RateLimitError) and self.opened:
+            self._slow_down(error)
+        for _, grant in self.grants:
+            if not self.opened:
+                grant.give_back()
+            elif usage.source != "unknown" or unsent:
+                grant.settle(usage.total_tokens)
+            grant.release()
+        if self.hold is not None:
+            worst = self.record.cost_at_most_usd
+            unknown = ZERO if unsent or worst is None else worst
+            actual = unknown if cost.usd is None else cost.usd
+            self.runtime.book.settle(self.hold, actual)
+
+    def _learn(self, headers: Mapping[str, str]) -> None:
+        """Pause the target where its provider says that nothing is left until a reset."""
+        hint = rate_headers(headers, utc_now())
+        if hint is not None and hint.exhausted_s > 0:
+            self.runtime.pause(self.target).learn(hint)
+
+    def _slow_down(self, error: RateLimitError) -> None:
+        """Pause the target for as long as the provider asks, and halve the rates that led here."""
+        self.runtime.pause(self.target).penalise(error.retry_after_s)
+        for limiter, grant in self.grants:
+            limiter.penalise(None, grant)
+
+    def _judge(self, outcome: Outcome, error: BaseException | None) -> None:
+        if self.permit is None:
+            return
+        if outcome == "ok":
+            self.permit.succeeded()
+        elif isinstance(error, APIError) and error.trips_breaker:
+            self.permit.failed()
+        else:
+            self.permit.released()
+
+    def _so_far(self) -> Usage:
+        """What was used when the attempt ended early, as far as can be known."""
+        text = "".join(self.pieces)
+        if not text:
+            return self.usage
+        return self._estimated(self.usage, text)
+
+    def _estimated(self, known: Usage, text: str) -> Usage:
+        request = self.request
+        output = max(known.output_tokens, estimate_output_tokens(text, request.model))
+        given = known.input_tokens or count_tokens(request.messages, request.tools, request.model)
+        return replace(known, input_tokens=given, output_tokens=output, source="estimated")
+
+
+def _written(response: LLMResponse) -> str:
+    """All that the model wrote: the answer, what it thought, its calls of tools."""
+    calls = (call.name + (call.raw_arguments or "") for call in response.tool_calls)
+    return "".join((response.content, str(response.thinking or ""), *calls))

@@ -1,0 +1,350 @@
+"""What a caller gives to `complete` and `stream`, checked and turned into values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from orchestify.calls.messages import MessagesLike, messages_of
+from orchestify.errors import InvalidParameterError
+from orchestify.values import (
+    NOTHING,
+    CompletionRequest,
+    LLMMessage,
+    ResponseFormat,
+    ThinkingConfig,
+    Tool,
+    ToolChoice,
+)
+
+Priority: TypeAlias = Literal["high", "normal", "low"]
+Effort: TypeAlias = Literal["low", "medium", "high"]
+ThinkingLike: TypeAlias = bool | Effort | Mapping[str, int] | ThinkingConfig
+ToolLike: TypeAlias = Tool | Mapping[str, Any]
+ToolChoiceLike: TypeAlias = str | Mapping[str, Any] | ToolChoice
+FallbackLike: TypeAlias = bool | Sequence[str | Mapping[str, str]]
+ResponseFormatLike: TypeAlias = ResponseFormat | Mapping[str, Any] | type[Any]
+
+OURS = frozenset(
+    {"api_key", "key", "model", "base_url", "api_base", "messages", "stream", "timeout"}
+    | {"retries", "max_retries", "num_retries", "fallbacks", "caching"}
+)
+EFFORTS = ("low", "medium", "high")
+PRIORITIES = ("high", "normal", "low")
+MODEL_CHARS = 500  # a model's name is remembered in several places
+MIN_THINKING_TOKENS = 1024  # Anthropic, "Extended thinking": the smallest budget_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What an agent, then a provider, configures for a call; None where it says nothing."""
+
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    thinking: ThinkingConfig | None = None
+    cache: bool = False
+    timeout_s: float | None = None
+    connect_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+
+
+class FallbackTarget(NamedTuple):
+    """A target a caller names for one call; its provider's own model where `model` is None."""
+
+    provider: str
+    model: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every call, and read only
+class Call:
+    """One call as its caller wants it; None means: what the agent, then the provider, says.
+
+    `thinking_off` tells a caller's `thinking=False` from a silence. `fallback` replaces the
+    agent's chain; empty means none.
+    """
+
+    messages: tuple[LLMMessage, ...] = field(repr=False)
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    tools: tuple[Tool, ...] = ()
+    thinking: ThinkingConfig | None = None
+    thinking_off: bool = False
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
+    fallback: tuple[FallbackTarget, ...] | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+    priority: Priority = "normal"
+    options: Mapping[str, Any] = field(default=NOTHING, repr=False)
+
+    def request(self, defaults: Defaults, *, model: str) -> CompletionRequest:
+        """Return what a target with these `defaults` is asked, at this `model`."""
+        thinking = None if self.thinking_off else self.thinking or defaults.thinking
+        temperature, max_tokens, top_p = self.temperature, self.max_tokens, self.top_p
+        return CompletionRequest(
+            messages=self.messages,
+            model=model,
+            temperature=defaults.temperature if temperature is None else temperature,
+            max_tokens=defaults.max_tokens if max_tokens is None else max_tokens,
+            top_p=defaults.top_p if top_p is None else top_p,
+            stop=self.stop or defaults.stop,
+            seed=self.seed,
+            tools=self.tools,
+            tool_choice=self.tool_choice,
+            response_format=self.response_format,
+            thinking=thinking,
+            cache=defaults.cache,
+            options=self.options,
+            timeout_s=defaults.timeout_s if self.timeout_s is None else self.timeout_s,
+            connect_timeout_s=defaults.connect_timeout_s,
+            idle_timeout_s=defaults.idle_timeout_s,
+        )
+
+
+def call_of(
+    messages: MessagesLike,
+    model: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    tools: Iterable[ToolLike] | None = None,
+    thinking: ThinkingLike | None = None,
+    *,
+    top_p: float | None = None,
+    stop: str | Sequence[str] | None = None,
+    seed: int | None = None,
+    tool_choice: ToolChoiceLike | None = None,
+    response_format: ResponseFormatLike | None = None,
+    fallback: FallbackLike | None = None,
+    timeout_s: float | None = None,
+    max_attempts: int | None = None,
+    priority: Priority = "normal",
+    options: Mapping[str, Any] | None = None,
+) -> Call:
+    """Check a call's arguments and return them as values.
+
+    Raises:
+        InvalidParameterError: one of them cannot be used; the message names it.
+    """
+    for name, value, check in (
+        ("model", model, _check_model),
+        ("temperature", temperature, _check_positive),
+        ("top_p", top_p, _check_share),
+        ("max_tokens", max_tokens, _check_count),
+        ("seed", seed, _check_whole),
+        ("timeout_s", timeout_s, _check_positive),
+        ("max_attempts", max_attempts, _check_count),
+    ):
+        if value is not None:
+            check(name, value)
+    if priority not in PRIORITIES:
+        raise InvalidParameterError(f"priority is one of {', '.join(PRIORITIES)}")
+    tool_values = tuple(map(tool_of, tools)) if tools else ()
+    return Call(
+        messages=messages_of(messages),
+        model=model,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        tools=tool_values,
+        thinking=thinking_of(thinking),
+        thinking_off=thinking is False,
+        top_p=top_p,
+        stop=stop_of(stop),
+        seed=seed,
+        tool_choice=_tool_choice_of(tool_choice, tool_values),
+        response_format=response_format_of(response_format),
+        fallback=_fallback_of(fallback),
+        timeout_s=timeout_s,
+        max_attempts=max_attempts,
+        priority=priority,
+        options=_options_of(options),
+    )
+
+
+def tool_of(tool: ToolLike) -> Tool:
+    """Return a tool given as a `Tool`, in Anthropic's form or in OpenAI's.
+
+    `{"type": "web_search_20250305", ...}`, a tool that the provider runs itself, is kept as it
+    is.
+    """
+    if isinstance(tool, Tool):
+        return tool
+    if not isinstance(tool, Mapping):
+        raise InvalidParameterError("a tool is a mapping: {name, description, input_schema}")
+    kind = tool.get("type", "custom")
+    if kind == "function" and isinstance(tool.get("function"), Mapping):
+        return _tool(tool["function"], "parameters")
+    if kind == "custom":
+        return _tool(tool, "input_schema" if "input_schema" in tool else "parameters")
+    return Tool(name=str(tool.get("name", kind)), server=dict(tool))
+
+
+def thinking_of(thinking: ThinkingLike | None) -> ThinkingConfig | None:
+    """Return how much to think; None where thinking is off or nothing was said."""
+    if thinking is None or thinking is False:
+        return None
+    if isinstance(thinking, ThinkingConfig):
+        return thinking
+    if thinking is True:
+        return ThinkingConfig()
+    if isinstance(thinking, str) and thinking in EFFORTS:
+        return ThinkingConfig(effort=thinking)
+    if isinstance(thinking, Mapping) and set(thinking) == {"budget_tokens"}:
+        budget = thinking["budget_tokens"]
+        _check_count("thinking.budget_tokens", budget, MIN_THINKING_TOKENS)
+        return ThinkingConfig(budget_tokens=budget)
+    raise InvalidParameterError(
+        "thinking is true, false, 'low', 'medium', 'high' or {'budget_tokens': n}"
+    )
+
+
+def response_format_of(value: ResponseFormatLike | None) -> ResponseFormat | None:
+    """Return the answer's form, given as a JSON Schema, OpenAI's wrapping of one, or a model."""
+    if value is None or isinstance(value, ResponseFormat):
+        return value
+    if isinstance(value, type) and callable(getattr(value, "model_json_schema", None)):
+        schema = value.model_json_schema()
+        return ResponseFormat(name=_form_name(value.__name__), schema=schema, model_class=value)
+    if not isinstance(value, Mapping):
+        raise InvalidParameterError("response_format is a JSON Schema or a pydantic model class")
+    if value.get("type") == "json_object" and "properties" not in value:
+        return ResponseFormat()
+    wrapped = value.get("json_schema")
+    if value.get("type") == "json_schema" and isinstance(wrapped, Mapping):
+        return ResponseFormat(
+            name=str(wrapped.get("name", "answer")),
+            schema=wrapped.get("schema"),
+            strict=wrapped.get("strict"),
+        )
+    return ResponseFormat(name=_form_name(str(value.get("title", ""))), schema=value)
+
+
+def stop_of(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return stop sequences, given as one text or several."""
+    if stop is None:
+        return ()
+    sequences = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
+    if not all(isinstance(sequence, str) and sequence for sequence in sequences):
+        raise InvalidParameterError("stop is one text or several, none of them empty")
+    return sequences
+
+
+def _tool(form: Mapping[str, Any], schema_key: str) -> Tool:
+    name = form.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidParameterError("a tool needs a name")
+    schema = form.get(schema_key) or {"type": "object", "properties": {}}
+    if not isinstance(schema, Mapping):
+        raise InvalidParameterError(f"the {schema_key} of tool {name!r} is a JSON Schema object")
+    return Tool(
+        name=name,
+        description=form.get("description"),
+        input_schema=schema,
+        strict=form.get("strict"),
+    )
+
+
+def _tool_choice_of(value: ToolChoiceLike | None, tools: tuple[Tool, ...]) -> ToolChoice | None:
+    if value is None:
+        return None
+    choice = _parse_tool_choice(value)
+    if not tools:
+        if choice.mode == "none":
+            return None
+        raise InvalidParameterError("tool_choice needs tools to choose from")
+    names = [tool.name for tool in tools]
+    if choice.mode == "tool" and choice.name not in names:
+        raise InvalidParameterError(
+            f"tool_choice is auto, none, required or the name of a tool ({', '.join(names)})"
+        )
+    return choice
+
+
+def _parse_tool_choice(value: ToolChoiceLike) -> ToolChoice:
+    if isinstance(value, ToolChoice):
+        return value
+    if isinstance(value, Mapping):
+        kind = value.get("type")
+        function = value.get("function")
+        name = function.get("name") if isinstance(function, Mapping) else value.get("name")
+        value = str(name) if name else str(kind)
+    match value:
+        case "auto" | "none" | "required":
+            return ToolChoice(value)
+        case "any":
+            return ToolChoice("required")
+        case _:
+            return ToolChoice("tool", value)
+
+
+def _fallback_of(value: FallbackLike | None) -> tuple[FallbackTarget, ...] | None:
+    if value is None or value is True:
+        return None
+    if value is False:
+        return ()
+    targets = (value,) if isinstance(value, (str, Mapping)) else value
+    return tuple(_fallback_target(target) for target in targets)
+
+
+def _fallback_target(target: str | Mapping[str, str]) -> FallbackTarget:
+    if isinstance(target, str):
+        return FallbackTarget(target)
+    if not isinstance(target, Mapping) or not isinstance(target.get("provider"), str):
+        raise InvalidParameterError("a fallback is a provider's name, or {provider, model}")
+    return FallbackTarget(target["provider"], target.get("model"))
+
+
+def _options_of(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if not options:
+        return NOTHING
+    taken = sorted(OURS & set(options))
+    if taken:
+        raise InvalidParameterError(
+            f"options cannot hold {', '.join(taken)}: these are arguments or configuration"
+        )
+    return options
+
+
+def _form_name(title: str) -> str:
+    """Return a name that OpenAI takes: at most 64 of a-z, A-Z, 0-9, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", title)[:64] or "answer"
+
+
+def _check_model(name: str, value: object) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= MODEL_CHARS:
+        raise InvalidParameterError(f"{name} is a text of 1 to {MODEL_CHARS} characters")
+
+
+def _check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidParameterError(f"{name} is a number")
+    if not low <= value <= high:
+        bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise InvalidParameterError(f"{name} is {bounds}, not {value}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    _check_number(name, value, 0)
+
+
+def _check_share(name: str, value: object) -> None:
+    _check_number(name, value, 0, 1)
+
+
+def _check_whole(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidParameterError(f"{name} is a whole number")
+
+
+def _check_count(name: str, value: object, low: int = 1) -> None:
+    _check_whole(name, value)
+    _check_number(name, value, low)

@@ -1,0 +1,265 @@
+"""What all routes of one registry share: the ledger, prices, policies' state, time and chance."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+from orchestify.calls.request import Defaults
+from orchestify.calls.tracing import Tracer
+from orchestify.events.events import Events
+from orchestify.health.health import Health
+from orchestify.lanes.anthropic.request import MAX_TOKENS
+from orchestify.ledger.base import Ledger
+from orchestify.ledger.budgets.memory_book import BudgetBook
+from orchestify.ledger.budgets.store import BudgetStore
+from orchestify.ledger.memory import MemoryLedger
+from orchestify.ledger.record import Record
+from orchestify.ledger.summary import token_usage
+from orchestify.ledger.totals import AXIS_INDEX
+from orchestify.models.estimate import count_tokens
+from orchestify.models.model_map import ModelEntry
+from orchestify.models.price_book import PriceBook
+from orchestify.models.pricing import CostRange, Price, plain_cost_usd
+from orchestify.policy.breaker import CircuitBreaker, CircuitState
+from orchestify.policy.budget import Budget
+from orchestify.policy.limiter import Limiter
+from orchestify.policy.rate_limit import RateLimiter
+from orchestify.policy.retry import RetryPolicy
+from orchestify.providers.base import LLMProvider
+from orchestify.providers.shared import MakeLimiter
+from orchestify.resources.bounded import keep
+from orchestify.values import CompletionRequest, TokenUsage
+
+log = logging.getLogger("orchestify.usage")
+
+UNKNOWN_OUTPUT_CAP = 8192  # tokens, where neither the request nor the model map has a cap
+INPUT_MARGIN = 1.25  # the input estimate plus a quarter (design: worst case)
+INPUT_AT_LEAST = 0.75
+
+
+class BreakerSettings(NamedTuple):
+    """When a circuit opens, and for how long; see `CircuitBreaker`."""
+
+    failures: int = 5
+    window_s: float = 60.0
+    open_s: float = 30.0
+    max_open_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A provider and a model, with the policies in force there.
+
+    `endpoint` is LiteLLM's name of the company at the other end, None where no map knows it.
+    `provider_id` is the provider's name in the configuration.
+    """
+
+    provider: LLMProvider
+    model: str
+    endpoint: str | None = None
+    defaults: Defaults = field(default_factory=Defaults)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    limiters: tuple[Limiter, ...] = ()
+    weight: float = 1.0
+    provider_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "provider_id", self.provider.provider_id)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The state that outlives a call.
+
+    `clock` is monotonic, in seconds; `sleep` and `chance` (uniform in [0, 1)) are passed in so
+    that tests can move time by hand and repeat a run. `estimates` says whether somebody wants
+    an attempt's worst case: a budget, a limit on tokens, a ledger that keeps records.
+    `make_limiter`, `observers` and `tracer` are those of `Surroundings`.
+    """
+
+    ledger: Ledger = field(default_factory=MemoryLedger)
+    prices: PriceBook = field(default_factory=PriceBook)
+    budgets: tuple[Budget, ...] = ()
+    book: BudgetStore = field(default_factory=BudgetBook)
+    events: Events = field(default_factory=Events)
+    health: Health = field(default_factory=Health)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+    estimates: bool = False
+    make_limiter: MakeLimiter | None = None
+    observers: tuple[Callable[[Record], None], ...] = ()
+    tracer: Tracer | None = None
+    _breakers: dict[tuple[str, str, BreakerSettings], CircuitBreaker] = field(
+        default_factory=dict, repr=False
+    )
+    _limiters: dict[tuple[str, str, str], Limiter] = field(default_factory=dict, repr=False)
+    _matching: dict[tuple[str, str, str], tuple[Budget, ...]] = field(
+        default_factory=dict, repr=False
+    )
+    _doubted: set[tuple[str, str]] = field(default_factory=set, repr=False)
+    _pauses: dict[tuple[str, str], RateLimiter] = field(default_factory=dict, repr=False)
+
+    def breaker(self, target: Target) -> CircuitBreaker:
+        """Return the circuit breaker of the target, one for each provider and model."""
+        key = (target.provider_id, target.model, target.breaker)
+        breaker = self._breakers.get(key)
+        if breaker is None:
+            breaker = keep(self._breakers, key, self._new_breaker(target), may_go=_is_closed)
+        return breaker
+
+    def breakers(self) -> dict[tuple[str, str], CircuitBreaker]:
+        """Return the breakers that have been used, by provider and model."""
+        known = tuple(self._breakers.items())  # a thread may ask while a call adds one
+        return {(provider, model): each for (provider, model, _), each in known}
+
+    def adopt(self, older: Runtime, providers: Collection[str]) -> None:
+        """Go on with what `older`, whose place this takes, has learned of these providers.
+
+        That is their breakers and their pauses after a 429; calls under way there count here too.
+        """
+        breakers, pauses = dict(older._breakers), dict(older._pauses)  # others may add to them
+        self._breakers |= {key: each for key, each in breakers.items() if key[0] in providers}
+        self._pauses |= {key: each for key, each in pauses.items() if key[0] in providers}
+
+    def limiter(self, key: tuple[str, str, str], make: Callable[[], Limiter]) -> Limiter:
+        """Return the limiter of a provider or an agent, made at its first use."""
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            limiter = self._limiters.setdefault(key, make())
+        return limiter
+
+    def pause(self, target: Target) -> RateLimiter:
+        """Return what holds a target back after a 429, made at its first."""
+        key = (target.provider_id, target.model)
+        pause = self._pauses.get(key)
+        if pause is None:
+            pause = keep(self._pauses, key, RateLimiter(clock=self.clock), may_go=_is_over)
+        return pause
+
+    def paused_for_s(self, target: Target) -> float:
+        """Return for how many seconds more the provider asked that nothing be sent."""
+        pause = self._pauses.get((target.provider_id, target.model)) if self._pauses else None
+        return 0.0 if pause is None else pause.wait_s(0)
+
+    def limiters_of(self, target: Target) -> tuple[Limiter, ...]:
+        """Return the limiters a call at the target passes, in order."""
+        pause = self._pauses.get((target.provider_id, target.model)) if self._pauses else None
+        return target.limiters if pause is None else (pause, *target.limiters)
+
+    def price(self, target: Target, answered: str = "") -> Price | None:
+        """Return the price of the target's model, else of the model that answered."""
+        prices = self.prices
+        price = prices.price(target.provider_id, target.model, target.endpoint)
+        if price is None and answered and answered != target.model:
+            price = prices.price(target.provider_id, answered, target.endpoint)
+        return price
+
+    def entry(self, target: Target) -> ModelEntry | None:
+        """Return what the model map knows of the target's model."""
+        return self.prices.model_map.entry(target.model, target.endpoint)
+
+    def tokens(self, target: Target, request: CompletionRequest) -> tuple[int, int]:
+        """Return an attempt's estimated input and its output cap, in tokens.
+
+        The lanes add a thinking budget to an output cap that is no larger.
+        """
+        cap = request.max_tokens or self._usual_cap(target)
+        budget = request.thinking.budget_tokens if request.thinking is not None else None
+        if budget is not None and budget >= cap:
+            cap += budget
+        return count_tokens(request.messages, request.tools, target.model), cap
+
+    def worst_case_usd(self, target: Target, tokens: tuple[int, int]) -> Decimal | None:
+        """Return what an attempt may cost at most; None where nobody knows a price."""
+        price = self.price(target)
+        if price is None:
+            return None
+        return plain_cost_usd(price, int(tokens[0] * INPUT_MARGIN), tokens[1])
+
+    def cost_range(self, target: Target, request: CompletionRequest) -> CostRange:
+        """Return what an attempt costs: its input, a quarter less; at most its worst case."""
+        price, tokens = self.price(target), self.tokens(target, request)
+        if price is None:
+            return CostRange()
+        least_usd = plain_cost_usd(price, int(tokens[0] * INPUT_AT_LEAST), 0)
+        return CostRange(least_usd, self.worst_case_usd(target, tokens))
+
+    def budgets_of(
+        self, target: Target, agent: str, labels: Mapping[str, str]
+    ) -> tuple[Budget, ...]:
+        """Return the budgets that a call of the agent at the target counts against."""
+        key = (target.provider_id, target.model, agent)
+        known = self._matching.get(key)
+        if known is None:
+            known = tuple(
+                each for each in self.budgets if each.matches(key[0], agent, key[1], labels)
+            )
+            if not any(each.match.labels for each in self.budgets):
+                keep(self._matching, key, known)
+        return known
+
+    def observe(self, record: Record) -> None:
+        """Tell the statistics of a completed attempt; say once what cannot be true of it."""
+        self.health.observe(record)
+        for observer in self.observers:
+            try:
+                observer(record)
+            except Exception as error:  # the door to a host's own function
+                log.error("an observer of attempts raised %s", type(error).__name__)
+        for name in record.usage.invalid:
+            if (record.provider, name) not in self._doubted:
+                self._doubted.add((record.provider, name))
+                log.warning("%s reports a %s that cannot be true", record.provider, name)
+
+    def usage(self, *, agent: str, provider: str) -> TokenUsage:
+        """Return an agent's usage since the last reset, or a provider's where `agent` is empty."""
+        totals = self.ledger.totals
+        return token_usage(totals.total(agent=agent) if agent else totals.total(provider=provider))
+
+    def reset(self, *, agent: str, provider: str) -> None:
+        """Start a new period for an agent, or for a provider where `agent` is empty."""
+        axis, name = (AXIS_INDEX["agent"], agent) if agent else (AXIS_INDEX["provider"], provider)
+        self.ledger.totals.reset(keep=lambda cell: cell[axis] != name)
+
+    def _usual_cap(self, target: Target) -> int:
+        """The output cap of a request that names none: what its lane, or its model, sets."""
+        if target.provider.provider_type == "anthropic":
+            return MAX_TOKENS
+        entry = self.entry(target)
+        known = entry.max_output_tokens if entry is not None else None
+        return known or UNKNOWN_OUTPUT_CAP
+
+    def _new_breaker(self, target: Target) -> CircuitBreaker:
+        settings = target.breaker
+        events, where = self.events, (target.provider_id, target.model)  # all that it holds
+
+        def tell(old: CircuitState, new: CircuitState) -> None:
+            open_s = breaker.open_for_s if new == "open" else None
+            events.circuit(*where, old, new, open_s)
+
+        breaker = CircuitBreaker(
+            failures=settings.failures,
+            window_s=settings.window_s,
+            open_s=settings.open_s,
+            max_open_s=settings.max_open_s,
+            clock=self.clock,
+            on_change=tell,
+        )
+        return breaker
+
+
+def _is_closed(breaker: CircuitBreaker) -> bool:
+    return breaker.state == "closed"
+
+
+def _is_over(pause: RateLimiter) -> bool:
+    return pause.wait_s(0) <= 0

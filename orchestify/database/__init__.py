@@ -1,0 +1,1 @@
+"""SQL databases, SQLite or PostgreSQL: engines, connections, transactions."""

@@ -1,0 +1,1 @@
+"""What happens to providers, circuits and budgets, as typed events."""

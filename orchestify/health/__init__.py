@@ -1,0 +1,1 @@
+"""How well providers do: statistics of real calls, and free checks."""

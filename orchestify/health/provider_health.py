@@ -1,0 +1,220 @@
+"""One provider's health: what is known of it, and what that says."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from statistics import fmean
+from typing import Any, Literal, TypeAlias
+
+from orchestify.errors import RateLimitError
+from orchestify.health.recent_calls import Call, Window, quantile
+
+Status: TypeAlias = Literal["healthy", "degraded", "unavailable", "unknown"]
+
+OUTAGE_CALLS = 5  # failures in a row that make a provider unavailable; as many open a circuit
+DEGRADED_RATE = 0.1  # the error rate that makes it degraded, where no alert says another
+ALERT_CALLS = 10  # calls in the window before an error rate is worth an alert
+RECOVERED = 0.5  # of the alert's rate: below it the alert may come again
+SNAPSHOT_S, SNAPSHOTS = 300.0, 288  # the history: one every five minutes, for a day
+RATE_LIMIT = RateLimitError.__name__  # a failure, but no outage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderHealth:
+    """A provider's health at one moment.
+
+    `calls`, `errors` (by class name), rates (0 to 1) and times are those of the last 200 calls
+    of the last ten minutes. Latencies are of calls that went well, a stream's until its end.
+    `uptime` (0 to 1) is the share of time, since the first call or check, in which the latest
+    sign of the provider was a good one. `checked_at` and `check_latency_s` are the last
+    check's. None means: not known. `message` says in a few words why the status is what it is.
+    """
+
+    provider: str
+    status: Status = "unknown"
+    at: datetime
+    calls: int = 0
+    success_rate: float | None = None
+    error_rate: float | None = None
+    latency_mean_s: float | None = None
+    latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
+    first_chunk_p50_s: float | None = None
+    first_chunk_p95_s: float | None = None
+    errors: Mapping[str, int] = field(default_factory=dict)
+    last_error: str = ""
+    last_ok_at: datetime | None = None
+    last_failure_at: datetime | None = None
+    uptime: float | None = None
+    checked_at: datetime | None = None
+    check_latency_s: float | None = None
+    message: str = ""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the provider is known to work well; neither `degraded` nor `unknown` is."""
+        return self.status == "healthy"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every field and `is_healthy`, ready for JSON; moments in ISO 8601."""
+        values = {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in asdict(self).items()
+        }
+        return {**values, "is_healthy": self.is_healthy}
+
+
+@dataclass(slots=True)
+class ProviderState:
+    """What is known of one provider. Not thread safe; `now` is the monotonic clock's, `at` UTC.
+
+    `is_up` is what the latest sign said: five failures in a row or a failed check take a
+    provider down, a call or a check that goes well brings it back. Before all signs it is
+    taken as up, but no time counts as such before the first good one.
+    """
+
+    name: str
+    alert_rate: float | None = None
+    window: Window = field(default_factory=Window)
+    history: deque[ProviderHealth] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS))
+    is_up: bool = True
+    check_failed: bool = False  # the last one that could tell, and no call went well since
+    _failed_in_a_row: int = 0
+    _is_alerted: bool = False
+    _judged_at: float = -math.inf  # when a check last could tell
+    _was_well: bool = False  # a call or a check went well, once
+    _first_at: float | None = None  # the first sign
+    _latest_at: float = 0.0  # the latest sign
+    _up_s: float = 0.0  # between the two
+    _keep_at: float = -math.inf
+    _last_error: str = ""
+    _last_ok_at: datetime | None = None
+    _last_failure_at: datetime | None = None
+    _checked_at: datetime | None = None
+    _check_latency_s: float | None = None
+    _check_message: str = ""
+
+    def book(self, call: Call, at: datetime) -> bool:
+        """Take in a call; return whether it is the one that makes an outage of its failures."""
+        self._pass(call.at)
+        self.window.add(call)
+        if not call.error:
+            self._failed_in_a_row, self.is_up, self.check_failed = 0, True, False
+            self._was_well, self._last_ok_at = True, at
+            return False
+        self._last_failure_at, self._last_error = at, call.error
+        if call.error == RATE_LIMIT:
+            return False
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row < OUTAGE_CALLS:
+            return False
+        was_up, self.is_up = self.is_up, False
+        return was_up and self._failed_in_a_row == OUTAGE_CALLS
+
+    def check(
+        self, now: float, at: datetime, ok: bool | None, latency_s: float | None, message: str
+    ) -> bool:
+        """Take in a check, which could not tell where `ok` is None; return whether it is news."""
+        self._checked_at, self._check_latency_s, self._check_message = at, latency_s, message
+        if ok is None:
+            return False
+        self._pass(now)
+        was_up, self.is_up, self.check_failed = self.is_up, ok, not ok
+        self._was_well, self._judged_at = self._was_well or ok, now
+        return was_up and not ok
+
+    def high_error_rate(self) -> float | None:
+        """Return the error rate if it has just reached the alert's; once until it recovers."""
+        rate = self.window.error_rate
+        if self.alert_rate is None or rate < self.alert_rate * RECOVERED:
+            self._is_alerted = False
+        elif (
+            rate >= self.alert_rate
+            and len(self.window.calls) >= ALERT_CALLS
+            and not self._is_alerted
+        ):
+            self._is_alerted = True
+            return rate
+        return None
+
+    def is_known_down(self, now: float) -> bool:
+        """Whether a check failed, no call went well since, and that is news still."""
+        return self.check_failed and now - self._judged_at <= self.window.age_s
+
+    def keep(self, now: float, at: datetime) -> None:
+        """Add to the history what is due; where no sign comes, there is a gap."""
+        if now >= self._keep_at:
+            self._keep_at = now + SNAPSHOT_S
+            self.history.append(self.stats(now, at))
+
+    def stats(self, now: float, at: datetime) -> ProviderHealth:
+        """Return the provider's health."""
+        self.window.age(now)
+        calls = self.window.calls
+        well = [call for call in calls if not call.error]
+        latency = sorted(call.latency_s for call in well if call.latency_s is not None)
+        first = sorted(call.first_chunk_s for call in well if call.first_chunk_s is not None)
+        status, message = self._status(now)
+        return ProviderHealth(
+            provider=self.name,
+            status=status,
+            at=at,
+            calls=len(calls),
+            success_rate=len(well) / len(calls) if calls else None,
+            error_rate=self.window.error_rate if calls else None,
+            latency_mean_s=fmean(latency) if latency else None,
+            latency_p50_s=quantile(latency, 50),
+            latency_p95_s=quantile(latency, 95),
+            latency_p99_s=quantile(latency, 99),
+            first_chunk_p50_s=quantile(first, 50),
+            first_chunk_p95_s=quantile(first, 95),
+            errors=dict(Counter(call.error for call in calls if call.error)),
+            last_error=self._last_error,
+            last_ok_at=self._last_ok_at,
+            last_failure_at=self._last_failure_at,
+            uptime=self._uptime(now),
+            checked_at=self._checked_at,
+            check_latency_s=self._check_latency_s,
+            message=message,
+        )
+
+    @property
+    def _is_seen_up(self) -> bool:
+        return self.is_up and self._was_well
+
+    def _status(self, now: float) -> tuple[Status, str]:
+        """Return the status, and why; what is older than the window says nothing."""
+        window = self.window
+        if not window.calls and now - self._judged_at > window.age_s:
+            silence = f"neither called nor checked in the last {window.age_s:.0f} s"
+            return "unknown", self._check_message or silence
+        if not self.is_up and self.check_failed:
+            return "unavailable", self._check_message or "the check failed"
+        if not self.is_up:
+            failures = self._failed_in_a_row
+            return "unavailable", f"the last {failures} calls failed: {self._last_error}"
+        if window.error_rate >= (self.alert_rate or DEGRADED_RATE):
+            return "degraded", f"{window.failed} of {len(window.calls)} calls failed"
+        return "healthy", "ok"
+
+    def _uptime(self, now: float) -> float | None:
+        """Return the share of time up since the first sign; None before it."""
+        if self._first_at is None:
+            return None
+        if now <= self._first_at:
+            return float(self._is_seen_up)
+        up_s = self._up_s + (now - self._latest_at if self._is_seen_up else 0.0)
+        return up_s / (now - self._first_at)
+
+    def _pass(self, now: float) -> None:
+        """Book the time since the latest sign as what that sign said."""
+        if self._first_at is None:
+            self._first_at = now
+        elif self._is_seen_up:
+            self._up_s += now - self._latest_at
+        self._latest_at = now

@@ -1,0 +1,324 @@
+"""What a provider's failure means: one place that turns status, words and headers into an error.
+
+The status decides; the provider's codes and wording only tell apart what shares a status.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestify.errors import (
+    APIError,
+    AuthenticationError,
+    ContentFilterError,
+    ContextWindowError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+)
+from orchestify.lanes.redaction import redact
+from orchestify.policy.retry_after import retry_after_s
+from orchestify.values import NOTHING, CompletionRequest
+
+__all__ = [
+    "Failure",
+    "build_error",
+    "error_class",
+    "failure_from_body",
+    "failure_from_data",
+    "redact",
+    "request_id",
+    "retry_after_s",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A provider's failure as it came: `words` are its codes and types, in lower case.
+
+    `status` is the HTTP status, or the one that the provider's words stand for; None where
+    neither is known. `message` is the provider's own text, not redacted.
+    """
+
+    status: int | None
+    message: str = field(default="", repr=False)
+    words: frozenset[str] = frozenset()
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def build_error(
+    failure: Failure,
+    *,
+    provider: str | None = None,
+    model: str | None = None,
+    keys: Collection[str] = (),
+    request: CompletionRequest | None = None,
+) -> APIError:
+    """Return the error to raise, with the provider's message redacted."""
+    kind = error_class(failure)
+    return kind(
+        redact(failure.message, keys, request),
+        provider=provider,
+        model=model,
+        status=failure.status,
+        retry_after_s=retry_after_s(failure.headers, datetime.now(UTC)),
+        request_id=redact(request_id(failure.headers) or "", keys) or None,
+    )
+
+
+def error_class(failure: Failure) -> type[APIError]:
+    """Return the class of error: by status, then by the provider's codes, then by its wording."""
+    status = failure.status or 500
+    if status in REFINED_STATUSES:
+        wording = failure.message.lower()
+        for kind, statuses, words, pattern in REFINEMENTS:
+            if status in statuses and (failure.words & words or pattern.search(wording)):
+                return kind
+    if status in CLASS_BY_STATUS:
+        return CLASS_BY_STATUS[status]
+    return InvalidRequestError if 400 <= status < 500 else ServerError
+
+
+def failure_from_body(status: int, headers: Mapping[str, str], body: bytes | str) -> Failure:
+    """Read an answer with a status of 300 or more, whatever shape its body has."""
+    if status < 400:
+        return Failure(status, _redirect(headers), headers=headers)
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+        return Failure(status, _plain_text(text), headers=headers)
+    return failure_from_data(parsed, status=status, headers=headers)
+
+
+def failure_from_data(
+    data: Any, *, status: int | None = None, headers: Mapping[str, str] = NOTHING
+) -> Failure:
+    """Read a parsed error body, or an error that came inline or in a stream (`status` None).
+
+    An inline error's status is the number that the provider gives as its code, else the one
+    that its words stand for, else 500.
+    """
+    if isinstance(data, list) and data:
+        data = data[0]
+    body = data if isinstance(data, Mapping) else {"message": data}
+    error = body.get("error", body)
+    error = error if isinstance(error, Mapping) else {**body, "message": error}
+    words = frozenset(_words(error))
+    if status is None:
+        status = _status_of(error.get("code"), words)
+    return Failure(status, _message(error), words, headers)
+
+
+def _redirect(headers: Mapping[str, str]) -> str:
+    try:
+        target = urlsplit(headers.get("location", "")).hostname
+    except ValueError:
+        target = None
+    return (
+        f"the endpoint redirects to {target or 'somewhere'}, which is not followed with the key; "
+        "correct base_url"
+    )
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the provider's id of the request, from whichever header holds it."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    return next((lower[name][:100] for name in REQUEST_ID_HEADERS if lower.get(name)), None)
+
+
+REQUEST_ID_HEADERS = (
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-ms-request-id",
+    "mistral-correlation-id",
+    "cf-ray",
+)
+
+CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    402: PermissionDeniedError,
+    403: PermissionDeniedError,
+    404: ModelNotFoundError,
+    405: ModelNotFoundError,
+    408: RequestTimeoutError,
+    409: ServerError,
+    410: ModelNotFoundError,
+    413: ContextWindowError,
+    422: InvalidRequestError,
+    425: ServerError,
+    429: RateLimitError,
+    498: ServerError,  # Groq: flex capacity exceeded
+    499: ServerError,
+} | dict.fromkeys(range(300, 400), ModelNotFoundError)
+
+# The words that stand for a status where an error comes inside a 200.
+# Source: Anthropic, "Errors"; OpenAI, "Error codes"; Google, google.rpc.Code.
+STATUS_BY_WORD: Mapping[str, int] = {
+    "invalid_request_error": 400,
+    "invalid_prompt": 400,
+    "context_length_exceeded": 400,
+    "content_filter": 400,
+    "invalid_argument": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "unauthenticated": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "permission_denied": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "not_found": 404,
+    "request_too_large": 413,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "resource_exhausted": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "internal_server_error": 500,
+    "unavailable": 503,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+_NOT_ACCEPTED = frozenset({400, 422})
+
+# (class, statuses it may refine, codes and types, wording); the first that fits.
+REFINEMENTS: tuple[
+    tuple[type[APIError], frozenset[int], frozenset[str], re.Pattern[str]],
+    ...,
+] = (
+    (
+        PermissionDeniedError,  # no credit: waiting does not help
+        _NOT_ACCEPTED | {429},
+        frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"}),
+        re.compile(
+            r"insufficient_quota|credit balance is too low|insufficient (balance|credits)"
+            r"|used all available credits|run out of credits"
+        ),
+    ),
+    (
+        ContentFilterError,
+        _NOT_ACCEPTED | {403},
+        frozenset(
+            {
+                "content_filter",
+                "content_policy_violation",
+                "responsibleaipolicyviolation",
+                "moderation_blocked",
+            }
+        ),
+        re.compile(
+            r"content management policy|responsibleaipolicyviolation|content[_ ]policy[_ ]violation"
+            r"|requires moderation|blocked by content filter|output blocked by content filtering"
+            r"|content exists risk"
+        ),
+    ),
+    (
+        ContextWindowError,
+        _NOT_ACCEPTED,
+        frozenset(
+            {
+                "context_length_exceeded",
+                "string_above_max_length",
+                "too_many_prompt_tokens",
+                "request_too_large",
+                "exceed_context_size_error",
+                "model_max_prompt_tokens_exceeded",
+            }
+        ),
+        re.compile(
+            r"prompt (is )?too long|(maximum|max|model'?s) context length|exceeds? context limit"
+            r"|exceeds? the context (window|length|size)|exceeds? the available context size"
+            r"|input (is|length) too long|input token count .{0,40}exceeds|too many (input|prompt)"
+            r" tokens|context window exceeded|exceeds the model's maximum"
+        ),
+    ),
+    (
+        AuthenticationError,
+        _NOT_ACCEPTED,
+        frozenset({"invalid_api_key", "api_key_invalid", "authentication_error"}),
+        re.compile(
+            r"(invalid|incorrect) (x-)?api[- ]?key|api key not valid|invalid authentication"
+        ),
+    ),
+    (
+        ModelNotFoundError,
+        _NOT_ACCEPTED,
+        frozenset({"model_not_found", "deploymentnotfound", "invalid_model", "unknown_model"}),
+        re.compile(
+            r"model not exist|not a valid model id|model .{0,120}(does not exist|not found)"
+            r"|invalid model:|unknown model"
+        ),
+    ),
+)
+REFINED_STATUSES = frozenset().union(*(statuses for _, statuses, _, _ in REFINEMENTS))
+
+
+def _words(error: Mapping[str, Any]) -> Iterable[str]:
+    inner = error.get("innererror")
+    details = error.get("details")
+    sources = [error, inner, *(details if isinstance(details, list) else ())]
+    for source in sources:
+        if isinstance(source, Mapping):
+            for name in ("code", "type", "status", "reason", "error_code"):
+                if isinstance(source.get(name), str):
+                    yield source[name].lower()
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return the provider's sentence; of a validation list only what and where, never the input."""
+    message = error.get("message") or error.get("detail") or error.get("errors") or ""
+    if isinstance(message, list):
+        message = "; ".join(map(_item_text, message[:3]))
+    if isinstance(message, Mapping):
+        message = _item_text(message)
+    metadata = error.get("metadata")
+    upstream = metadata.get("raw") if isinstance(metadata, Mapping) else None
+    return f"{message}: {upstream}" if isinstance(upstream, str) else str(message)
+
+
+def _item_text(item: object) -> str:
+    if not isinstance(item, Mapping):
+        return str(item)
+    where = item.get("loc")
+    place = ".".join(map(str, where)) + ": " if isinstance(where, list) else ""
+    return place + str(item.get("msg") or item.get("message") or "")
+
+
+def _status_of(code: object, words: frozenset[str]) -> int:
+    number = _number(code)
+    if number is not None and 400 <= number < 600:
+        return int(number)
+    return next((STATUS_BY_WORD[word] for word in sorted(words) if word in STATUS_BY_WORD), 500)
+
+
+def _plain_text(text: str) -> str:
+    """Return a body that is no JSON as text; of an HTML page its title."""
+    if not re.match(r"\s*<(!doctype|html)", text[:200], re.IGNORECASE):
+        return text
+    title = re.search(r"<title>(.{1,200}?)</title>", text[:5000], re.IGNORECASE | re.DOTALL)
+    return f"an HTML page: {title[1].strip()}" if title else "an HTML page"
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -1,0 +1,60 @@
+"""What goes wrong on a direct lane, before it is one of our errors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from orchestify.errors import APIError, StreamInterruptedError
+from orchestify.lanes.classify import Failure, failure_from_data
+from orchestify.values import Usage
+
+
+class RefusedError(Exception):
+    """The provider answered with an error."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+class MalformedError(Exception):
+    """The answer is not of the protocol; the message says how."""
+
+
+class CutError(Exception):
+    """The stream ended before its protocol's end."""
+
+
+class IdleError(Exception):
+    """Nothing came between two chunks for too long."""
+
+
+# What parsing raises where JSON has another shape than the protocol's.
+MISSHAPEN = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError)
+
+
+def refused_inline(data: Any) -> RefusedError:
+    """Return an error that came inside an answer with status 200."""
+    return RefusedError(failure_from_data(data))
+
+
+def bare(error: asyncio.CancelledError) -> asyncio.CancelledError:
+    """Return a cancellation without the frames it passed: the library's hold the headers."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+def interrupted(error: APIError, text: str, usage: Usage | None) -> StreamInterruptedError:
+    """Return the error for a stream of which the caller has seen a part."""
+    cut = StreamInterruptedError(
+        f"{error.args[0]} ({type(error).__name__})",
+        provider=error.provider,
+        model=error.model,
+        status=error.status,
+        retry_after_s=error.retry_after_s,
+        request_id=error.request_id,
+    )
+    cut.text = text
+    cut.usage = usage
+    return cut

@@ -1,0 +1,1 @@
+"""HTTP below the direct lanes: endpoints, sessions, server-sent events, transport."""

@@ -1,0 +1,279 @@
+"""HTTP for a direct lane: one endpoint, its headers, its proxy; requests, bodies, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import aiohttp
+from yarl import URL
+
+from orchestify.core.addresses import AddressRule, not_reached
+from orchestify.core.endpoints import address_problem, exposure
+from orchestify.errors import ConfigError, EndpointRefusedError
+from orchestify.lanes.classify import failure_from_body
+from orchestify.lanes.failures import IdleError, MalformedError, RefusedError
+from orchestify.lanes.http.resolving import GuardedResolver, SilentResolver
+from orchestify.lanes.http.sessions import Sessions
+
+MAX_BODY_BYTES = 64 << 20
+MAX_ERROR_BYTES = 64 << 10
+DRAIN_S = 0.1  # how long a stream's connection may take to become free again
+
+
+_Sockets: TypeAlias = Callable[[tuple[Any, ...]], socket.socket]
+
+
+class Sealed:
+    """Headers that no repr shows."""
+
+    __slots__ = ("headers",)
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = dict(headers)
+
+
+class Endpoint:
+    """One provider's address; it sends requests there and never follows a redirect.
+
+    Sessions and connections are reused within an event loop. The certificate is verified. The
+    proxy is looked up once, in the environment.
+
+    Under a `rule` each connection is judged by the address it is about to use, unless the rule
+    trusts the host. No proxy is used then: the check would only see the proxy's address. Under
+    any rule the host's name is looked up in threads of the rule's party alone.
+    """
+
+    def __init__(self, base_url: str, sealed: Sealed, rule: AddressRule | None = None) -> None:
+        self._base = URL(base_url)
+        sockets = _sockets(self._base, rule)
+        self._proxy, self._proxy_headers = (
+            _proxy_for(self._base) if sockets is None else (None, Sealed({}))
+        )
+        self._urls: dict[str, URL] = {}
+        self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
+        resolver = None if rule is None else _resolver(self._base, rule, sockets)
+        self._sessions = Sessions(lambda: _session(sealed, sockets, resolver))
+
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        connect_timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a JSON body and return the answer, its body unread, once its status is 2xx.
+
+        Raises:
+            RefusedError: another status.
+            aiohttp.ClientError, OSError: no answer.
+        """
+        session = self._sessions.current or await self._sessions.open()
+        response = await session.post(
+            self._url(path),
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=self._timeout(connect_timeout_s),
+            proxy=self._proxy,
+            proxy_headers=self._proxy_headers.headers,
+        )
+        if response.status >= 300:
+            raise await _refusal(response)
+        return response
+
+    async def get(self, path: str, *, timeout_s: float) -> bytes:
+        """Return the body that a path answers with. Raises as `post` does, and MalformedError."""
+        session = self._sessions.current or await self._sessions.open()
+        response = await session.get(
+            self._url(path),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            proxy=self._proxy,
+            proxy_headers=self._proxy_headers.headers,
+        )
+        if response.status >= 300:
+            raise await _refusal(response)
+        return await read_body(response)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._sessions.aclose()
+
+    def _url(self, path: str) -> URL:
+        known = self._urls.get(path)
+        if known is None:
+            route, _, query = path.partition("?")
+            whole = self._base.path.rstrip("/") + route
+            known = self._base.with_path(whole, keep_query=True).update_query(query)
+            self._urls[path] = known
+        return known
+
+    def _timeout(self, connect_timeout_s: float | None) -> aiohttp.ClientTimeout:
+        known = self._timeouts.get(connect_timeout_s)
+        if known is None:
+            known = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s)
+            self._timeouts = {connect_timeout_s: known}
+        return known
+
+
+def check_base_url(base_url: str, provider_id: str, *, sends_key: bool, allow_http: bool) -> None:
+    """Refuse an address that must not be used.
+
+    Raises:
+        ConfigError: it is no http(s) address, or a key would go over plain http to a public host.
+    """
+    what = address_problem(base_url)
+    if what is None and sends_key and not allow_http and exposure(base_url) == "public":
+        what = "a key would go over plain http to a public host; use https, or set allow_http: true"
+    if what:
+        raise ConfigError(f"{provider_id}: base_url: {what}")
+
+
+class IdleWatch:
+    """Ends a read that waits longer than `idle_s`: one timer a stream, moved on as it fires.
+
+    Only waiting counts, not the time that the reader takes between two reads.
+    """
+
+    __slots__ = ("_content", "_idle_s", "_timer", "_waiting_since")
+
+    def __init__(self, content: aiohttp.StreamReader, idle_s: float | None) -> None:
+        self._content = content
+        self._idle_s = idle_s
+        self._waiting_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arm(self) -> None:
+        """Begin to watch; doing so again changes nothing."""
+        if self._timer is None and self._idle_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(
+                self._idle_s, self._check, self._idle_s
+            )
+
+    def disarm(self) -> None:
+        """Stop watching."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def read(self) -> bytes:
+        """Return what has come, empty at the body's end. Raises IdleError."""
+        self._waiting_since = time.monotonic()
+        try:
+            return await self._content.readany()
+        finally:
+            self._waiting_since = None
+
+    def _check(self, idle_s: float) -> None:
+        left_s = idle_s
+        if self._waiting_since is not None:
+            left_s -= time.monotonic() - self._waiting_since
+        if left_s <= 0:
+            self._content.set_exception(IdleError())
+        else:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._check, idle_s)
+
+
+async def let_go(response: aiohttp.ClientResponse, *, complete: bool) -> None:
+    """Close a stream; one that is complete has a moment to end, to keep its connection."""
+    try:
+        if complete and not response.content.at_eof():
+            with contextlib.suppress(aiohttp.ClientError, OSError, IdleError):
+                async with asyncio.timeout(DRAIN_S):
+                    while await response.content.readany():
+                        pass
+    finally:
+        response.close()
+
+
+def _session(
+    sealed: Sealed, sockets: _Sockets | None, resolver: GuardedResolver | None
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, socket_factory=sockets, resolver=resolver),
+        headers=sealed.headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def _sockets(base: URL, rule: AddressRule | None) -> _Sockets | None:
+    """Return what makes the sockets to an endpoint, None where any address will do.
+
+    It is asked for every address that is tried, right before the connection, which goes to that
+    address and no other: no name is looked up in between.
+    """
+    host, port = base.raw_host or "", base.port or 0
+    refusal = not_reached(base.host_port_subcomponent or host)
+    if rule is None or rule.trusts(host, port):
+        return None
+
+    def make(wanted: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = wanted
+        if not rule.permits(address[0], address[1]):
+            raise EndpointRefusedError(refusal)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _resolver(base: URL, rule: AddressRule, sockets: _Sockets | None) -> GuardedResolver:
+    """Return what looks up an endpoint's name; others' private names are nobody's business."""
+    if sockets is None or rule.loopback:
+        return GuardedResolver(rule.party)
+    return SilentResolver(rule.party, not_reached(base.host_port_subcomponent or ""))
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
+    body = await read_body(response, MAX_ERROR_BYTES, cut=True)
+    return RefusedError(failure_from_body(response.status, response.headers, body))
+
+
+async def read_body(
+    response: aiohttp.ClientResponse, limit: int = MAX_BODY_BYTES, *, cut: bool = False
+) -> bytes:
+    """Return a whole body; the connection is free again. With `cut`, what is too long is cut.
+
+    Raises:
+        MalformedError: the body is longer than `limit`, in bytes.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while piece := await response.content.readany():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                if cut:
+                    break
+                raise MalformedError(f"the answer is longer than {limit >> 20} MiB")
+    finally:
+        response.close()
+    return b"".join(pieces)[:limit]
+
+
+def _proxy_for(url: URL) -> tuple[URL | None, Sealed]:
+    """Return the proxy that the environment names for an address, and the headers it wants.
+
+    Raises:
+        ConfigError: it is no http proxy.
+    """
+    proxies = urllib.request.getproxies()
+    named = proxies.get(url.scheme) or proxies.get("all")
+    if not named or not url.host or urllib.request.proxy_bypass(url.host):
+        return None, Sealed({})
+    proxy = URL(named if "://" in named else f"http://{named}")
+    if proxy.scheme not in {"http", "https"}:
+        raise ConfigError(
+            f"the environment names a {proxy.scheme} proxy for {url.host}; the direct lanes take "
+            "http proxies only: set NO_PROXY, or engine: litellm"
+        )
+    if not proxy.user:
+        return proxy, Sealed({})
+    login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+    return proxy.with_user(None), Sealed({"Authorization": login})

@@ -1,0 +1,1 @@
+"""Every backend that LiteLLM reaches; the only importer of litellm."""

@@ -1,0 +1,1 @@
+"""Budgets: what is reserved before a call and settled after it, in memory and in SQL."""

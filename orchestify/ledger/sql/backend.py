@@ -1,0 +1,180 @@
+"""What all views of one SQL ledger share: the database, the spool, the writer's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from orchestify.database.sql import Database
+from orchestify.errors import LedgerError
+from orchestify.ledger.base import UsageReport, as_utc, axes_of
+from orchestify.ledger.record import Record, new_id
+from orchestify.ledger.sql.health_history import Snapshot, read_history
+from orchestify.ledger.sql.journal import Journal
+from orchestify.ledger.sql.reading import read_usage
+from orchestify.ledger.sql.spool import Spool
+from orchestify.ledger.sql.writer import Writer
+
+T = TypeVar("T")
+
+
+class Backend:
+    """One database's connections, spool and writer thread.
+
+    It may be used from several threads and event loops. The thread starts with the first
+    record, so that a process may fork before that, and not after.
+    """
+
+    def __init__(
+        self, database: Database, spool: Spool | None, *, keep_days: int | None, lease_s: float
+    ) -> None:
+        self.database = database
+        self.journal = Journal(database, spool, lease_s=lease_s, keep_days=keep_days)
+        self.writer = Writer(self.journal)
+        self.starting = threading.Lock()
+        self._spool = spool
+        self._pid = 0
+        self._is_closed = False
+        # at the interpreter's end, or where the ledger is dropped without `aclose`
+        self._end = weakref.finalize(self, self.writer.close)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the database is away, or records have yet to reach it: sums may be too low."""
+        return self.journal.is_away or self.journal.behind > 0
+
+    def start(self) -> None:
+        """Begin to write, once; the process may not fork any more.
+
+        Raises:
+            LedgerError: the ledger is closed, or was begun before this process forked.
+        """
+        if self._is_closed:
+            raise LedgerError("the ledger is closed")
+        with self.starting:
+            if not self._pid:
+                self._pid = os.getpid()
+                self.journal.owner = new_id()  # not the one of a fork of this process
+                self.writer.start()
+        self._require_own_process()
+
+    async def open(self, record: Record) -> None:
+        """Return when the opened record survives the end of this process.
+
+        Raises:
+            LedgerError: it could not be recorded anywhere, or the ledger is closed.
+        """
+        self.start()
+        await self.writer.open(record)
+
+    def complete(self, record: Record) -> None:
+        """Have a completed record written; returns at once."""
+        if self._pid == os.getpid():  # a fork's copy of a call is the parent's to complete
+            self.writer.complete(record)
+
+    def wake(self) -> None:
+        """Have the thread look whether there is something to do beside the records."""
+        if self._pid == os.getpid():
+            self.writer.wake()
+
+    async def drain(self) -> None:
+        """Return when what was put in before is booked, and the chores have seen to theirs.
+
+        Raises:
+            LedgerError: it could not be booked, or this process is a fork.
+        """
+        if self.writer.is_running:
+            self._require_own_process()
+            # the chores come after each group; a cost without a hold takes their desk two rounds
+            for _ in range(3):
+                await self.writer.flush()
+
+    async def usage(
+        self,
+        by: str | Sequence[str],
+        since: datetime | None,
+        until: datetime | None,
+        where: Mapping[str, str],
+        tenant: str | None = None,
+    ) -> UsageReport:
+        """Return what the database says, of one tenant or of all; see `Ledger.usage`."""
+        axes = axes_of(by, where)
+        span = (since and as_utc(since), until and as_utc(until))
+        if self.writer.is_running:
+            self._require_own_process()
+            await self.writer.flush()
+        wanted = where if tenant is None else {**where, "tenant": tenant}
+        reading, behind = await asyncio.to_thread(
+            self._looking,
+            lambda: (
+                self.database.run(
+                    lambda connection: read_usage(connection, axes, span, wanted), read_only=True
+                ),
+                self._spool.count(tenant) if self._spool else 0,
+            ),
+        )
+        return UsageReport(
+            by=axes,
+            rows=reading.rows,
+            total=reading.total,
+            since=since,
+            until=until,
+            where=dict(where),
+            unpriced=reading.unpriced,
+            behind=behind,
+            open=reading.open,
+        )
+
+    async def health_history(
+        self, tenant: str, provider: str | None, since: datetime | None
+    ) -> list[Snapshot]:
+        """Return the health that was written of a tenant's providers, oldest first.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        start = None if since is None else as_utc(since)
+        return await asyncio.to_thread(
+            self.read, lambda connection: read_history(connection, tenant, provider, start)
+        )
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Do `work`, which only reads, in a transaction.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        return self._looking(lambda: self.database.run(work, read_only=True))
+
+    def close(self) -> int:
+        """Write what is pending and end the thread; return how many could not be written."""
+        self._is_closed = True
+        left = self.writer.close()
+        self._end.detach()
+        self._dispose()
+        return left
+
+    def _looking(self, look: Callable[[], T]) -> T:
+        try:
+            return look()
+        finally:
+            if not self.writer.is_running:  # the process may still fork
+                self._dispose()
+
+    def _dispose(self) -> None:
+        self.database.dispose()
+        if self._spool is not None:
+            self._spool.dispose()
+
+    def _require_own_process(self) -> None:
+        if self._pid != os.getpid():
+            raise LedgerError(
+                "this ledger was in use when its process forked; open one in each process"
+            )

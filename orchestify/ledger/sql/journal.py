@@ -1,0 +1,185 @@
+"""What the writer thread does: book, keep the lease, close what others left, move the spool."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from orchestify.database.sql import Database, OwnConnection
+from orchestify.errors import LedgerError
+from orchestify.ledger.budgets.reservations import lapse
+from orchestify.ledger.budgets.reservations import prune as prune_budgets
+from orchestify.ledger.record import Record, new_id
+from orchestify.ledger.sql.booking import book
+from orchestify.ledger.sql.lease import close_expired, release, renew
+from orchestify.ledger.sql.pruning import PRUNE_CHUNK, prune
+from orchestify.ledger.sql.rows import opening_of, storable
+from orchestify.ledger.sql.spool import Spool
+
+T = TypeVar("T")
+
+CHUNK = 500
+FIRST_RETRY_S = 0.5
+MAX_RETRY_S = 30.0
+
+log = logging.getLogger("orchestify.ledger")
+
+
+class Journal:
+    """Books into the database, and into the spool while the database is away.
+
+    One thread at a time may use it; `behind` and `is_away` can be read from any. `owner` is
+    who opens the records here; its lease is renewed with what is booked, and by `upkeep`,
+    which is due at `upkeep_at` on the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool | None = None,
+        *,
+        lease_s: float = 30.0,
+        keep_days: int | None = None,
+    ) -> None:
+        self.owner = new_id()
+        self.behind = 0
+        self.is_away = False
+        self.upkeep_at = 0.0
+        self._database = database
+        self._connection = OwnConnection(database)
+        self._spool = spool
+        self._lease_s = lease_s
+        self._keep_days = keep_days
+        self._renew_at = 0.0
+        self._close_at = 0.0
+        self._retry_s = FIRST_RETRY_S
+
+    def book(self, opens: Sequence[Record], done: Sequence[Record]) -> None:
+        """Book opened and completed records; when it returns, they survive a crash.
+
+        Raises:
+            LedgerError: neither the database nor a spool could be written; nothing was.
+        """
+        opens = [storable(record) for record in opens]
+        done = [storable(record) for record in done]
+        spool = self._spool
+        if spool is None or not self.is_away:
+            try:
+                self._book(opens, done)
+                return
+            except LedgerError as error:
+                self._leave(error)
+                if spool is None:
+                    raise
+        spool.add(self.owner, opens, done)
+        self.behind = spool.count()
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in one transaction under the owner's lease; on PostgreSQL it may run twice.
+
+        Raises:
+            LedgerError: the database is away. What was done may have come through all the same.
+        """
+        if self.is_away:
+            raise LedgerError("the ledger's database is away")
+        try:
+            return self._run(work)
+        except LedgerError as error:
+            self._leave(error)
+            raise
+
+    def upkeep(self) -> None:
+        """Do a piece of what is due, and set `upkeep_at` to when the next piece is.
+
+        The lease is renewed; records of owners that are gone are closed, their holds lapse;
+        what waits in the spool is moved; what is too old is deleted.
+        """
+        try:
+            more = self._connection.run(self._keep_up)
+            self._return()
+            more |= self._move()
+        except LedgerError as error:
+            self._leave(error)
+        else:
+            self.upkeep_at = time.monotonic() + (0.0 if more else self._lease_s / 3)
+
+    def close(self) -> None:
+        """End the lease and close the connections; `book` can still be called."""
+        if not self.is_away:
+            try:
+                self._connection.run(lambda connection: release(connection, self.owner))
+            except LedgerError as error:
+                self._leave(error)
+        self._renew_at = 0.0
+        self._connection.close()
+        self._database.dispose()
+        if self._spool is not None:
+            self._spool.dispose()
+
+    def _book(self, opens: Sequence[Record], done: Sequence[Record]) -> None:
+        rows = [opening_of(record, self.owner) for record in opens]
+        self._run(lambda connection: book(connection, self.owner, rows, done))
+        if self.is_away:
+            self._return()
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        renews = time.monotonic() >= self._renew_at
+
+        def under_lease(connection: Connection) -> T:
+            if renews:
+                renew(connection, self.owner, self._lease_s)
+            return work(connection)
+
+        result = self._connection.run(under_lease)
+        if renews:
+            self._renew_at = time.monotonic() + self._lease_s / 3
+        return result
+
+    def _keep_up(self, connection: Connection) -> bool:
+        renew(connection, self.owner, self._lease_s)
+        more = False
+        if time.monotonic() >= self._close_at:
+            more = close_expired(connection, CHUNK) == CHUNK
+            more |= lapse(connection, CHUNK) == CHUNK
+        prune_budgets(connection)
+        if self._keep_days is not None:
+            more |= prune(connection, self._keep_days) == PRUNE_CHUNK
+        return more
+
+    def _move(self) -> bool:
+        if self._spool is None:
+            return False
+        self.behind = self._spool.count()
+        if self.behind:
+            opens, done = self._spool.first()
+            self._connection.run(lambda connection: book(connection, self.owner, opens, done))
+            self._spool.remove(opens, done)
+            self.behind = self._spool.count()
+        return self.behind > 0
+
+    def _leave(self, error: LedgerError) -> None:
+        if not self.is_away:
+            log.warning("%s; %s", error, _MEANWHILE[self._spool is not None])
+        self.is_away = True
+        self._renew_at = 0.0
+        self.upkeep_at = time.monotonic() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+
+    def _return(self) -> None:
+        self._retry_s = FIRST_RETRY_S
+        self._renew_at = time.monotonic() + self._lease_s / 3
+        if self.is_away:
+            log.info("the ledger's database is back")
+            # leases ran out meanwhile: their owners, too, are given the time to come back
+            self._close_at = time.monotonic() + self._lease_s
+        self.is_away = False
+
+
+_MEANWHILE = {
+    True: "calls go on, their records wait in a local file",
+    False: "no call can be recorded",
+}

@@ -1,0 +1,232 @@
+"""Reports: daily sums for whole days, records for the broken ones at the ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Subquery,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
+
+from orchestify.errors import InvalidParameterError
+from orchestify.ledger.base import AXES, UsageRow
+from orchestify.ledger.sql.pruning import pruned_before
+from orchestify.ledger.sql.schema import IS_OPEN, SUM_COLUMNS, sum_usd, usage_days, usage_records
+from orchestify.ledger.totals import SUMS, Total
+
+Span: TypeAlias = tuple[datetime | None, datetime | None]
+
+_LABEL = "label:"
+_ZERO: ColumnElement[Any] = literal_column("0")
+_EVER = datetime.min.replace(tzinfo=UTC)
+_LAST_MIDNIGHT = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the database says: rows in the order of their keys, and what is not in them."""
+
+    rows: tuple[UsageRow, ...]
+    total: Total
+    unpriced: Mapping[str, int]
+    open: int
+
+
+def read_usage(
+    connection: Connection, axes: Sequence[str], span: Span, where: Mapping[str, str]
+) -> Reading:
+    """Read the usage of records that started in `span`, times in UTC.
+
+    What is open is counted over all time, and of all, or of the tenant that `where` names.
+
+    Raises:
+        InvalidParameterError: records are needed that were pruned, or a day after the last.
+    """
+    table = _source(connection, axes, span, where)
+    keys = [table.c[axis] for axis in axes]
+    found = connection.execute(select(*keys, *_sums(table)).group_by(*keys))
+    width = len(axes)
+    rows = [
+        UsageRow(tuple(row[:width]), Total(*row[width:]))
+        for row in found
+        if row[width] is not None  # a sum over no rows, where no axis was asked for
+    ]
+    rows.sort(key=lambda row: row.key)
+    total = Total()
+    for row in rows:
+        total.merge(row.total)
+    return Reading(
+        rows=tuple(rows),
+        total=total,
+        unpriced=_unpriced(connection, table) if total.unpriced_calls else {},
+        open=_open(connection, where.get("tenant")),
+    )
+
+
+def cut(span: Span) -> tuple[tuple[str, str], list[Span]]:
+    """Cut a span into the whole days [first, last) in it and the broken days at its ends.
+
+    Raises:
+        InvalidParameterError: it begins within the last day of the year 9999.
+    """
+    since, until = span
+    first, last = "", "~"
+    broken: list[Span] = []
+    if since is not None:
+        morning = _midnight(since)
+        if since != morning:
+            if morning == _LAST_MIDNIGHT:
+                raise InvalidParameterError(
+                    f"the time {since.isoformat()} lies in the last day there is; "
+                    "report from an earlier one"
+                )
+            morning += timedelta(days=1)
+            broken.append((since, morning if until is None else min(morning, until)))
+        first = morning.date().isoformat()
+    if until is not None:
+        evening = _midnight(until)
+        last = evening.date().isoformat()
+        if until != evening and (since is None or since <= evening):
+            broken.append((evening, until))
+    return (first, last), [piece for piece in broken if _is_some(piece)]
+
+
+def _source(
+    connection: Connection, axes: Sequence[str], span: Span, where: Mapping[str, str]
+) -> Subquery:
+    labels = sorted({axis for axis in (*axes, *where) if axis.startswith(_LABEL)})
+    days, pieces = cut(span)
+    parts: list[Select[Any]] = []
+    if len(labels) > 1:
+        pieces = [span]  # sums are kept for each label, not for two at once
+    else:
+        parts.append(_from_days(days, labels, where))
+    if pieces:
+        _require_records(connection, pieces[0][0])
+    parts += [_from_records(piece, labels, where) for piece in pieces]
+    return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery()
+
+
+def _from_days(
+    days: tuple[str, str], labels: Sequence[str], where: Mapping[str, str]
+) -> Select[Any]:
+    columns = usage_days.c
+    axes: dict[str, ColumnElement[Any]] = {name: columns[name] for name in AXES}
+    axes |= dict.fromkeys(labels, columns.value)
+    query = select(
+        *(column.label(name) for name, column in axes.items()),
+        *(column.label(name) for name, column in SUM_COLUMNS.items()),
+    ).where(columns.label == (labels[0].removeprefix(_LABEL) if labels else ""))
+    if days != _ALL_DAYS:
+        query = query.where(columns.day >= days[0], columns.day < days[1])
+    return query.where(*(axes[name] == value for name, value in where.items()))
+
+
+def _from_records(span: Span, labels: Sequence[str], where: Mapping[str, str]) -> Select[Any]:
+    columns = usage_records.c
+    axes: dict[str, ColumnElement[Any]] = {name: columns[name] for name in AXES}
+    for label in labels:
+        axes[label] = columns.labels[label.removeprefix(_LABEL)].as_string()
+    sums = _record_sums()
+    query = select(
+        *(column.label(name) for name, column in axes.items()),
+        *(sums[name].label(name) for name in SUMS),
+    ).where(~IS_OPEN, *(axes[label].is_not(None) for label in labels))
+    since, until = span
+    if since is not None:
+        query = query.where(columns.started_at >= since)
+    if until is not None:
+        query = query.where(columns.started_at < until)
+    return query.where(*(axes[name] == value for name, value in where.items()))
+
+
+def _record_sums() -> dict[str, ColumnElement[Any]]:
+    """Return what one record adds to each sum: `Total.add` in SQL."""
+    columns = usage_records.c
+    cost = columns.cost_picousd
+    estimated = columns.usage_source == "estimated"
+    used = (columns.outcome == "ok") | (columns.input_tokens + columns.output_tokens > 0)
+    return {
+        "calls": _one_if(columns.outcome == "ok"),
+        "attempts": literal_column("1"),
+        **{name: _one_if(columns.outcome == name) for name in ("failed", "cancelled")},
+        "interrupted": _one_if(columns.outcome == "interrupted"),
+        "unpriced_calls": _one_if(cost.is_(None) & used),
+        "estimated_calls": _one_if(estimated),
+        "invalid_usage": _one_if(columns.usage_invalid != ""),
+        **{name: columns[name] for name in _TOKENS},
+        "cost_usd": func.coalesce(cost, _ZERO),
+        "estimated_cost_usd": case(
+            (cost.is_not(None) & estimated & (columns.cost_source != "provider"), cost),
+            else_=_ZERO,
+        ),
+        "latency_s": func.coalesce(columns.latency_s, _ZERO),
+    }
+
+
+def _open(connection: Connection, tenant: str | None) -> int:
+    query = select(func.count()).where(IS_OPEN)
+    if tenant is not None:
+        query = query.where(usage_records.c.tenant == tenant)
+    return connection.scalar(query) or 0
+
+
+def _unpriced(connection: Connection, table: Subquery) -> dict[str, int]:
+    calls = func.sum(table.c.unpriced_calls)
+    names = (table.c.provider, table.c.model)
+    found = connection.execute(select(*names, calls).group_by(*names).having(calls > 0))
+    return dict(sorted((f"{provider}/{model}", int(n)) for provider, model, n in found))
+
+
+def _require_records(connection: Connection, since: datetime | None) -> None:
+    pruned = pruned_before(connection)
+    if pruned is not None and (since or _EVER) < pruned:
+        raise InvalidParameterError(
+            f"records from before {pruned.date()} were pruned, only daily sums are left; "
+            "report from midnight to midnight UTC, with one label at most, or from a later time"
+        )
+
+
+def _sums(table: Subquery) -> list[ColumnElement[Any]]:
+    return [_sum(name, table.c[name]) for name in SUMS]
+
+
+def _sum(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    if name in _MONEY:
+        return sum_usd(column)
+    # PostgreSQL sums 64-bit integers as decimals
+    return cast(func.sum(column), BigInteger) if name in _COUNTS else func.sum(column)
+
+
+def _one_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return case((condition, literal_column("1")), else_=_ZERO)
+
+
+def _midnight(moment: datetime) -> datetime:
+    return datetime.combine(moment, time(), UTC)
+
+
+def _is_some(piece: Span) -> bool:
+    since, until = piece
+    return since is not None and until is not None and since < until
+
+
+_NOTHING = Total()
+_TOKENS = ("input_tokens", "output_tokens", "cache_read", "cache_write", "reasoning")
+_MONEY = tuple(name for name in SUMS if isinstance(getattr(_NOTHING, name), Decimal))
+_COUNTS = tuple(name for name in SUMS if isinstance(getattr(_NOTHING, name), int))
+_ALL_DAYS = ("", "~")

@@ -1,0 +1,160 @@
+"""A record as a row of `usage_records`, and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from sqlalchemy import RowMapping
+
+from orchestify.ledger.record import Record
+from orchestify.values import MOST_USD, Usage, bounded_usd
+
+Row: TypeAlias = dict[str, Any]
+
+TEXT_KEPT = 200
+COUNT_KEPT = 10**12
+
+COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "reasoning",
+    "searches",
+)
+_counts = attrgetter(*COUNTS)
+
+
+def opening_of(record: Record, owner: str) -> Row:
+    """Return the part of the row that is known when it is opened; `owner` is to complete it."""
+    return {
+        "id": record.id,
+        "call_id": record.call_id,
+        "attempt": record.attempt,
+        "started_at": record.started_at,
+        "day": record.day,
+        "provider": record.provider,
+        "agent": record.agent,
+        "model": record.model,
+        "labels": dict(record.labels),
+        "tenant": record.tenant,
+        "outcome": "open",
+        "owner": owner,
+        "cost_at_most_picousd": record.cost_at_most_usd,
+    }
+
+
+def completion_of(record: Record, owner: str | None = None) -> Row:
+    """Return the part of the row that a completion changes; None for the owner settles it."""
+    usage = record.usage
+    return {
+        "model_answered": record.model_answered,
+        "outcome": record.outcome,
+        "owner": owner,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read": usage.cache_read,
+        "cache_write": usage.cache_write,
+        "cache_write_1h": usage.cache_write_1h,
+        "reasoning": usage.reasoning,
+        "searches": usage.searches,
+        "service_tier": usage.service_tier,
+        "usage_source": usage.source,
+        "usage_invalid": ",".join(usage.invalid),
+        "cost_picousd": record.cost_usd,
+        "cost_source": record.cost_source,
+        "price_date": record.price_date,
+        "assumed_price": record.assumed_price,
+        "cost_at_most_picousd": record.cost_at_most_usd,
+        "latency_s": record.latency_s,
+        "first_chunk_s": record.first_chunk_s,
+        "error": record.error,
+    }
+
+
+def record_of(row: RowMapping) -> Record:
+    """Return the record of a row."""
+    return Record(
+        id=row["id"],
+        call_id=row["call_id"],
+        attempt=row["attempt"],
+        started_at=row["started_at"],
+        provider=row["provider"],
+        agent=row["agent"],
+        model=row["model"],
+        model_answered=row["model_answered"],
+        outcome=row["outcome"],
+        usage=Usage(
+            **{name: row[name] for name in COUNTS},
+            service_tier=row["service_tier"],
+            source=row["usage_source"],
+            invalid=tuple(filter(None, row["usage_invalid"].split(","))),
+        ),
+        cost_usd=row["cost_picousd"],
+        cost_source=row["cost_source"],
+        price_date=row["price_date"],
+        assumed_price=row["assumed_price"],
+        cost_at_most_usd=row["cost_at_most_picousd"],
+        latency_s=row["latency_s"],
+        first_chunk_s=row["first_chunk_s"],
+        error=row["error"],
+        labels=row["labels"],
+        tenant=row["tenant"],
+    )
+
+
+def storable(record: Record) -> Record:
+    """Return the record with what no database would take cut off; mostly it is the same one.
+
+    Texts lose NUL and lone surrogates and what is over 200 characters (an index has to hold
+    them); counts end at 1e12, costs at 1e6 USD. One such record must not stop all others.
+    """
+    if _fits(record):
+        return record
+    return replace(
+        record,
+        id=cut_text(record.id),
+        call_id=cut_text(record.call_id),
+        provider=cut_text(record.provider),
+        agent=cut_text(record.agent),
+        model=cut_text(record.model),
+        model_answered=cut_text(record.model_answered),
+        error=cut_text(record.error),
+        labels={cut_text(key): cut_text(value) for key, value in record.labels.items()},
+        tenant=cut_text(record.tenant),
+        usage=_counted(record.usage),
+        cost_usd=bounded_usd(record.cost_usd),
+        cost_at_most_usd=bounded_usd(record.cost_at_most_usd),
+    )
+
+
+def _fits(record: Record) -> bool:
+    usage, labels = record.usage, record.labels
+    texts = (
+        *(record.id, record.call_id, record.provider, record.agent, record.model),
+        *(record.model_answered, record.error, usage.service_tier or "", record.tenant),
+        *(*labels.keys(), *labels.values()),
+    )
+    return (
+        "".join(texts).isprintable()
+        and max(map(len, texts)) <= TEXT_KEPT
+        and max(_counts(usage)) <= COUNT_KEPT
+        and all(
+            usd is None or (usd.is_finite() and 0 <= usd <= MOST_USD)
+            for usd in (record.cost_usd, record.cost_at_most_usd)
+        )
+    )
+
+
+def _counted(usage: Usage) -> Usage:
+    counts = (min(count, COUNT_KEPT) for count in _counts(usage))
+    cut: dict[str, Any] = dict(zip(COUNTS, counts, strict=True))
+    return replace(usage, **cut, service_tier=usage.service_tier and cut_text(usage.service_tier))
+
+
+def cut_text(text: str) -> str:
+    """Return at most 200 characters of the text, without what no database would take."""
+    return text[:TEXT_KEPT].replace("\0", "").encode("utf-8", "replace").decode()

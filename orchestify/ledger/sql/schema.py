@@ -1,0 +1,298 @@
+"""The tables of the SQL ledger, and how an older database becomes this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Computed,
+    Connection,
+    Date,
+    DateTime,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    cast,
+    false,
+    func,
+    insert,
+    literal_column,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.types import TypeDecorator
+
+from orchestify.errors import LedgerError
+from orchestify.ledger.sql.upgrades import UPGRADES, Upgrade
+from orchestify.ledger.totals import Total
+
+VERSION = 2
+PICO = 12
+"""Money is kept as whole 1e-12 USD: a token at 0.000001 USD a million is exact, and a 64-bit
+sum reaches 9.2 million USD. What is finer is rounded half to even."""
+MOST = 2**63 - 1
+
+_MIGRATION_LOCK = 7_203_051_118_942  # any number, the same in every version
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite keeps it as text without a zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn any zone into UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Name the zone."""
+        if value is None or value.tzinfo is not None:
+            return None if value is None else value.astimezone(UTC)
+        return value.replace(tzinfo=UTC)
+
+
+class PicoUsd(TypeDecorator[Decimal]):
+    """An exact amount of USD, kept as an integer of 1e-12 USD; what is above `MOST` is `MOST`."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
+        """Scale to whole units."""
+        return None if value is None else min(int(value.scaleb(PICO).to_integral_value()), MOST)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> Decimal | None:
+        """Scale back to USD."""
+        return None if value is None else Decimal(value).scaleb(-PICO)
+
+
+def plus(column: ColumnElement[Any], more: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
+    """Return the sum; of money at most `MOST`, where PostgreSQL would fail on all that it books."""
+    if not isinstance(column.type, PicoUsd):
+        return column + more
+    most: ColumnElement[Any] = literal_column(str(MOST))
+    if dialect == "postgresql":
+        return cast(func.least(cast(column, Numeric) + cast(more, Numeric), most), BigInteger)
+    return func.min(column + more, most)
+
+
+def sum_usd(column: ColumnElement[Any]) -> ColumnElement[Decimal]:
+    """Return the sum of an exact amount over rows, however large.
+
+    SQLite's own `sum` fails on what 64 bits cannot hold: above 9.2 million USD it is rounded
+    there, to 15 digits.
+    """
+    units: ColumnElement[int] = type_coerce(column, BigInteger)
+    whole: ColumnElement[int] = literal_column(str(10**PICO), BigInteger)
+    return type_coerce(func.sum(units // whole) * whole + func.sum(units % whole), PicoUsd())
+
+
+def _money(name: str, *, nullable: bool) -> tuple[Column[Decimal], Column[float]]:
+    """Return the exact column, and one in USD for whoever reads the table by hand."""
+    exact = f"{name}_picousd"
+    return (
+        Column(exact, PicoUsd, nullable=nullable),
+        Column(f"{name}_usd", Double, Computed(f"{exact} / 1e{PICO}", persisted=True)),
+    )
+
+
+def _tenant(*, primary_key: bool = False) -> Column[str]:
+    """Return the column of whose row it is: "" where a ledger has no tenants."""
+    return Column("tenant", String, primary_key=primary_key, nullable=False, server_default="")
+
+
+metadata = MetaData()
+
+usage_records = Table(
+    "usage_records",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("call_id", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", UtcTime, nullable=False, index=True),
+    Column("day", String, nullable=False),
+    Column("provider", String, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("model_answered", String, nullable=False, server_default=""),
+    Column("outcome", String, nullable=False),
+    # who is to complete the record; NULL once its owner has
+    Column("owner", String),
+    Column("input_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_read", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_1h", BigInteger, nullable=False, server_default="0"),
+    Column("reasoning", BigInteger, nullable=False, server_default="0"),
+    Column("searches", BigInteger, nullable=False, server_default="0"),
+    Column("service_tier", String),
+    Column("usage_source", String, nullable=False, server_default="unknown"),
+    # names of counts that cannot be true, with a comma between
+    Column("usage_invalid", String, nullable=False, server_default=""),
+    *_money("cost", nullable=True),
+    Column("cost_source", String, nullable=False, server_default="none"),
+    Column("price_date", Date),
+    Column("assumed_price", Boolean, nullable=False, server_default=false()),
+    *_money("cost_at_most", nullable=True),
+    Column("latency_s", Double),
+    Column("first_chunk_s", Double),
+    Column("error", String, nullable=False, server_default=""),
+    Column("labels", JSON, nullable=False),
+    _tenant(),
+)
+
+IS_OPEN = usage_records.c.outcome == literal_column("'open'")
+Index("usage_records_open", usage_records.c.owner, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
+
+
+def _sum_columns() -> list[Column[Decimal] | Column[float] | Column[int]]:
+    columns: list[Column[Decimal] | Column[float] | Column[int]] = []
+    for each in fields(Total):
+        if isinstance(each.default, Decimal):
+            columns += _money(each.name.removesuffix("_usd"), nullable=False)
+        else:
+            kind = Double if isinstance(each.default, float) else BigInteger
+            columns.append(Column(each.name, kind, nullable=False))
+    return columns
+
+
+usage_days = Table(
+    "usage_days",
+    metadata,
+    # "" for the sums over all records, else a label's key, and `value` its value
+    Column("label", String, primary_key=True),
+    _tenant(primary_key=True),
+    Column("day", String, primary_key=True),
+    Column("provider", String, primary_key=True),
+    Column("agent", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("value", String, primary_key=True),
+    *_sum_columns(),
+    sqlite_with_rowid=False,
+)
+
+leases = Table(
+    "ledger_leases",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("expires_at", UtcTime, nullable=False),
+)
+
+settings = Table(
+    "ledger_settings",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+
+budget_periods = Table(
+    "budget_periods",
+    metadata,
+    Column("id", String, primary_key=True),
+    _tenant(),
+    Column("budget", String, nullable=False),
+    Column("period", String, nullable=False),
+    Column("starts_at", UtcTime, nullable=False),
+    # NULL for the period that never ends
+    Column("ends_at", UtcTime),
+    *_money("spent", nullable=False),
+    *_money("overrun", nullable=False),
+    # how many shares of the limit were told of
+    Column("alerted", Integer, nullable=False),
+    # the process that has waited too long, and until when the others let it go first
+    Column("turn_owner", String),
+    Column("turn_until", UtcTime),
+)
+
+budget_holds = Table(
+    "budget_holds",
+    metadata,
+    # the id of the attempt's record in usage_records
+    Column("id", String, primary_key=True),
+    Column("period_id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("held_at", UtcTime, nullable=False),
+    *_money("amount", nullable=False),
+    # what was booked for an owner that is gone; NULL while the hold stands
+    *_money("booked", nullable=True),
+)
+
+STANDS = budget_holds.c.booked_picousd.is_(None)
+Index("budget_holds_period", budget_holds.c.period_id)
+
+health_history = Table(
+    "health_history",
+    metadata,
+    _tenant(primary_key=True),
+    Column("provider", String, primary_key=True),
+    Column("at", UtcTime, primary_key=True),
+    # the process whose calls and checks it tells of
+    Column("owner", String, primary_key=True),
+    Column("status", String, nullable=False),
+    Column("snapshot", JSON, nullable=False),
+)
+
+RECORD_COLUMNS = tuple(column for column in usage_records.c if column.computed is None)
+SUM_COLUMNS = {
+    each.name: usage_days.c[each.name.replace("_usd", "_picousd")] for each in fields(Total)
+}
+
+
+def migrate(
+    connection: Connection, version: int = VERSION, upgrades: Sequence[Upgrade] = UPGRADES
+) -> None:
+    """Create the tables, or bring an older database up to `version`; `upgrades` has the steps.
+
+    Runs in the caller's transaction. Where several processes start at once, one migrates and
+    the others wait.
+
+    Raises:
+        LedgerError: a newer version of orchestify has written this database.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    settings.create(connection, checkfirst=True)
+    stored = read_setting(connection, "schema_version")
+    found = int(stored) if stored else 0
+    if found > version:
+        raise LedgerError(
+            f"the ledger's tables are of version {found}, this orchestify knows {version}; "
+            "upgrade it"
+        )
+    if found == 0:
+        metadata.create_all(connection)
+    else:
+        for upgrade in upgrades[found - 1 :]:
+            upgrade(connection)
+    if found != version:
+        write_setting(connection, "schema_version", str(version))
+
+
+def read_setting(connection: Connection, name: str) -> str | None:
+    """Return what is noted under `name` in the database, None where nothing is."""
+    return connection.scalar(select(settings.c.value).where(settings.c.name == name))
+
+
+def write_setting(connection: Connection, name: str, value: str) -> None:
+    """Note `value` under `name` in the database."""
+    changed = connection.execute(
+        update(settings).where(settings.c.name == name).values(value=value)
+    )
+    if not changed.rowcount:
+        connection.execute(insert(settings).values(name=name, value=value))

@@ -1,0 +1,1 @@
+"""What is known of models: the map, prices, capabilities, estimates, sampling."""

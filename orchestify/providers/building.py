@@ -1,0 +1,113 @@
+"""From the configuration to what a registry is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestify.calls.runtime import Runtime
+from orchestify.core.providers import ProviderConfig
+from orchestify.core.settings import AlertsConfig, BudgetConfig, LedgerConfig, Settings
+from orchestify.events.events import BudgetThreshold, Events
+from orchestify.health.health import Health
+from orchestify.ledger import Ledger, MemoryLedger, open_ledger
+from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.policy.budget import Budget, BudgetMatch, BudgetState
+from orchestify.providers.claude import ClaudeProvider
+from orchestify.providers.configured import ConfiguredProvider
+from orchestify.providers.litellm_provider import LiteLLMProvider
+from orchestify.providers.mock import MockProvider
+from orchestify.providers.openai_provider import OpenAIProvider
+from orchestify.providers.shared import ALONE, Surroundings
+
+PROVIDER_CLASSES: Mapping[str, type[ConfiguredProvider]] = {
+    "anthropic": ClaudeProvider,
+    "openai": OpenAIProvider,
+    "litellm": LiteLLMProvider,
+    "mock": MockProvider,
+}
+
+
+def provider_of(
+    provider_id: str, config: ProviderConfig, around: Surroundings = ALONE
+) -> ConfiguredProvider:
+    """Return the provider that a configuration of a built-in type asks for.
+
+    Raises:
+        ConfigError: the lane cannot use the configuration.
+    """
+    provider = PROVIDER_CLASSES[config.type](provider_id, config)
+    rule = around.rule_for(provider_id)
+    if rule is not None:
+        provider.guard(rule)
+    if not around.fetches:
+        provider.fetch_nothing()
+    return provider
+
+
+def runtime_of(
+    providers: Mapping[str, ProviderConfig],
+    settings: Settings,
+    around: Surroundings = ALONE,
+) -> Runtime:
+    """Return the state that a registry's routes share: ledger, prices, budgets, health."""
+    events = around.events or Events()
+    alerts = settings.alerts
+    budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
+
+    def tell(state: BudgetState, share: float) -> None:
+        budget = state.budget
+        events.emit(BudgetThreshold(budget.name, share, state.spent_usd, budget.limit_usd))
+
+    books = around.ledger or _ledger(settings.ledger)
+    health = around.health or Health(
+        error_rate=alerts.error_rate if alerts else None,
+        slow_s=alerts.slow_s if alerts else None,
+        emit=events.emit,
+    )
+    books.keep_health(lambda: [each.as_dict() for each in health.all().values()])
+    return Runtime(
+        ledger=books,
+        prices=PriceBook(prices_of(providers)),
+        budgets=budgets,
+        book=books.budget_book(tell),
+        events=events,
+        health=health,
+        estimates=bool(budgets) or not isinstance(books, MemoryLedger),
+        make_limiter=around.make_limiter,
+        observers=around.observers,
+        tracer=around.tracer,
+    )
+
+
+def _ledger(config: LedgerConfig | None) -> Ledger:
+    if config is None:
+        return MemoryLedger()
+    return open_ledger(
+        None if config.url is None else config.url.get_secret_value(),
+        base_dir=Path(),
+        keep_days=config.keep_days,
+        durability=config.durability,
+    )
+
+
+def _daily_alert(alerts: AlertsConfig | None) -> tuple[Budget, ...]:
+    """What `alerts.daily_cost_usd` says: a budget that only tells."""
+    if alerts is None or alerts.daily_cost_usd is None:
+        return ()
+    return (
+        Budget("alerts.daily_cost_usd", alerts.daily_cost_usd, mode="warn", on_unpriced="allow"),
+    )
+
+
+def _budget(config: BudgetConfig) -> Budget:
+    match = config.match
+    return Budget(
+        name=config.name,
+        limit_usd=config.limit_usd,
+        period=config.period,
+        match=BudgetMatch(match.provider, match.agent, match.model, match.label),
+        mode=config.mode,
+        alert_at=config.alert_at,
+        on_unpriced=config.on_unpriced,
+    )

@@ -1,0 +1,52 @@
+"""What a host of many registries gives each of them, in place of what it would make itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from orchestify.calls.tracing import Tracer
+from orchestify.core.addresses import AddressRule
+from orchestify.core.policies import RateLimitConfig
+from orchestify.events.events import Events
+from orchestify.health.health import Health
+from orchestify.ledger.base import Ledger
+from orchestify.ledger.record import Record
+from orchestify.policy.limiter import Limiter
+
+LimiterKey: TypeAlias = tuple[str, str, str]
+"""`provider` or `agent`, its name, and the limit as it is configured, as text."""
+
+MakeLimiter: TypeAlias = Callable[[LimiterKey, RateLimitConfig], Limiter]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The parts that outlive a registry, or that several share; None where it makes its own.
+
+    `ledger` stands in place of the configured one. `make_limiter` is asked once a registry for
+    each limit. `observers` are told of every attempt that has ended, on the loop or thread
+    where it ended; they must be quick and raise nothing. `guarded` names the providers whose
+    configuration strangers wrote: they reach what `addresses` allows (public addresses where it
+    is None), and no credentials of this process. `tracer` follows every call. A registry that
+    takes another's place goes on with its `events` and `health`. Unless it `fetches`, no image is
+    fetched by this process from the URL that a caller gives, as LiteLLM does for most backends.
+    """
+
+    ledger: Ledger | None = None
+    make_limiter: MakeLimiter | None = None
+    observers: tuple[Callable[[Record], None], ...] = ()
+    addresses: AddressRule | None = None
+    guarded: frozenset[str] = frozenset()
+    tracer: Tracer | None = None
+    events: Events | None = None
+    health: Health | None = None
+    fetches: bool = True
+
+    def rule_for(self, provider_id: str) -> AddressRule | None:
+        """Return the rule that a provider's connections obey, None where they are free."""
+        return (self.addresses or AddressRule()) if provider_id in self.guarded else None
+
+
+ALONE = Surroundings()

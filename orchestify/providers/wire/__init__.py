@@ -1,1 +1,0 @@
-"""The direct lanes: Anthropic Messages and OpenAI Chat Completions over aiohttp."""

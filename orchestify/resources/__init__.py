@@ -1,0 +1,1 @@
+"""What a process uses and bounds: threads, memory, files."""

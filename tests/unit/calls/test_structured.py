@@ -1,0 +1,70 @@
+"""Answers that must have a form."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+
+import pytest
+from pydantic import BaseModel
+
+from orchestify.calls.structured import parsed_answer
+from orchestify.errors import StructuredOutputError
+from orchestify.values import LLMResponse, ResponseFormat, ToolCall
+from tests.calls import answer
+
+
+class Place(BaseModel):
+    name: str
+    size: int
+
+
+ANY = ResponseFormat()
+PLACE = ResponseFormat("Place", Place.model_json_schema(), Place)
+
+
+def test_json_is_read() -> None:
+    assert parsed_answer(answer('{"a": [1]}'), ANY).parsed == {"a": [1]}
+
+
+def test_a_model_class_gives_an_instance() -> None:
+    parsed = parsed_answer(answer('{"name": "Rome", "size": 3}'), PLACE).parsed
+    assert parsed == Place(name="Rome", size=3)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        replace(answer(""), tool_calls=(ToolCall("c", "t"),), finish_reason="tool_calls"),
+        replace(answer("I cannot"), finish_reason="refusal"),
+        replace(answer(""), finish_reason="content_filter"),
+    ],
+)
+def test_what_is_no_answer_is_left_as_it_is(response: LLMResponse) -> None:
+    assert parsed_answer(response, PLACE) is response
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        (answer("certainly!"), "the answer is no JSON"),
+        (
+            replace(answer('{"a": '), finish_reason="length"),
+            "the answer is no JSON, it was cut at max_tokens",
+        ),
+        (answer("[" * 100_000), "the answer is no JSON"),
+    ],
+)
+def test_what_is_no_json_is_an_error_with_the_answer(response: LLMResponse, message: str) -> None:
+    with pytest.raises(StructuredOutputError) as caught:
+        parsed_answer(replace(response, provider="one"), ANY)
+    assert str(caught.value) == f"one/m: {message}"
+    assert caught.value.response.content == response.content
+
+
+def test_what_does_not_fit_is_named_and_not_shown() -> None:
+    said = answer('{"name": "my secret", "size": "my secret"}')
+    with pytest.raises(StructuredOutputError) as caught:
+        parsed_answer(said, PLACE)
+    assert str(caught.value) == "m: the answer does not fit Place: size"
+    assert "my secret" not in "".join(traceback.format_exception(caught.value))

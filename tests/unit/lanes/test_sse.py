@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestify.lanes.http import sse
+from orchestify.lanes.http.sse import EventReader, EventTooLongError
+
+
+def read(*pieces: bytes) -> list[str]:
+    reader = EventReader()
+    return [data for piece in pieces for data in reader.feed(piece)] + reader.finish()
+
+
+def test_several_events_come_from_one_piece() -> None:
+    assert EventReader().feed(b"data: a\n\ndata: b\n\ndata: c\n\n") == ["a", "b", "c"]
+
+
+def test_an_event_waits_for_its_end() -> None:
+    reader = EventReader()
+    assert reader.feed(b"data: a\n") == []
+    assert reader.feed(b"\ndata: b") == ["a"]
+    assert reader.finish() == ["b"]
+
+
+STREAM = (
+    "\ufeff: hello\r\n\r\n"
+    'event: x\r\nid: 7\r\ndata: {"text": "Grüße 🌍"}\r\n\r\n'
+    "data:one\r\ndata: two\r\n\r\n"
+    "retry: 5\r\n\r\n"
+    "data: [DONE]\r\n\r\n"
+).encode()
+EVENTS = ['{"text": "Grüße 🌍"}', "one\ntwo", "[DONE]"]
+
+
+@pytest.mark.parametrize("size", range(1, len(STREAM) + 1))
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n", b"\r"])
+def test_a_cut_anywhere_changes_nothing(size: int, line_end: bytes) -> None:
+    body = STREAM.replace(b"\r\n", line_end)
+    assert read(*(body[at : at + size] for at in range(0, len(body), size))) == EVENTS
+
+
+def test_comments_and_keep_alives_are_no_events() -> None:
+    assert read(b": OPENROUTER PROCESSING\n\n\n\n\n:\n\ndata: a\n\n") == ["a"]
+
+
+def test_only_one_space_is_part_of_the_syntax() -> None:
+    assert read(b"data:  a\ndata:b\n\n") == [" a\nb"]
+
+
+def test_a_field_that_begins_like_data_is_none() -> None:
+    assert read(b"database: a\n\n") == []
+
+
+def test_a_last_event_without_a_blank_line_is_read() -> None:
+    assert read(b"data: a\n\ndata: [DONE]\n") == ["a", "[DONE]"]
+    assert read(b"data: [DONE]\r") == ["[DONE]"]
+
+
+def test_bytes_that_are_no_utf8_do_not_stop_a_stream() -> None:
+    assert read(b"data: \xff\n\ndata: a\n\n") == ["\ufffd", "a"]
+
+
+def test_a_large_event_is_read_whole() -> None:
+    pieces = [b"data: "] + [b"x" * 65_536] * 64 + [b"\n\n"]
+    assert [len(data) for data in read(*pieces)] == [64 * 65_536]
+
+
+def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
+    reader = EventReader()
+    reader.feed(b"data: " + b"x" * 900)
+    with pytest.raises(EventTooLongError):
+        reader.feed(b"x" * 200)
