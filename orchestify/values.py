@@ -222,10 +222,15 @@ class Usage:
 
     Counts are inclusive: `input_tokens` includes `cache_read` and `cache_write`,
     `output_tokens` includes `reasoning`. `cache_write_1h` is the part of `cache_write` kept for
-    an hour (dearer than five minutes). `searches` counts the provider's own web searches.
-    `service_tier` is the provider's word (`batch`, `priority`, `flex`...). `source` says
-    whether the provider `reported` the counts, we `estimated` them, or they are `unknown`.
-    `invalid` names counts that the provider reported and that cannot be true.
+    an hour (dearer than five minutes). `input_audio` and `input_image` are the parts of what no
+    cache held that are no text, `cache_read_audio` those of `cache_read`, `output_audio` and
+    `output_image` those of the output. `searches` counts the provider's own web
+    searches. `service_tier` is the provider's word (`batch`, `priority`, `flex`...), `modifiers`
+    are its words for what else changes the price (`fast`, `us`). `iterations` lists, where several
+    models or passes took part, the model of each ("" for the one that was asked) and what it used;
+    their sums are the counts beside it. `source` says whether the provider `reported` the counts,
+    we `estimated` them, or they are `unknown`. `invalid` names counts that the provider reported
+    and that cannot be true.
     """
 
     input_tokens: int = 0
@@ -238,6 +243,13 @@ class Usage:
     service_tier: str | None = None
     source: UsageSource = "reported"
     invalid: tuple[str, ...] = ()
+    input_audio: int = 0
+    input_image: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    cache_read_audio: int = 0
+    modifiers: tuple[str, ...] = ()
+    iterations: tuple[tuple[str, Usage], ...] = ()
 
     @property
     def total_tokens(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
 
 from orchestify.core.providers import PriceConfig, ProviderConfig
 from orchestify.models.model_map import Entry, ModelEntry, ModelMap
@@ -29,26 +30,40 @@ _LITELLM_RATES = {
     "input": "input_cost_per_token",
     "output": "output_cost_per_token",
     "cache_read": "cache_read_input_token_cost",
+    "cache_read_audio": "cache_read_input_audio_token_cost",
     "cache_write": "cache_creation_input_token_cost",
     "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
     "reasoning": "output_cost_per_reasoning_token",
+    "input_audio": "input_cost_per_audio_token",
+    "input_image": "input_cost_per_image_token",
+    "output_audio": "output_cost_per_audio_token",
+    "output_image": "output_cost_per_image_token",
 }
-_LITELLM_TIERS = {"batch": "_batches", "priority": "_priority", "flex": "_flex"}
+_LITELLM_TIER = re.compile(r"input_cost_per_token(_[a-z]+)")
+_TIER_NAMES = {"batches": "batch"}  # LiteLLM's word for a service tier, and the providers'
+_OPENAI_REGION = re.compile(r"([a-z]{2})\.api\.openai\.com")
 _THRESHOLD = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 
 _GENAI_RATES = {
     "input": "input_mtok",
     "output": "output_mtok",
     "cache_read": "cache_read_mtok",
+    "cache_read_audio": "cache_audio_read_mtok",
     "cache_write": "cache_write_mtok",
     "cache_write_1h": "cache_write_1h_mtok",
     "reasoning": "output_reasoning_mtok",
+    "input_audio": "input_audio_mtok",
+    "input_image": "input_image_mtok",
+    "output_audio": "output_audio_mtok",
+    "output_image": "output_image_mtok",
 }
 _GENAI_TIERS = {
     "batch": {"processing": "batch"},
     "priority": {"service_tier": "priority"},
     "flex": {"service_tier": "flex"},
+    "fast": {"service_tier": "fast"},
 }
+_GENAI_MODIFIERS = {"fast": {"speed": "fast"}}
 # Where genai-prices does not know LiteLLM's name of a provider.
 _GENAI_PROVIDERS = {"fireworks_ai": "fireworks", "azure_ai": "azure"}
 
@@ -59,19 +74,31 @@ class PriceBook:
 
     A price is the one in force when it was first asked for, in this process. genai-prices is
     imported at the first model that the other sources lack: 0.4 s and 60 MB, so ask for the
-    configured models before the event loop runs, or in a thread.
+    configured models before the event loop runs, or in a thread. `uplifts` holds, by provider, the
+    field of LiteLLM's map that says how much dearer the provider's region is.
     """
 
     config_prices: dict[str, ConfiguredPrice] = field(default_factory=dict)
+    uplifts: dict[str, str] = field(default_factory=dict)
     model_map: ModelMap = field(default_factory=ModelMap.load)
     use_genai: bool = True
     _known: dict[tuple[str, str, str | None], Price | None] = field(
         default_factory=dict, init=False, repr=False
     )
 
-    def configure(self, prices: ConfiguredPrices) -> None:
+    @classmethod
+    def of(cls, providers: Mapping[str, ProviderConfig]) -> PriceBook:
+        """Return a book that knows what the configuration says of these providers."""
+        book = cls()
+        book.configure(providers)
+        return book
+
+    def configure(self, providers: Mapping[str, ProviderConfig]) -> None:
         """Take what the configuration says of further providers."""
-        self.config_prices.update(prices)
+        self.config_prices |= prices_of(providers)
+        for name, config in providers.items():
+            if uplift := uplift_of(config):
+                self.uplifts[name] = uplift
         self._known.clear()
 
     def price(self, provider_id: str, model: str, endpoint: str | None = None) -> Price | None:
@@ -110,7 +137,7 @@ class PriceBook:
     ) -> list[Callable[[], Price | None]]:
         def mapped() -> Price | None:
             entry = self.model_map.entry(model, endpoint)
-            return litellm_price(entry) if entry else None
+            return litellm_price(entry, self.uplifts.get(provider_id)) if entry else None
 
         def dated() -> Price | None:
             return genai_price(model, endpoint, datetime.now(UTC)) if self.use_genai else None
@@ -156,20 +183,40 @@ def prices_of(providers: Mapping[str, ProviderConfig]) -> dict[str, ConfiguredPr
     return prices
 
 
-def litellm_price(entry: ModelEntry) -> Price | None:
+def uplift_of(config: ProviderConfig) -> str | None:
+    """Return the field of LiteLLM's map for the region a provider is asked in, None for none.
+
+    Sources: OpenAI, "Data residency" (the regions' own hosts); Google, "Vertex AI pricing"
+    (regional endpoints); LiteLLM's `vertex_location`, whose default is a region.
+    """
+    host = urlsplit(config.base_url or "").hostname or ""
+    region = _OPENAI_REGION.fullmatch(host)
+    if region:
+        return f"regional_processing_uplift_multiplier_{region[1]}"
+    is_vertex = config.type == "litellm" and (config.default_model or "").startswith("vertex_ai/")
+    if is_vertex and config.options.get("vertex_location") != "global":
+        return "regional_endpoint_uplift_multiplier"
+    return None
+
+
+def litellm_price(entry: ModelEntry, uplift: str | None = None) -> Price | None:
     """Return the price in an entry of LiteLLM's map, None where it has none or only zeros.
 
-    Cheaper hours (`off_peak_pricing`) are left out: the figure is then too high, never low.
+    `uplift` names the entry's field that all its rates are multiplied with. Cheaper hours
+    (`off_peak_pricing`) are left out: the figure is then too high, never low.
     """
     bands = entry.raw.get("tiered_pricing") or []
     raw: Entry = {**entry.raw, **bands[0]} if bands else entry.raw
+    factor = Decimal(repr(raw.get(uplift, 1))) if uplift else Decimal(1)
+    if factor != 1:
+        raw = {name: _lifted(name, value, factor) for name, value in raw.items()}
     standard = _litellm_rates(raw, "")
     if not any(standard.values()):
         return None
     request_usd, search_usd = _litellm_fees(entry)
 
     def build(suffix: str) -> Price:
-        own = {**standard, **_litellm_rates(raw, suffix)}
+        own = _at_tier(standard, _litellm_rates(raw, suffix))
         steps = {
             int(found[1]) * 1000: _litellm_rates(raw, f"_above_{found[1]}k_tokens{suffix}")
             for name in raw
@@ -178,9 +225,14 @@ def litellm_price(entry: ModelEntry) -> Price | None:
         steps |= {int(band["range"][0]): _litellm_rates(band, "") for band in bands[1:]}
         return _price("litellm", own, steps, request_usd, search_usd)
 
-    named = {name: suffix for name, suffix in _LITELLM_TIERS.items() if _litellm_rates(raw, suffix)}
-    tiers = {name: build(suffix) for name, suffix in named.items()}
-    return replace(build(""), service_tiers=tiers, assumed=entry.assumed)
+    multipliers = _litellm_multipliers(raw)
+    suffixes = [found[1] for name in raw if (found := _LITELLM_TIER.fullmatch(name))]
+    tiers = {
+        _TIER_NAMES.get(suffix[1:], suffix[1:]): replace(build(suffix), multipliers=multipliers)
+        for suffix in suffixes
+    }
+    price = build("")
+    return replace(price, service_tiers=tiers, multipliers=multipliers, assumed=entry.assumed)
 
 
 def genai_price(model: str, endpoint: str | None, at: datetime) -> Price | None:
@@ -201,13 +253,22 @@ def genai_price(model: str, endpoint: str | None, at: datetime) -> Price | None:
         return None
     whens = [variant.when for variant in info.price_variants or ()]
     own = any(info is listed for listed in provider.models)
-    variants = {
-        name: variant
-        for name, when in _GENAI_TIERS.items()
-        if own and when in whens and (variant := _genai_variant(info.get_prices(at, when)))
-    }
+
+    def variants(known: Mapping[str, dict[str, str]]) -> dict[str, Price]:
+        return {
+            name: variant
+            for name, when in known.items()
+            if own and when in whens and (variant := _genai_variant(info.get_prices(at, when)))
+        }
+
+    plain = price.rates.input
+    modified = variants(_GENAI_MODIFIERS) if plain else {}
     return replace(
-        price, service_tiers=variants, priced_at=_since(info, at), assumed=endpoint is None
+        price,
+        service_tiers=variants(_GENAI_TIERS),
+        multipliers={name: each.rates.input / plain for name, each in modified.items()},
+        priced_at=_since(info, at),
+        assumed=endpoint is None,
     )
 
 
@@ -215,9 +276,36 @@ def _litellm_rates(raw: Entry, suffix: str) -> dict[str, Decimal]:
     """The rates under one suffix, those that are there."""
     found = {kind: raw.get(name + suffix) for kind, name in _LITELLM_RATES.items()}
     return {
-        kind: Decimal(repr(usd)) * _PER_MILLION
+        kind: Decimal(str(usd)) * _PER_MILLION
         for kind, usd in found.items()
-        if isinstance(usd, (int, float))
+        if isinstance(usd, (int, float, Decimal))
+    }
+
+
+def _lifted(name: str, value: Any, factor: Decimal) -> Any:
+    """The value of an entry's field, multiplied where it is a rate of tokens."""
+    is_rate = "token" in name and "cost" in name and isinstance(value, (int, float))
+    return Decimal(str(value)) * factor if is_rate else value
+
+
+def _at_tier(standard: Mapping[str, Decimal], own: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """The rates at a service tier; a kind that it does not name is as much dearer as input."""
+    factor = Decimal(1)
+    if own.get("input") and standard.get("input"):
+        factor = max(factor, own["input"] / standard["input"])
+    return {**{kind: rate * factor for kind, rate in standard.items()}, **own}
+
+
+def _litellm_multipliers(raw: Entry) -> dict[str, Decimal]:
+    """What `provider_specific_entry` multiplies all rates with, by the provider's word for it.
+
+    Anthropic's `speed` and `inference_geo`; other entries there are texts.
+    """
+    given = raw.get("provider_specific_entry")
+    return {
+        word: Decimal(repr(factor))
+        for word, factor in (given.items() if isinstance(given, dict) else ())
+        if isinstance(factor, (int, float)) and not isinstance(factor, bool)
     }
 
 

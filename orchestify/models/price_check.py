@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestify.core.chains import configured_models
 from orchestify.core.config import Config
-from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.models.price_book import PriceBook
 from orchestify.models.pricing import Price
 
 
@@ -31,7 +31,7 @@ class ModelPrices:
 def check_prices(config: Config) -> list[ModelPrices]:
     """Return the prices of every model that the configuration may call; sends nothing."""
     providers = config.providers.providers
-    book = PriceBook(prices_of(providers))
+    book = PriceBook.of(providers)
     found = []
     for name, model in configured_models(config):
         each = providers[name]

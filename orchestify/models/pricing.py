@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -26,7 +26,7 @@ class Rates:
 
     None is a rate that the source does not give: reads and writes of a cache then cost what
     input costs, a write kept for an hour what one kept for five minutes, reasoning what
-    output costs.
+    output costs; audio and images cost what text costs.
     """
 
     input: Decimal
@@ -35,6 +35,17 @@ class Rates:
     cache_write: Decimal | None = None
     cache_write_1h: Decimal | None = None
     reasoning: Decimal | None = None
+    input_audio: Decimal | None = None
+    input_image: Decimal | None = None
+    output_audio: Decimal | None = None
+    output_image: Decimal | None = None
+    cache_read_audio: Decimal | None = None
+
+    @property
+    def dearest_output(self) -> Decimal:
+        """The rate of the dearest kind of output."""
+        rates = (self.output, self.reasoning, self.output_audio, self.output_image)
+        return max(rate for rate in rates if rate is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,8 @@ class Price:
 
     `tiers` holds (tokens, rates), ascending: a call whose whole input is above `tokens` is
     priced at those rates, all of it. `service_tiers` holds the prices of `batch`, `priority`,
-    `flex`... that the source knows. `request_usd` is for each call, `search_usd` for each of
+    `flex`... that the source knows. `multipliers` holds, by a provider's word (`fast`, `us`), what
+    all rates are multiplied with. `request_usd` is for each call, `search_usd` for each of
     the provider's own web searches. `priced_at` is the day the price came into force, where
     the source dates it. `assumed` marks a price found by the model's name alone, at an
     endpoint nobody knows, or under the name without its date.
@@ -53,6 +65,7 @@ class Price:
     source: PriceSource
     tiers: tuple[tuple[int, Rates], ...] = ()
     service_tiers: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType({}))
+    multipliers: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
     request_usd: Decimal = _ZERO
     search_usd: Decimal = _ZERO
     priced_at: date | None = None
@@ -75,8 +88,9 @@ class Price:
 class Cost:
     """What one call cost: `usd`, None where nobody knows, and where the figure comes from.
 
-    `assumed` says that the price was: see `Price.assumed`; or that the call ran at a service
-    tier without a price of its own and was booked at the standard one.
+    `assumed` says that the price was: see `Price.assumed`; or that the source has no rate for a
+    part of the usage (a service tier, a modifier, audio, images that were made, another model's
+    iteration), which was booked at the standard rate.
     """
 
     usd: Decimal | None
@@ -102,26 +116,9 @@ def cost_usd(price: Price, usage: Usage) -> Decimal:
     Parts that exceed their whole count as the whole.
     """
     price = price.at_tier(usage.service_tier)
-    if not (usage.cache_read or usage.cache_write or usage.reasoning or usage.searches):
-        return plain_cost_usd(price, usage.input_tokens, usage.output_tokens)
-    rates = price.rates_for(usage.input_tokens)
-    read = _part(usage.cache_read, usage.input_tokens)
-    write = _part(usage.cache_write, usage.input_tokens - read)
-    reasoning = _part(usage.reasoning, usage.output_tokens)
-    plain_input = max(usage.input_tokens - read - write, 0)
-    plain_output = max(usage.output_tokens - reasoning, 0)
-    per_million = plain_input * rates.input + plain_output * rates.output
-    if read:
-        per_million += read * _given(rates.cache_read, rates.input)
-    if write:
-        write_1h = _part(usage.cache_write_1h, write)
-        write_rate = _given(rates.cache_write, rates.input)
-        per_million += (write - write_1h) * write_rate
-        per_million += write_1h * _given(rates.cache_write_1h, write_rate)
-    if reasoning:
-        per_million += reasoning * _given(rates.reasoning, rates.output)
-    cost = per_million / _MILLION + price.request_usd
-    return cost + usage.searches * price.search_usd if usage.searches > 0 else cost
+    if usage.searches > 0:
+        return _tokens_usd(price, usage) + price.request_usd + usage.searches * price.search_usd
+    return _tokens_usd(price, usage) + price.request_usd
 
 
 def plain_cost_usd(price: Price, input_tokens: int, output_tokens: int) -> Decimal:
@@ -131,19 +128,106 @@ def plain_cost_usd(price: Price, input_tokens: int, output_tokens: int) -> Decim
     return per_million / _MILLION + price.request_usd
 
 
-def cost_of(usage: Usage, reported_usd: Decimal | None, price: Price | None) -> Cost:
+def highest_cost_usd(price: Price, input_tokens: int, output_tokens: int) -> Decimal:
+    """Return what tokens cost where all output is of the dearest kind; never below 0."""
+    rates = price.rates_for(input_tokens)
+    per_million = input_tokens * rates.input + output_tokens * rates.dearest_output
+    return per_million / _MILLION + price.request_usd
+
+
+def cost_of(
+    usage: Usage,
+    reported_usd: Decimal | None,
+    price: Price | None,
+    price_of: Callable[[str], Price | None] | None = None,
+) -> Cost:
     """Return a call's cost: the provider's own figure, else the price applied to the usage.
 
-    Usage that nobody knows has no cost, whatever the price.
+    `price_of` finds the price of another model that an iteration of the call ran on. Usage that
+    nobody knows has no cost, whatever the price.
     """
     if reported_usd is not None:
         return Cost(reported_usd, "provider")
     if price is None or usage.source == "unknown":
         return UNPRICED
-    tier = usage.service_tier
-    assumed = price.assumed or (tier not in STANDARD_TIERS and tier not in price.service_tiers)
-    usd = min(cost_usd(price, usage), MOST_USD)
-    return Cost(usd, price.source, price.priced_at, assumed)
+    usd, assumed = cost_usd(price, usage), price.assumed or not _covers(price, usage)
+    if usage.iterations:
+        usd -= _tokens_usd(price.at_tier(usage.service_tier), usage)
+        for model, part in usage.iterations:
+            other = price_of(model) if model and price_of is not None else price
+            own = other or price
+            assumed = assumed or other is None or own.assumed or not _covers(own, part)
+            usd += _tokens_usd(own.at_tier(part.service_tier), part)
+    return Cost(min(usd, MOST_USD), price.source, price.priced_at, assumed)
+
+
+def _tokens_usd(price: Price, usage: Usage) -> Decimal:
+    """What the tokens cost, without fees; `price` is that of the usage's service tier."""
+    rates = price.rates_for(usage.input_tokens)
+    read = _part(usage.cache_read, usage.input_tokens)
+    write = _part(usage.cache_write, usage.input_tokens - read)
+    write_1h = _part(usage.cache_write_1h, write)
+    write_rate = _given(rates.cache_write, rates.input)
+    per_million = _split_usd(
+        usage.input_tokens - read - write,
+        rates.input,
+        (usage.input_audio, rates.input_audio),
+        (usage.input_image, rates.input_image),
+    ) + _split_usd(
+        usage.output_tokens,
+        rates.output,
+        (usage.output_audio, rates.output_audio),
+        (usage.output_image, rates.output_image),
+        (usage.reasoning, rates.reasoning),
+    )
+    if read:
+        audio_rate = rates.cache_read_audio or rates.input_audio
+        per_million += _split_usd(
+            read, _given(rates.cache_read, rates.input), (usage.cache_read_audio, audio_rate)
+        )
+    if write:
+        per_million += (write - write_1h) * write_rate
+        per_million += write_1h * _given(rates.cache_write_1h, write_rate)
+    for modifier in usage.modifiers:
+        per_million *= price.multipliers.get(modifier, 1)
+    return per_million / _MILLION
+
+
+def _split_usd(whole: int, rate: Decimal, *parts: tuple[int, Decimal | None]) -> Decimal:
+    """What tokens cost a million times over, the parts of another kind at rates of their own."""
+    cost = max(whole, 0) * rate
+    for count, own in parts:
+        if count and own is not None:
+            part = _part(count, whole)
+            cost += part * (own - rate)
+            whole -= part
+    return cost
+
+
+def _has_parts(usage: Usage) -> bool:
+    """Whether anything of the usage has a rate of its own."""
+    return bool(
+        usage.cache_read
+        or usage.cache_write
+        or usage.reasoning
+        or usage.modifiers
+        or usage.input_audio
+        or usage.input_image
+        or usage.output_audio
+        or usage.output_image
+    )
+
+
+def _covers(price: Price, usage: Usage) -> bool:
+    """Whether the price has a rate for every part of the usage that is not priced as text."""
+    tier, rates = usage.service_tier, price.rates
+    return (
+        (tier in STANDARD_TIERS or tier in price.service_tiers)
+        and not ((usage.input_audio or usage.cache_read_audio) and rates.input_audio is None)
+        and not (usage.output_audio and rates.output_audio is None)
+        and not (usage.output_image and rates.output_image is None)
+        and all(each in price.multipliers for each in usage.modifiers)
+    )
 
 
 def _given(rate: Decimal | None, otherwise: Decimal) -> Decimal:

@@ -11,7 +11,7 @@ from orchestify.core.settings import AlertsConfig, BudgetConfig, LedgerConfig, S
 from orchestify.events.events import BudgetThreshold, Events
 from orchestify.health.health import Health
 from orchestify.ledger import Ledger, MemoryLedger, open_ledger
-from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.models.price_book import PriceBook
 from orchestify.policy.budget import Budget, BudgetMatch, BudgetState
 from orchestify.providers.claude import ClaudeProvider
 from orchestify.providers.configured import ConfiguredProvider
@@ -68,7 +68,7 @@ def runtime_of(
     books.keep_health(lambda: [each.as_dict() for each in health.all().values()])
     return Runtime(
         ledger=books,
-        prices=PriceBook(prices_of(providers)),
+        prices=PriceBook.of(providers),
         budgets=budgets,
         book=books.budget_book(tell),
         events=events,

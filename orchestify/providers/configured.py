@@ -18,7 +18,7 @@ from orchestify.lanes.litellm.lane import LiteLLMLane
 from orchestify.lanes.mock import MockLane
 from orchestify.models import capability
 from orchestify.models.model_map import ModelEntry, ModelMap
-from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.models.price_book import PriceBook
 from orchestify.models.pricing import CostRange
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.targets import target_of
@@ -62,7 +62,7 @@ class ConfiguredProvider(LLMProvider):
     def route(self) -> Route:
         """The path its calls take."""
         if self._route is None:
-            runtime = Runtime(prices=PriceBook(prices_of({self.provider_id: self.config})))
+            runtime = Runtime(prices=PriceBook.of({self.provider_id: self.config}))
             self._route = Route(runtime, [target_of(runtime, self, self.config)])
         return self._route
 

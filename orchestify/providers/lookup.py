@@ -9,7 +9,6 @@ from orchestify.calls.runtime import Runtime, Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.providers import ProviderConfig, ProvidersConfig
 from orchestify.errors import ConfigError, InvalidParameterError, ProviderNotFoundError
-from orchestify.models.price_book import prices_of
 from orchestify.policy.strategy import Strategy
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.building import provider_of
@@ -60,7 +59,7 @@ class Directory:
         if isinstance(provider, ConfiguredProvider):
             provider.provider_id = provider_id
             self._configs[provider_id] = provider.config
-            self.runtime.prices.configure(prices_of({provider_id: provider.config}))
+            self.runtime.prices.configure({provider_id: provider.config})
             self.providers[provider_id] = provider
             self._faces.pop(provider_id, None)
             provider.join(self.route([self.target(provider_id)]))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from orchestify.core.config import Config
 from orchestify.ledger.record import Record
 from orchestify.ledger.sql.repricing import PriceOf
-from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.models.price_book import PriceBook
 from orchestify.models.pricing import Price
 
 _PRICES_KEPT = 4096
@@ -20,7 +20,7 @@ def todays_prices(config: Config | None = None) -> PriceOf:
     A provider that is not in `config` is taken for the company that LiteLLM's map has for the
     model.
     """
-    book = PriceBook({} if config is None else prices_of(config.providers.providers))
+    book = PriceBook.of({} if config is None else config.providers.providers)
 
     @lru_cache(_PRICES_KEPT)
     def find(provider: str, model: str) -> Price | None:

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
+from orchestify.core.config import ProviderConfig
 from orchestify.models.model_map import ModelMap
-from orchestify.models.price_book import PriceBook, configured_price, genai_price, litellm_price
+from orchestify.models.price_book import (
+    PriceBook,
+    configured_price,
+    genai_price,
+    litellm_price,
+    uplift_of,
+)
 from orchestify.models.pricing import Price, Rates, cost_usd
 from orchestify.values import Usage
 
@@ -178,6 +185,93 @@ def test_an_entrys_service_tiers_have_prices_and_thresholds_of_their_own():
     ).at_tier("batch")
     assert found.rates == Rates(Decimal("1.25"), Decimal("7.5"), Decimal("0.25"))
     assert found.tiers == ((272_000, Rates(Decimal("2.5"), Decimal("7.5"), Decimal("0.25"))),)
+
+
+def test_a_kind_without_a_rate_at_a_dearer_tier_is_as_much_dearer_as_input():
+    found = price(
+        input_cost_per_token=1e-06,
+        output_cost_per_token=4e-06,
+        input_cost_per_audio_token=1e-05,
+        input_cost_per_token_priority=2e-06,
+        output_cost_per_token_priority=8e-06,
+    ).at_tier("priority")
+    assert found.rates == Rates(Decimal(2), Decimal(8), input_audio=Decimal(20))
+
+
+def test_any_tier_that_the_map_names_has_its_price():
+    found = price(
+        input_cost_per_token=1e-06,
+        output_cost_per_token=1e-06,
+        input_cost_per_token_ultrafast=6e-05,
+    )
+    assert found.at_tier("ultrafast").rates.input == Decimal(60)
+
+
+def test_audio_and_images_have_rates_of_their_own():
+    found = price(
+        input_cost_per_token=2.5e-06,
+        output_cost_per_token=1e-05,
+        input_cost_per_audio_token=4e-05,
+        output_cost_per_audio_token=8e-05,
+        input_cost_per_image_token=5e-06,
+        output_cost_per_image_token=3e-05,
+        cache_read_input_audio_token_cost=5e-07,
+    )
+    assert found.rates == Rates(
+        Decimal("2.5"),
+        Decimal(10),
+        input_audio=Decimal(40),
+        output_audio=Decimal(80),
+        input_image=Decimal(5),
+        output_image=Decimal(30),
+        cache_read_audio=Decimal("0.5"),
+    )
+
+
+def test_a_providers_words_multiply_and_other_entries_beside_them_do_not():
+    found = price(
+        input_cost_per_token=5e-06,
+        output_cost_per_token=2.5e-05,
+        provider_specific_entry={"us": 1.1, "fast": 2.0, "schema": "titan_v2"},
+    )
+    assert found.multipliers == {"us": Decimal("1.1"), "fast": Decimal(2)}
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"base_url": "https://eu.api.openai.com/v1"}, "regional_processing_uplift_multiplier_eu"),
+        ({"base_url": "https://api.openai.com/v1"}, None),
+        ({}, None),
+        (
+            {"type": "litellm", "default_model": "vertex_ai/gemini-3.5-flash"},
+            "regional_endpoint_uplift_multiplier",
+        ),
+        (
+            {
+                "type": "litellm",
+                "default_model": "vertex_ai/gemini-3.5-flash",
+                "options": {"vertex_location": "global"},
+            },
+            None,
+        ),
+    ],
+)
+def test_a_region_may_be_dearer(given: dict[str, Any], field: str | None):
+    config = ProviderConfig.model_validate(
+        {"type": "openai", "api_key": "k", "default_model": "gpt-5", **given}
+    )
+    assert uplift_of(config) == field
+
+
+def test_a_regions_uplift_is_on_every_rate_of_tokens():
+    uplift = "regional_processing_uplift_multiplier_eu"
+    fields = {"input_cost_per_token": 2e-06, "output_cost_per_token": 1e-05, uplift: 1.1}
+    models = ModelMap({"m": {"litellm_provider": "openai", **fields}})
+    book = PriceBook(model_map=models, uplifts={"eu": uplift})
+    found = book.price("eu", "m", "openai")
+    assert found is not None
+    assert found.rates == Rates(Decimal("2.2"), Decimal(11))
 
 
 def test_searches_cost_the_medium_context():

@@ -5,7 +5,15 @@ from decimal import Decimal
 
 import pytest
 
-from orchestify.models.pricing import UNPRICED, Cost, Price, Rates, cost_of, cost_usd
+from orchestify.models.pricing import (
+    UNPRICED,
+    Cost,
+    Price,
+    Rates,
+    cost_of,
+    cost_usd,
+    highest_cost_usd,
+)
 from orchestify.values import UNKNOWN_USAGE, Usage
 
 SONNET = Rates(
@@ -137,3 +145,92 @@ def test_a_service_tier_nobody_prices_is_booked_at_the_standard_price_and_marked
 ):
     cost = cost_of(Usage(1_000, 0, service_tier=tier), None, PRICE)
     assert (cost.usd, cost.assumed) == (Decimal("0.003"), assumed)
+
+
+AUDIO = Price(
+    Rates(
+        Decimal("2.5"),
+        Decimal(10),
+        cache_read=Decimal("1.25"),
+        input_audio=Decimal(40),
+        output_audio=Decimal(80),
+        output_image=Decimal(30),
+        input_image=Decimal(5),
+        cache_read_audio=Decimal("0.5"),
+    ),
+    "litellm",
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "usd"),
+    [
+        (Usage(81, 72, input_audio=69), "0.00351"),
+        (Usage(10, 100, output_audio=90), "0.007325"),
+        (Usage(10, 1_304, output_image=1_290), "0.038865"),
+        (Usage(300, 10, input_image=256), "0.00149"),
+        (Usage(100, 0, cache_read=40, cache_read_audio=30, input_audio=50), "0.0020525"),
+        (Usage(10, 0, input_audio=99), "0.0004"),
+    ],
+)
+def test_audio_and_images_have_rates_of_their_own(usage: Usage, usd: str):
+    assert cost_of(usage, None, AUDIO) == Cost(Decimal(usd), "litellm")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(81, 72, input_audio=69),
+        Usage(81, 72, output_audio=69),
+        Usage(81, 72, output_image=69),
+        Usage(81, 72, cache_read=9, cache_read_audio=9),
+        Usage(81, 72, modifiers=("fast",)),
+        Usage(81, 72, service_tier="turbo"),
+        Usage(81, 72, iterations=(("", Usage(80, 70)), ("unheard-of", Usage(1, 2)))),
+    ],
+)
+def test_a_part_that_the_price_has_no_rate_for_makes_the_cost_assumed(usage: Usage):
+    cost = cost_of(usage, None, PLAIN, lambda model: None)
+    assert (cost.usd, cost.assumed) == (Decimal("0.000738"), True)
+
+
+def test_an_image_that_is_read_costs_what_text_costs_where_nothing_else_is_said():
+    assert not cost_of(Usage(300, 10, input_image=256), None, PLAIN).assumed
+
+
+def test_modifiers_multiply_every_rate_of_the_tokens_and_no_fee():
+    price = Price(
+        Rates(Decimal(5), Decimal(25)),
+        "litellm",
+        multipliers={"fast": Decimal(2), "us": Decimal("1.1")},
+        search_usd=Decimal("0.01"),
+    )
+    usage = Usage(10_000, 10_000, modifiers=("fast", "us"), searches=1)
+    assert cost_of(usage, None, price) == Cost(Decimal("0.67"), "litellm")
+
+
+def test_iterations_are_priced_each_at_its_own_models_rate():
+    asked = Price(Rates(Decimal(2), Decimal(10)), "litellm")
+    advisor = Price(Rates(Decimal(10), Decimal(50)), "litellm")
+    usage = Usage(
+        5_046,
+        265,
+        iterations=(
+            ("", Usage(1_128, 155)),
+            ("claude-fable-5", Usage(2_564, 99)),
+            ("", Usage(1_354, 11)),
+        ),
+    )
+    prices = {"claude-fable-5": advisor}
+    assert cost_of(usage, None, asked, prices.get) == Cost(Decimal("0.037214"), "litellm")
+
+
+def test_iterations_pass_a_threshold_each_by_itself():
+    above = Rates(Decimal(2), Decimal(2))
+    price = Price(Rates(Decimal(1), Decimal(1)), "litellm", tiers=((1_000, above),))
+    usage = Usage(1_800, 0, iterations=(("", Usage(900, 0)), ("", Usage(900, 0))))
+    assert cost_of(usage, None, price) == Cost(Decimal("0.0018"), "litellm")
+
+
+def test_the_worst_case_takes_the_dearest_output():
+    assert highest_cost_usd(AUDIO, 1_000_000, 1_000_000) == Decimal("82.5")
