@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     """
     from orchestify.core.config import load_config  # noqa: PLC0415 - slow to import
     from orchestify.core.notes import notes  # noqa: PLC0415
+    from orchestify.models.retirement import retirement_notes  # noqa: PLC0415
     from orchestify.models.sampling import sampling_notes  # noqa: PLC0415
     from orchestify.models.thinking import thinking_notes  # noqa: PLC0415
 
@@ -46,6 +48,7 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
             )
         ctx.exit(PROBLEMS)
     told = [*notes(config), *sampling_notes(config), *thinking_notes(config)]
+    told += retirement_notes(config, datetime.now(UTC).date())
     found = _prices(config) if prices else []
     if as_json:
         report = {"ok": True, "problems": [], "notes": told, **_state(config)}
