@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from statistics import median
 
 import pytest
 
-from orchestify.models.estimate import count_tokens
+from orchestify.models.estimate import count_tokens, family_of
 from tests.recorded import need_recorded
 from tests.recorded_requests import RecordedRequest, recorded_requests
 
@@ -16,6 +17,12 @@ from tests.recorded_requests import RecordedRequest, recorded_requests
 def requests() -> list[RecordedRequest]:
     need_recorded()
     return list(recorded_requests())
+
+
+@pytest.fixture(scope="module")
+def unseen(requests: list[RecordedRequest]) -> list[RecordedRequest]:
+    """The half on which nothing was fitted."""
+    return [each for each in requests if hashlib.sha256(each.id.encode()).digest()[0] % 2 == 0]
 
 
 def error_of(request: RecordedRequest) -> int:
@@ -33,33 +40,31 @@ def allowed(request: RecordedRequest) -> float:
 
 
 def table_of(requests: list[RecordedRequest]) -> str:
-    by_provider: dict[str, list[RecordedRequest]] = defaultdict(list)
+    by_family: dict[str, list[RecordedRequest]] = defaultdict(list)
     for request in requests:
-        by_provider[request.provider].append(request)
-    head = f"\n{'provider':<12}{'n':>6}{'p25':>8}{'p50':>8}{'p90':>8}{'within':>9}{'bias':>8}"
-    rows = [row_of(name, own) for name, own in sorted(by_provider.items())]
+        by_family[family_of(request.model).pattern or "others"].append(request)
+    head = f"\n{'family':<42}{'n':>6}{'p50':>8}{'p90':>8}{'p99':>8}{'bias':>8}"
+    rows = [row_of(name[:40], own) for name, own in sorted(by_family.items())]
     return "\n".join([head, *rows, row_of("all", requests)])
 
 
 def row_of(name: str, requests: list[RecordedRequest]) -> str:
     shares = sorted(share_of(request) for request in requests)
-    within = sum(allowed(request) <= 1 for request in requests) / len(requests)
-    quarter, ninth = shares[len(shares) // 4], shares[len(shares) * 9 // 10]
+    ninth, last = (shares[len(shares) * each // 100] for each in (90, 99))
     bias = median(error_of(request) for request in requests)
     return (
-        f"{name:<12}{len(requests):>6}{quarter:>8.0%}{median(shares):>8.0%}{ninth:>8.0%}"
-        f"{within:>9.0%}{bias:>+8.0f}"
+        f"{name:<42}{len(requests):>6}{median(shares):>8.0%}{ninth:>8.0%}{last:>8.0%}{bias:>+8.0f}"
     )
 
 
-def test_median_error_of_text_requests_is_at_most_15_percent_or_8_tokens(
-    requests: list[RecordedRequest],
+def test_median_error_on_unseen_requests_is_at_most_15_percent_or_8_tokens(
+    unseen: list[RecordedRequest],
 ):
-    print(table_of(requests))  # noqa: T201 - the table is what the test is read for
-    assert len(requests) > 700
-    assert median(allowed(request) for request in requests) <= 1
+    print(table_of(unseen))  # noqa: T201 - the table is what the test is read for
+    assert len(unseen) > 350
+    assert median(allowed(request) for request in unseen) <= 1
 
 
-def test_median_error_is_within_the_limit_for_the_direct_lanes(requests: list[RecordedRequest]):
-    own = [request for request in requests if request.provider in {"anthropic", "openai"}]
+def test_median_error_is_within_the_limit_for_the_direct_lanes(unseen: list[RecordedRequest]):
+    own = [request for request in unseen if request.provider in {"anthropic", "openai"}]
     assert median(allowed(request) for request in own) <= 1
