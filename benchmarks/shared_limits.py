@@ -30,8 +30,7 @@ from rich.table import Table
 from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.core.policies import RateLimitConfig
-from orchestify.policy.limiter import Limiter
-from orchestify.policy.rate_limit import RateLimiter
+from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.providers.shared import Surroundings
 from orchestify.shared_limits import RedisLimits
 

@@ -17,6 +17,9 @@ FinishReason: TypeAlias = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "pause"
 ]
 UsageSource: TypeAlias = Literal["reported", "estimated", "unknown"]
+Effort: TypeAlias = Literal["low", "medium", "high"]
+Priority: TypeAlias = Literal["high", "normal", "low"]
+CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -152,7 +155,7 @@ class ResponseFormat:
 class ThinkingConfig:
     """How much the model may think: an `effort`, or a budget in tokens, or neither (its own)."""
 
-    effort: Literal["low", "medium", "high"] | None = None
+    effort: Effort | None = None
     budget_tokens: int | None = None
 
 

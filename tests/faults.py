@@ -12,10 +12,11 @@ from typing import Any, Literal
 from orchestify import APIError, LLMResponse, StreamInterruptedError, TextDelta
 from orchestify.calls.request import Defaults
 from orchestify.calls.route import Route
-from orchestify.calls.runtime import BreakerSettings, Runtime, Target
+from orchestify.calls.runtime import Runtime, Target
 from orchestify.core.providers import ProviderConfig
 from orchestify.ledger.record import Record
 from orchestify.models.price_book import PriceBook, configured_price
+from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.retry import RetryPolicy
 from orchestify.providers.building import provider_of
 from tests.calls import RecordingLedger

@@ -15,8 +15,8 @@ from orchestify.models.estimate import count_tokens, estimate_output_tokens
 from orchestify.models.pricing import UNPRICED, Cost, cost_of
 from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import ZERO, Budget
-from orchestify.policy.limiter import Grant, Limiter
-from orchestify.policy.retry_after import rate_headers
+from orchestify.policy.rate_limit import Grant, Limiter
+from orchestify.policy.rate_limit_headers import rate_headers
 from orchestify.values import UNKNOWN_USAGE, Attempt, CompletionRequest, LLMResponse, Usage
 
 

@@ -6,22 +6,22 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from orchestify.calls.messages import MessagesLike, messages_of
 from orchestify.errors import InvalidParameterError
 from orchestify.values import (
     NOTHING,
     CompletionRequest,
+    Effort,
     LLMMessage,
+    Priority,
     ResponseFormat,
     ThinkingConfig,
     Tool,
     ToolChoice,
 )
 
-Priority: TypeAlias = Literal["high", "normal", "low"]
-Effort: TypeAlias = Literal["low", "medium", "high"]
 ThinkingLike: TypeAlias = bool | Effort | Mapping[str, int] | ThinkingConfig
 ToolLike: TypeAlias = Tool | Mapping[str, Any]
 ToolChoiceLike: TypeAlias = str | Mapping[str, Any] | ToolChoice

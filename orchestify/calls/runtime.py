@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NamedTuple
 
 from orchestify.calls.request import Defaults
 from orchestify.calls.tracing import Tracer
@@ -27,30 +26,20 @@ from orchestify.models.estimate import count_tokens
 from orchestify.models.model_map import ModelEntry
 from orchestify.models.price_book import PriceBook
 from orchestify.models.pricing import CostRange, Price, plain_cost_usd
-from orchestify.policy.breaker import CircuitBreaker, CircuitState
+from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
 from orchestify.policy.budget import Budget
-from orchestify.policy.limiter import Limiter
-from orchestify.policy.rate_limit import RateLimiter
+from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.shared import MakeLimiter
-from orchestify.resources.bounded import keep
-from orchestify.values import CompletionRequest, TokenUsage
+from orchestify.resources.bounded import bounded_setdefault
+from orchestify.values import CircuitState, CompletionRequest, TokenUsage
 
 log = logging.getLogger("orchestify.usage")
 
 UNKNOWN_OUTPUT_CAP = 8192  # tokens, where neither the request nor the model map has a cap
 INPUT_MARGIN = 1.25  # the input estimate plus a quarter (design: worst case)
 INPUT_AT_LEAST = 0.75
-
-
-class BreakerSettings(NamedTuple):
-    """When a circuit opens, and for how long; see `CircuitBreaker`."""
-
-    failures: int = 5
-    window_s: float = 60.0
-    open_s: float = 30.0
-    max_open_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +102,9 @@ class Runtime:
         key = (target.provider_id, target.model, target.breaker)
         breaker = self._breakers.get(key)
         if breaker is None:
-            breaker = keep(self._breakers, key, self._new_breaker(target), may_go=_is_closed)
+            breaker = bounded_setdefault(
+                self._breakers, key, self._new_breaker(target), may_go=_is_closed
+            )
         return breaker
 
     def breakers(self) -> dict[tuple[str, str], CircuitBreaker]:
@@ -142,7 +133,9 @@ class Runtime:
         key = (target.provider_id, target.model)
         pause = self._pauses.get(key)
         if pause is None:
-            pause = keep(self._pauses, key, RateLimiter(clock=self.clock), may_go=_is_over)
+            pause = bounded_setdefault(
+                self._pauses, key, RateLimiter(clock=self.clock), may_go=_is_over
+            )
         return pause
 
     def paused_for_s(self, target: Target) -> float:
@@ -204,7 +197,7 @@ class Runtime:
                 each for each in self.budgets if each.matches(key[0], agent, key[1], labels)
             )
             if not any(each.match.labels for each in self.budgets):
-                keep(self._matching, key, known)
+                bounded_setdefault(self._matching, key, known)
         return known
 
     def observe(self, record: Record) -> None:
@@ -239,21 +232,13 @@ class Runtime:
         return known or UNKNOWN_OUTPUT_CAP
 
     def _new_breaker(self, target: Target) -> CircuitBreaker:
-        settings = target.breaker
         events, where = self.events, (target.provider_id, target.model)  # all that it holds
 
         def tell(old: CircuitState, new: CircuitState) -> None:
             open_s = breaker.open_for_s if new == "open" else None
             events.circuit(*where, old, new, open_s)
 
-        breaker = CircuitBreaker(
-            failures=settings.failures,
-            window_s=settings.window_s,
-            open_s=settings.open_s,
-            max_open_s=settings.max_open_s,
-            clock=self.clock,
-            on_change=tell,
-        )
+        breaker = CircuitBreaker(target.breaker, clock=self.clock, on_change=tell)
         return breaker
 
 

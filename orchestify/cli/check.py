@@ -33,7 +33,7 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     Where nothing is wrong: what is on and off, and what is worth telling. Sends nothing.
     """
     from orchestify.core.config import load_config  # noqa: PLC0415 - slow to import
-    from orchestify.core.notes import notes  # noqa: PLC0415
+    from orchestify.core.warnings import notes  # noqa: PLC0415
     from orchestify.models.retirement import retirement_notes  # noqa: PLC0415
     from orchestify.models.sampling import sampling_notes  # noqa: PLC0415
     from orchestify.models.thinking import thinking_notes  # noqa: PLC0415

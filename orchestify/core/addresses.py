@@ -12,19 +12,47 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
-from urllib.parse import urlsplit
+from typing import Literal, NamedTuple, TypeAlias
+from urllib.parse import SplitResult, urlsplit
 
-from orchestify.core.endpoints import address_problem
 from orchestify.errors import ConfigError
+
+Exposure: TypeAlias = Literal["none", "private", "public"]
 
 _IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 HTTP_PORTS = {"http": 80, "https": 443}
+_PRIVATE_SUFFIXES = (".local", ".internal", ".lan", ".home.arpa")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _ENTRY = re.compile(r"(?:\[(?P<v6>[^]]+)\]|(?P<host>[^:]+))(?::(?P<port>\d{1,5}))?")
 _LOCALHOST = re.compile(r"(?:.+\.)?localhost")
+
+
+def address_problem(url: str) -> str | None:
+    """Say why an address is no http(s) endpoint, or None."""
+    parts = _split(url)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "expected an http or https address with a host"
+    if "@" in parts.netloc:
+        return "credentials do not belong in an address; use api_key"
+    return None
+
+
+def exposure(url: str | None) -> Exposure:
+    """Say who can read a key sent to an address: nobody, a private network, or anyone.
+
+    Only plain http exposes, and not on this machine. Of names, those without a dot and those of
+    the suffixes that stay private count as private (RFC 6762, RFC 8375, ICANN's `.internal`).
+    """
+    parts = _split(url or "")
+    if parts is None or parts.scheme != "http" or not parts.hostname:
+        return "none"
+    host = parts.hostname.rstrip(".")
+    try:
+        return _exposure_of_ip(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        return _exposure_of_name(host)
 
 
 def _networks(*texts: str) -> tuple[_Network, ...]:
@@ -238,3 +266,30 @@ def _is_near(ip: _IP) -> bool:
     return any(ip in network for network in _NEAR) and not any(
         ip in network for network in _METADATA
     )
+
+
+def _split(url: str) -> SplitResult | None:
+    if not url.isprintable() or " " in url or "\\" in url:
+        return None
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises on a port that is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def _exposure_of_ip(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Exposure:
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    ip = mapped or ip
+    if ip.is_loopback:
+        return "none"
+    return "public" if ip.is_global else "private"
+
+
+def _exposure_of_name(host: str) -> Exposure:
+    if host == "localhost" or host.endswith(".localhost"):
+        return "none"
+    if host.rpartition(".")[2][:1].isdigit():  # an IPv4 address in another spelling
+        return "public"
+    return "private" if "." not in host or host.endswith(_PRIVATE_SUFFIXES) else "public"

@@ -7,12 +7,11 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from orchestify.core.error_messages import refusal
 from orchestify.core.fields import Count, Flag, FreeForm, Key, Model, Number, Share, Text
 from orchestify.core.policies import Policies
 from orchestify.core.scalars import reread
-from orchestify.core.validation import refusal
-
-Effort: TypeAlias = Literal["low", "medium", "high"]
+from orchestify.values import Effort
 
 
 class ThinkingBudget(Model):
@@ -38,7 +37,7 @@ def _thinking_form(value: object) -> str | None:
     return "(budget)" if isinstance(value, (Mapping, ThinkingBudget)) else None
 
 
-Thinking: TypeAlias = Annotated[
+ThinkingSetting: TypeAlias = Annotated[
     Annotated[Flag, Tag("(flag)")]
     | Annotated[Effort, Tag("(effort)")]
     | Annotated[ThinkingBudget, Tag("(budget)")],
@@ -56,7 +55,7 @@ def _texts(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Target: TypeAlias = Annotated[
+FallbackEntry: TypeAlias = Annotated[
     TargetConfig, BeforeValidator(_target, json_schema_input_type=str | TargetConfig)
 ]
 Texts: TypeAlias = Annotated[
@@ -73,9 +72,9 @@ class AgentConfig(Policies):
     top_p: Share | None = None
     stop: Texts = ()
     max_tokens: Count | None = None
-    thinking: Thinking | None = None
+    thinking: ThinkingSetting | None = None
     cache: Flag = Field(default=False, description="Mark system prompt and tools as cacheable")
-    fallback: tuple[Target, ...] = Field(default=(), description="Where to go when it fails")
+    fallback: tuple[FallbackEntry, ...] = Field(default=(), description="Where to go when it fails")
     fallback_on: tuple[Literal["content_filter", "invalid_request"], ...] = Field(
         default=(), description="Failures that fall back although they need not"
     )

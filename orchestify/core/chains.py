@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from orchestify.core.agents import AgentConfig
 from orchestify.core.config import Config
-from orchestify.core.problems import Path
+from orchestify.core.problems import KeyPath
 from orchestify.core.providers import ProviderConfig
 
 
@@ -19,8 +19,8 @@ class Link(NamedTuple):
 
     provider: str
     model: str
-    provider_at: Path | None
-    model_at: Path | None
+    provider_at: KeyPath | None
+    model_at: KeyPath | None
 
 
 def chain_of(config: Config, agent_id: str, agent: AgentConfig) -> list[Link]:
@@ -62,8 +62,8 @@ def _link(
     providers: Mapping[str, ProviderConfig],
     name: str,
     model: str | None,
-    at: Path,
-    provider_at: Path | None,
+    at: KeyPath,
+    provider_at: KeyPath | None,
 ) -> Link:
     if model:
         return Link(name, model, provider_at, (*at, "model"))

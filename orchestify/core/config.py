@@ -9,27 +9,25 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr
 
 from orchestify.core.agents import AgentConfig, AgentsConfig, TargetConfig, ThinkingBudget
-from orchestify.core.parts import validate
+from orchestify.core.files import Origins, Sources, read, read_text
 from orchestify.core.policies import (
+    AlertsConfig,
+    BudgetConfig,
+    BudgetMatch,
     CircuitBreakerConfig,
     EffectivePolicies,
+    LedgerConfig,
     Policies,
     RateLimitConfig,
     RetryConfig,
+    Settings,
     policies_for,
 )
 from orchestify.core.problems import in_file_order
 from orchestify.core.providers import PriceConfig, ProviderConfig, ProvidersConfig
-from orchestify.core.reading import Origins, Sources, read, read_text
 from orchestify.core.schema import config_schema
-from orchestify.core.settings import (
-    AlertsConfig,
-    BudgetConfig,
-    BudgetMatch,
-    LedgerConfig,
-    Settings,
-)
-from orchestify.core.source import Origin
+from orchestify.core.validation import validate
+from orchestify.core.yaml_reader import Origin
 from orchestify.errors import ConfigError
 
 __all__ = [

@@ -16,10 +16,10 @@ from pydantic import (
     ValidationError,
 )
 
-from orchestify.core.filling import REFERENCE
+from orchestify.core.error_messages import problems_of
 from orchestify.core.problems import dotted
 from orchestify.core.scalars import PlainText, reread
-from orchestify.core.validation import problems_of
+from orchestify.core.substitution import REFERENCE
 from orchestify.errors import ConfigError
 
 

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from orchestify.core.fields import Count, Model, Number, Seconds
-from orchestify.core.validation import refuse
+from orchestify.core.error_messages import refuse
+from orchestify.core.fields import Count, Model, Number, Positive, Seconds, Share, Text, Usd
+from orchestify.policy.breaker import BreakerSettings
+from orchestify.policy.budget import Period
+from orchestify.policy.limit_algorithms import DEFAULT_ALGORITHM, Algorithm
+from orchestify.policy.retry import RetryPolicy
 
 Level: TypeAlias = Literal["agent", "provider", "top", "default"]
 
 DEFAULT_TIMEOUT_S = 600.0
 DEFAULT_CONNECT_TIMEOUT_S = 10.0
 DEFAULT_IDLE_TIMEOUT_S = 60.0
+_RETRY = RetryPolicy()
+_BREAKER = BreakerSettings()
 
 
 class RetryConfig(Model):
     """How often a target is tried, and how long between; a provider's Retry-After wins."""
 
-    max_attempts: Count = Field(default=5, description="Attempts at one target; 1: no retry")
-    first_delay_s: Number = Field(default=1.0, description="Longest wait after the first failure")
-    max_delay_s: Number = Field(default=8.0, description="Longest wait after any failure")
+    max_attempts: Count = Field(
+        default=_RETRY.max_attempts, description="Attempts at one target; 1: no retry"
+    )
+    first_delay_s: Number = Field(
+        default=_RETRY.first_delay_s, description="Longest wait after the first failure"
+    )
+    max_delay_s: Number = Field(
+        default=_RETRY.max_delay_s, description="Longest wait after any failure"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -35,10 +47,16 @@ class RetryConfig(Model):
 class CircuitBreakerConfig(Model):
     """When a failing target is left alone, and for how long."""
 
-    failures: Count = Field(default=5, description="Failures within window_s that open it")
-    window_s: Seconds = Field(default=60.0)
-    open_s: Seconds = Field(default=30.0, description="Seconds until one probe goes through")
-    max_open_s: Seconds = Field(default=300.0, description="Longest after probes that failed")
+    failures: Count = Field(
+        default=_BREAKER.failures, description="Failures within window_s that open it"
+    )
+    window_s: Seconds = Field(default=_BREAKER.window_s)
+    open_s: Seconds = Field(
+        default=_BREAKER.open_s, description="Seconds until one probe goes through"
+    )
+    max_open_s: Seconds = Field(
+        default=_BREAKER.max_open_s, description="Longest after probes that failed"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -56,7 +74,7 @@ class RateLimitConfig(Model):
     tokens_per_day: Count | None = None
     burst: Count | None = Field(default=None, description="Requests that may go at once")
     concurrency: Count | None = Field(default=None, description="Calls in flight at once")
-    algorithm: Literal["token_bucket", "sliding_window", "fixed_window"] = "token_bucket"
+    algorithm: Algorithm = DEFAULT_ALGORITHM
 
 
 class Policies(Model):
@@ -115,3 +133,65 @@ _DEFAULTS: Mapping[str, Any] = {
     "connect_timeout_s": DEFAULT_CONNECT_TIMEOUT_S,
     "idle_timeout_s": DEFAULT_IDLE_TIMEOUT_S,
 }
+
+
+class BudgetMatch(Model):
+    """The calls that a budget counts: those that have all that is written here."""
+
+    provider: Text | None = None
+    agent: Text | None = None
+    model: Text | None = None
+    label: dict[str, str] = Field(default_factory=dict, description="Labels of a scope")
+
+
+class BudgetConfig(Model):
+    """A limit on money; periods are calendar, UTC. Without `match` it counts every call."""
+
+    name: Text
+    match: BudgetMatch = BudgetMatch()
+    limit_usd: Usd
+    period: Period
+    mode: Literal["hard", "warn"] = Field(default="hard", description="hard: refuses calls")
+    alert_at: tuple[Positive, ...] = Field(default=(), description="Shares of the limit, as 0.8")
+    on_unpriced: Literal["block", "warn", "allow"] = Field(
+        default="block", description="What to do with a call whose price nobody knows"
+    )
+
+
+def _known_database(url: SecretStr) -> SecretStr:
+    scheme = url.get_secret_value().partition("://")[0].partition("+")[0]
+    if scheme not in {"sqlite", "postgresql", "postgres"}:
+        raise ValueError("expected sqlite:///path or postgresql://host/database")
+    return url
+
+
+class LedgerConfig(Model):
+    """Where usage is booked; in memory where there is no `url`.
+
+    `url` may hold a password. A relative SQLite path has been resolved from the
+    configuration's folder. `keep_days` None keeps all. What is booked with `durability: process`
+    survives the process, with `power` also a power cut.
+    """
+
+    url: Annotated[SecretStr, Field(min_length=1), AfterValidator(_known_database)] | None = None
+    keep_days: Count | None = None
+    durability: Literal["process", "power"] = "process"
+
+
+class AlertsConfig(Model):
+    """When to say that something is wrong: a share of failures, a slow call, a day's cost."""
+
+    error_rate: Share | None = Field(default=None, description="Share of failed calls, as 0.1")
+    slow_s: Seconds | None = None
+    daily_cost_usd: Usd | None = None
+
+
+class Settings(Policies):
+    """The top of a configuration: the policies, and what stands nowhere else."""
+
+    default_provider: Text | None = Field(
+        default=None, description="The provider of agents that name none"
+    )
+    budgets: tuple[BudgetConfig, ...] = ()
+    ledger: LedgerConfig | None = None
+    alerts: AlertsConfig | None = None

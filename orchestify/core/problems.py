@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-Path: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 
 MOST_SHOWN = 1_000  # lines in one error; a file of nothing but mistakes has a million
 _MOST_COMPARED = 200  # comparing costs 10 µs
@@ -22,7 +22,7 @@ class Problem:
     """What is wrong at a key; `line` and `column` begin at 1, and 0 means the whole file."""
 
     file: str
-    path: Path
+    path: KeyPath
     what: str
     line: int = 0
     column: int = 0
@@ -32,7 +32,7 @@ class Problem:
         return ": ".join(filter(None, (place, dotted(self.path), self.what)))
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """Write a key path with dots; what is deep is shown as `…`, as is a key that looks like none.
 
     A missing blank turns a value into a key: `{api_key:sk-123}`.

@@ -20,14 +20,13 @@ from pydantic import (
     model_validator,
 )
 
-from orchestify.core.endpoints import address_problem, exposure
+from orchestify.core.addresses import address_problem, exposure
+from orchestify.core.error_messages import refusal, refuse
 from orchestify.core.fields import Count, Flag, FreeForm, HeaderText, Key, Model, Text, Usd, mask
-from orchestify.core.filling import VaultKeys, fill_in
-from orchestify.core.policies import Policies
-from orchestify.core.problems import Path
+from orchestify.core.policies import Policies, Settings
+from orchestify.core.problems import KeyPath
 from orchestify.core.scalars import reread
-from orchestify.core.settings import Settings
-from orchestify.core.validation import refusal, refuse
+from orchestify.core.substitution import VaultKeys, fill_in
 from orchestify.core.variables import Variables
 
 PLAIN_HTTP = "a key would go over plain http to a public host; use https, or set allow_http: true"
@@ -78,7 +77,7 @@ def _price_form(value: object) -> str | None:
     return "(by model)" if nested else "(one)"
 
 
-Price: TypeAlias = Annotated[
+PriceSetting: TypeAlias = Annotated[
     Annotated[PriceConfig, Tag("(one)")] | Annotated[dict[str, PriceConfig], Tag("(by model)")],
     Discriminator(_price_form, **refusal("expected prices, or prices by model")),
 ]
@@ -123,7 +122,7 @@ class ProviderConfig(Policies):
         default_factory=dict, repr=False, description="Body fields, passed on as they are"
     )
     headers: dict[str, HeaderText] = Field(default_factory=dict)
-    price: Price | None = Field(default=None, description="One for all models, or by model")
+    price: PriceSetting | None = Field(default=None, description="One for all models, or by model")
     allow_http: Flag = Field(default=False, description="Send a key over plain http")
 
     _unset: tuple[str, ...] = PrivateAttr(default=())
@@ -168,7 +167,7 @@ class ProviderConfig(Policies):
     def _hide_options(self, options: dict[str, Any]) -> Any:
         return mask(options)
 
-    def _contradictions(self) -> Iterator[tuple[Path, str]]:
+    def _contradictions(self) -> Iterator[tuple[KeyPath, str]]:
         if self.is_enabled and not self.default_model and self.type not in _NEED_NO_MODEL:
             yield ("default_model",), f"missing; a provider of type {self.type} needs one"
         if self.engine == "direct" and self.type not in _DIRECT_TYPES:

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import models_json_schema
 
 from orchestify.core.agents import AgentConfig
+from orchestify.core.files import HOST_PREFIX
+from orchestify.core.policies import Settings
 from orchestify.core.providers import ProviderConfig
-from orchestify.core.reading import HOST_PREFIX
-from orchestify.core.settings import Settings
 
 Schema: TypeAlias = dict[str, Any]
 

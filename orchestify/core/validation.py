@@ -1,154 +1,153 @@
-"""What pydantic found, in sentences that show no value."""
+"""Values as read to validated models, with all that is wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TypeAlias, TypedDict, TypeVar, get_args
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from orchestify.core.agents import AgentConfig
+from orchestify.core.error_messages import validated
+from orchestify.core.fields import Model
+from orchestify.core.files import (
+    FILES,
+    HOST_PREFIX,
+    NOT_A_MAPPING,
+    REQUIRED,
+    SECTIONS,
+    Sources,
+)
+from orchestify.core.policies import Settings
+from orchestify.core.problems import MOST_SHOWN, KeyPath, did_you_mean
+from orchestify.core.providers import FilledIn, ProviderConfig
+from orchestify.core.references import check_names, cross_checks
+from orchestify.core.substitution import VaultKeys, fill_in
+from orchestify.core.variables import Variables
 
-from orchestify.core.problems import MOST_SHOWN, Path, did_you_mean
+ModelT = TypeVar("ModelT", bound=Model)
 
-_REFUSED = "refused"
-
-_NEED_NO_MORE: dict[str, str] = {
-    "missing": "missing",
-    "json_invalid": "not valid JSON",
-    "string_too_short": "expected text, not nothing",
-    "string_unicode": "expected valid Unicode text",
-    "finite_number": "expected a finite number",
-    "too_short": "must not be empty",
-    "bool_type": "expected true or false",
-    "int_type": "expected a whole number",
-    "int_from_float": "expected a whole number",
-    "float_type": "expected a number",
-    "dict_type": "expected a mapping of keys to values",
-    "mapping_type": "expected a mapping of keys to values",
-    "model_type": "expected a mapping of keys to values",
-    "model_attributes_type": "expected a mapping of keys to values",
-    "tuple_type": "expected a list",
-    "list_type": "expected a list",
-}
-_BOUNDS = {
-    "greater_than": "expected a number above {gt:g}",
-    "greater_than_equal": "expected a number of at least {ge:g}",
-    "less_than": "expected a number below {lt:g}",
-    "less_than_equal": "expected a number of at most {le:g}",
-}
+_RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?)(.+)")
 
 
-Found: TypeAlias = tuple[Path, str]
-ModelT = TypeVar("ModelT", bound=BaseModel)
+@dataclass(slots=True)
+class Parts:
+    """The parts of a configuration that are valid; the others' problems are in the sources.
 
-
-class Refusal(TypedDict):
-    """What a `Discriminator` says where no form fits."""
-
-    custom_error_type: str
-    custom_error_message: str
-
-
-def validated(
-    model: type[ModelT], values: Any, context: object = None
-) -> tuple[ModelT | None, list[Found]]:
-    """Build a model, or say all that is wrong with the values: paths and sentences."""
-    try:
-        return model.__pydantic_validator__.validate_python(values, context=context), []
-    except ValidationError as error:
-        return None, problems_of(error, model)
-
-
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Found]:
-    """Return the path and the sentence of each mistake; `model` is what was validated."""
-    found = []
-    for details in error.errors(include_url=False)[:MOST_SHOWN]:
-        path = tuple(part for part in details["loc"] if not _is_form(part))
-        sentence = sentence_of(details, _model_at(model, path))
-        found.append((path, sentence or "expected another kind of value"))
-    return found
-
-
-def refusal(what: str) -> Refusal:
-    """Return a union's words for a value of none of its forms, for its `Discriminator`."""
-    return {"custom_error_type": _REFUSED, "custom_error_message": what}
-
-
-def refuse(found: Iterable[Found]) -> None:
-    """Refuse a model for reasons that its fields' types do not tell, all at once.
-
-    Raises: ValidationError when there is a reason; for use in validators.
+    The settings are those that stand beside mistakes.
     """
-    details = [
-        InitErrorDetails(
-            type=PydanticCustomError(_REFUSED, "{what}", {"what": what}), loc=path, input=None
-        )
-        for path, what in found
-    ]
-    if details:
-        _raise(details)
+
+    settings: Settings = field(default_factory=Settings)
+    providers: dict[str, ProviderConfig] = field(default_factory=dict)
+    agents: dict[str, AgentConfig] = field(default_factory=dict)
 
 
-def _raise(details: list[InitErrorDetails]) -> NoReturn:
-    raise ValidationError.from_exception_data("configuration", details, hide_input=True)
+def validate(sources: Sources, environ: Mapping[str, str]) -> Parts:
+    """Fill in variables and keys of the vault, validate every part, check what refers to what.
+
+    Problems go to `sources.problems`; after `MOST_SHOWN` of them no more are looked for.
+    """
+    parts = Parts()
+    vault = VaultKeys(environ, sources.folder)
+    parts.settings = _settings(sources, vault) or parts.settings
+    parts.providers, _ = _entries(sources, "providers", ProviderConfig, vault)
+    parts.agents, faulty = _entries(sources, "agents", AgentConfig, vault)
+    if sources.broken:
+        return parts
+    if REQUIRED not in sources.values:
+        sources.report((REQUIRED,), "missing" + _where_others_are(sources))
+        return parts
+    known = {kind: _keys(sources.values.get(kind)) for kind in SECTIONS}
+    told = {problem.path for problem in sources.problems}
+    found = cross_checks(parts.settings, parts.providers, parts.agents, known, told)
+    _report(sources, chain(found, check_names(faulty, known["providers"])))
+    return parts
 
 
-def sentence_of(details: ErrorDetails, model: type[BaseModel]) -> str | None:
-    """Say what is wrong in our words, None where there are none for it."""
-    kind, context = details["type"], details.get("ctx", {})
-    if kind in _NEED_NO_MORE:
-        return _NEED_NO_MORE[kind]
-    if kind in _BOUNDS:
-        return _BOUNDS[kind].format(**context)
-    special = _SPECIAL.get(kind)
-    return special(details, model) if special else None
+def _where_others_are(sources: Sources) -> str:
+    """Say how the other files are read, where one of a folder's was named alone."""
+    is_one_of_them = Path(sources.names[0]).stem in FILES and sources.folder is not None
+    return "; name the folder, so that all its files are read" if is_one_of_them else ""
 
 
-def _refused(details: ErrorDetails, _model: type[BaseModel]) -> str:
-    return details["msg"]
+def _settings(sources: Sources, vault: VaultKeys) -> Settings | None:
+    top = {
+        key: value
+        for key, value in sources.values.items()
+        if key not in SECTIONS and not key.startswith(HOST_PREFIX)
+    }
+    unknown = [key for key in top if key not in Settings.model_fields]
+    names = (*Settings.model_fields, *SECTIONS)
+    _report(sources, (((key,), "unknown key" + did_you_mean(key, names)) for key in unknown))
+    known = {key: value for key, value in top.items() if key in Settings.model_fields}
+    return _validated(sources, (), known, Settings, vault)[0]
 
 
-def _own_words(details: ErrorDetails, _model: type[BaseModel]) -> str:
-    return str(details["ctx"]["error"])
+def _entries(
+    sources: Sources, kind: str, model: type[ModelT], vault: VaultKeys
+) -> tuple[dict[str, ModelT], dict[str, ModelT]]:
+    """Return the valid entries by name, and of the others what stands beside their mistakes."""
+    valid: dict[str, ModelT] = {}
+    faulty: dict[str, ModelT] = {}
+    values = sources.values.get(kind, {})
+    if values is not None and not isinstance(values, dict):
+        sources.report((kind,), NOT_A_MAPPING)
+    for name, value in values.items() if isinstance(values, dict) else ():
+        path, written = (kind, name), {} if value is None else value
+        entry, is_valid = _validated(sources, path, written, model, vault)
+        if entry is not None:
+            (valid if is_valid else faulty)[name] = entry
+        if len(sources.problems) > MOST_SHOWN:
+            break
+    return valid, faulty
 
 
-def _unknown_key(details: ErrorDetails, model: type[BaseModel]) -> str:
-    return "unknown key" + did_you_mean(details["loc"][-1], model.model_fields)
+def _validated(
+    sources: Sources, path: KeyPath, value: Any, model: type[ModelT], vault: VaultKeys
+) -> tuple[ModelT | None, bool]:
+    """Return the entry, or what stands beside its mistakes, and whether there are none."""
+    part = fill_in(value, Variables(vault.environ), vault, path)
+    filled = part.values
+    if isinstance(filled, dict):  # a key without a value is not written
+        filled = {
+            key: inner
+            for key, inner in filled.items()
+            if inner is not None or key not in model.model_fields
+        }
+        filled = _with_ledger_at(sources.folder, filled) if model is Settings else filled
+    _report(sources, part.found)
+    context = FilledIn(part.unset)
+    entry, found = validated(model, filled, context)
+    for inner, what in found:
+        at = (*path, *inner)
+        if not any(at[: len(gone)] == gone for gone in part.unfilled):
+            sources.report(at, what)
+    if entry is None and isinstance(filled, dict):
+        mistaken = {inner[0] for inner, _ in found if inner}
+        rest = {key: value for key, value in filled.items() if key not in mistaken}
+        return validated(model, rest, context)[0], False
+    return entry, True
 
 
-def _not_text(details: ErrorDetails, _model: type[BaseModel]) -> str:
-    scalar = isinstance(details["input"], (bool, int, float))
-    return "expected text; put it in quotes" if scalar else "expected text"
+def _with_ledger_at(folder: Path | None, top: dict[str, Any]) -> dict[str, Any]:
+    """Let a relative SQLite path start at the configuration's folder."""
+    ledger = top.get("ledger")
+    url = ledger.get("url") if isinstance(ledger, dict) else None
+    relative = _RELATIVE_SQLITE.fullmatch(url) if isinstance(url, str) else None
+    if folder is None or relative is None or ledger is None:
+        return top
+    absolute = (folder.resolve() / relative[2]).as_posix()
+    return {**top, "ledger": {**ledger, "url": relative[1] + absolute}}
 
 
-def _not_among(details: ErrorDetails, _model: type[BaseModel]) -> str:
-    words = details["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-    return f"expected one of {', '.join(words)}{did_you_mean(details['input'], words)}"
+def _report(sources: Sources, found: Iterable[tuple[KeyPath, str]]) -> None:
+    for path, what in found:
+        sources.report(path, what)
+        if len(sources.problems) > MOST_SHOWN:
+            return
 
 
-_SPECIAL: dict[str, Callable[[ErrorDetails, type[BaseModel]], str]] = {
-    _REFUSED: _refused,
-    "value_error": _own_words,
-    "extra_forbidden": _unknown_key,
-    "string_type": _not_text,
-    "literal_error": _not_among,
-}
-
-
-def _is_form(part: str | int) -> bool:
-    """Say whether a part of a location is the name of a union's form, `(one)`, and no key."""
-    return isinstance(part, str) and part.startswith("(") and part.endswith(")")
-
-
-def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel]:
-    """The innermost model on the way to a key, whose fields its neighbours may be."""
-    for part in path[:-1]:
-        if isinstance(part, str) and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation) or model
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
+def _keys(value: object) -> frozenset[str]:
+    return frozenset(value) if isinstance(value, dict) else frozenset()

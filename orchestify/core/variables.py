@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from orchestify.core.problems import Path
+from orchestify.core.problems import KeyPath
 from orchestify.core.scalars import PlainText, VariableText
 
 MALFORMED = "a variable is written ${NAME} or ${NAME:-default}; write $${ for a literal ${"
@@ -45,10 +45,10 @@ class Variables:
 
     environ: Mapping[str, str]
     all_plain: bool = False
-    unset: list[tuple[Path, str]] = field(default_factory=list)
-    malformed: list[Path] = field(default_factory=list)
+    unset: list[tuple[KeyPath, str]] = field(default_factory=list)
+    malformed: list[KeyPath] = field(default_factory=list)
 
-    def fill(self, value: Any, path: Path = ()) -> Any:
+    def fill(self, value: Any, path: KeyPath = ()) -> Any:
         """Return a copy of `value` with its variables filled in; what is unset is left out."""
         filled = self._fill(value, path)
         return None if filled is _ABSENT else filled
@@ -58,7 +58,7 @@ class Variables:
         """The names of the variables that are not set, in document order."""
         return tuple(dict.fromkeys(name for _, name in self.unset))
 
-    def _fill(self, value: Any, path: Path) -> Any:
+    def _fill(self, value: Any, path: KeyPath) -> Any:
         if isinstance(value, str):
             return self._text(value, path) if may_hold_variable(value) else value
         if isinstance(value, Mapping):
@@ -69,7 +69,7 @@ class Variables:
             return [filled for filled in items if filled is not _ABSENT]
         return value
 
-    def _text(self, text: str, path: Path) -> str | _Absent | None:
+    def _text(self, text: str, path: KeyPath) -> str | _Absent | None:
         whole = _WHOLE.fullmatch(text)
         if whole:
             filled = self._look_up(whole[1], None, path)
@@ -87,7 +87,7 @@ class Variables:
             return VariableText(filled)
         return PlainText(filled) if filled else None
 
-    def _mixed(self, text: str, path: Path) -> str | _Absent:
+    def _mixed(self, text: str, path: KeyPath) -> str | _Absent:
         pieces: list[str] = []
         absent = False
         end = 0
@@ -98,7 +98,7 @@ class Variables:
             end = found.end()
         return _ABSENT if absent else "".join([*pieces, text[end:]])
 
-    def _reference(self, found: re.Match[str], path: Path) -> str | _Absent:
+    def _reference(self, found: re.Match[str], path: KeyPath) -> str | _Absent:
         if found["literal"]:
             return "${"
         if found["malformed"]:
@@ -106,7 +106,7 @@ class Variables:
             return _ABSENT
         return self._look_up(found["name"] or found["angled"], found["default"], path)
 
-    def _look_up(self, name: str, default: str | None, path: Path) -> str | _Absent:
+    def _look_up(self, name: str, default: str | None, path: KeyPath) -> str | _Absent:
         value = self.environ.get(name) or default
         if value is None:
             self.unset.append((path, name))

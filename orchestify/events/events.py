@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from orchestify.errors import InvalidParameterError
 from orchestify.events.dispatch import EventThread, Subscription
+from orchestify.values import CircuitState
 
 logger = logging.getLogger("orchestify.events")
 
@@ -124,7 +125,6 @@ Event: TypeAlias = (
     | SlowCall
     | EventsDropped
 )
-CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 E = TypeVar("E")
 
 _QUIET = (CircuitHalfOpened, CircuitClosed, TargetSkipped)  # logged at INFO, the rest at WARNING

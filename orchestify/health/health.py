@@ -20,10 +20,15 @@ from orchestify.errors import (
     StructuredOutputError,
 )
 from orchestify.events.events import ErrorRateHigh, Event, ProviderUnavailable, SlowCall
-from orchestify.health.provider_health import ProviderHealth, ProviderState, Status
-from orchestify.health.recent_calls import Call, Window
+from orchestify.health.provider_health import (
+    CallWindow,
+    ObservedCall,
+    ProviderHealth,
+    ProviderState,
+    Status,
+)
 from orchestify.ledger.record import Record, utc_now
-from orchestify.resources.bounded import keep
+from orchestify.resources.bounded import bounded_setdefault
 
 __all__ = ["Health", "ProviderHealth", "Status"]
 
@@ -65,7 +70,7 @@ class Health:
         self._now = now
         self._lock = threading.Lock()
         self._providers: dict[str, ProviderState] = {}
-        self._models: dict[tuple[str, str], Window] = {}
+        self._models: dict[tuple[str, str], CallWindow] = {}
 
     def observe(self, record: Record) -> None:
         """Take in a completed attempt; what says nothing of the provider is passed over."""
@@ -73,7 +78,7 @@ class Health:
         if record.outcome in {"cancelled", "open"} or error in CALLERS_MISTAKES:
             return
         with self._lock:
-            call = Call(self._clock(), error, record.latency_s, record.first_chunk_s)
+            call = ObservedCall(self._clock(), error, record.latency_s, record.first_chunk_s)
             at = self._now()
             self._model(record.provider, record.model).add(call)
             state = self._provider(record.provider)
@@ -152,8 +157,8 @@ class Health:
             state = self._providers[name] = ProviderState(name, self._error_rate)
         return state
 
-    def _model(self, provider: str, model: str) -> Window:
+    def _model(self, provider: str, model: str) -> CallWindow:
         window = self._models.get((provider, model))
         if window is None:
-            window = keep(self._models, (provider, model), Window())
+            window = bounded_setdefault(self._models, (provider, model), CallWindow())
         return window

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from statistics import fmean
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from orchestify.errors import RateLimitError
-from orchestify.health.recent_calls import Call, Window, quantile
 
 Status: TypeAlias = Literal["healthy", "degraded", "unavailable", "unknown"]
 
@@ -69,6 +68,67 @@ class ProviderHealth:
         return {**values, "is_healthy": self.is_healthy}
 
 
+class ObservedCall(NamedTuple):
+    """One call as health sees it: `error` is a class name, "" where it went well."""
+
+    at: float
+    error: str
+    latency_s: float | None
+    first_chunk_s: float | None
+
+
+@dataclass(slots=True)
+class CallWindow:
+    """The last `size` calls, none older than `age_s`, oldest first; counted as they come and go.
+
+    Not thread safe. `latency_s` is the sum over the calls that went well.
+    """
+
+    size: int = 200
+    age_s: float = 600.0
+    calls: deque[ObservedCall] = field(default_factory=deque)
+    failed: int = 0
+    latency_s: float = 0.0
+
+    def add(self, call: ObservedCall) -> None:
+        """Take in a call, and let go of what no longer belongs."""
+        if len(self.calls) == self.size:
+            self._count(self.calls.popleft(), -1)
+        self.calls.append(call)
+        self._count(call, 1)
+        self.age(call.at)
+
+    def age(self, now: float) -> None:
+        """Let go of what is too old at `now`."""
+        calls = self.calls
+        while calls and calls[0].at < now - self.age_s:
+            self._count(calls.popleft(), -1)
+
+    @property
+    def error_rate(self) -> float:
+        """The share of calls that failed, 0 to 1; 0 where there are none."""
+        return self.failed / len(self.calls) if self.calls else 0.0
+
+    @property
+    def score(self) -> float | None:
+        """The share of calls that went well, of which latency takes a tenth at most.
+
+        One call more, a good one, is counted in, so that one failure is no verdict. None
+        where there are no calls.
+        """
+        if not self.calls:
+            return None
+        well = len(self.calls) - self.failed
+        speed = 1 / (1 + max(0.0, self.latency_s) / well) if well else 0.0
+        return (well + 1) / (len(self.calls) + 1) * (0.9 + 0.1 * speed)
+
+    def _count(self, call: ObservedCall, sign: int) -> None:
+        if call.error:
+            self.failed += sign
+        else:
+            self.latency_s += sign * (call.latency_s or 0.0)
+
+
 @dataclass(slots=True)
 class ProviderState:
     """What is known of one provider. Not thread safe; `now` is the monotonic clock's, `at` UTC.
@@ -80,7 +140,7 @@ class ProviderState:
 
     name: str
     alert_rate: float | None = None
-    window: Window = field(default_factory=Window)
+    window: CallWindow = field(default_factory=CallWindow)
     history: deque[ProviderHealth] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS))
     is_up: bool = True
     check_failed: bool = False  # the last one that could tell, and no call went well since
@@ -99,7 +159,7 @@ class ProviderState:
     _check_latency_s: float | None = None
     _check_message: str = ""
 
-    def book(self, call: Call, at: datetime) -> bool:
+    def book(self, call: ObservedCall, at: datetime) -> bool:
         """Take in a call; return whether it is the one that makes an outage of its failures."""
         self._pass(call.at)
         self.window.add(call)
@@ -218,3 +278,15 @@ class ProviderState:
         elif self._is_seen_up:
             self._up_s += now - self._latest_at
         self._latest_at = now
+
+
+def quantile(ordered: Sequence[float], percent: int) -> float | None:
+    """Return what `percent` (1 to 99) of the sorted values lie below; None where there are none.
+
+    Linear between neighbours, as `statistics.quantiles(..., n=100, method="inclusive")`.
+    Source: R. Hyndman, Y. Fan, "Sample Quantiles in Statistical Packages", 1996, definition 7.
+    """
+    if len(ordered) < 2:
+        return ordered[0] if ordered else None
+    at, part = divmod(percent * (len(ordered) - 1), 100)
+    return (ordered[at] * (100 - part) + ordered[at + 1] * part) / 100

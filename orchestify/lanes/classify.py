@@ -27,7 +27,7 @@ from orchestify.errors import (
     ServerError,
 )
 from orchestify.lanes.redaction import redact
-from orchestify.policy.retry_after import retry_after_s
+from orchestify.policy.rate_limit_headers import retry_after_s
 from orchestify.values import NOTHING, CompletionRequest
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 from orchestify.errors import MissingExtraError
 from orchestify.metrics.series import TOKEN_TYPES, Series
-from orchestify.policy.breaker import CircuitState
 from orchestify.policy.budget import BudgetState
+from orchestify.values import CircuitState
 
 try:
     from prometheus_client.core import (

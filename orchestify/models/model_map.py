@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from orchestify.errors import ConfigError
-from orchestify.resources.bounded import keep
+from orchestify.resources.bounded import bounded_setdefault
 
 Entry: TypeAlias = Mapping[str, Any]
 
@@ -130,7 +130,9 @@ class ModelMap:
         try:
             return self._found[key]
         except KeyError:
-            return keep(self._found, key, self._entry(model, provider), limit=FOUND_KEPT)
+            return bounded_setdefault(
+                self._found, key, self._entry(model, provider), limit=FOUND_KEPT
+            )
 
     def provider_of(self, type_: str, model: str, base_url: str | None = None) -> str | None:
         """Return LiteLLM's name of the company behind an endpoint, None where nobody knows.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from orchestify.core.providers import PriceConfig, ProviderConfig
 from orchestify.models.model_map import Entry, ModelEntry, ModelMap
 from orchestify.models.pricing import Price, PriceSource, Rates
-from orchestify.resources.bounded import keep
+from orchestify.resources.bounded import bounded_setdefault
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
@@ -111,7 +111,7 @@ class PriceBook:
         try:
             return self._known[key]
         except KeyError:
-            return keep(self._known, key, self._find(provider_id, model, endpoint))
+            return bounded_setdefault(self._known, key, self._find(provider_id, model, endpoint))
 
     def compare(self, provider_id: str, model: str, endpoint: str | None = None) -> list[Price]:
         """Return every source's price: configuration, LiteLLM's map, genai-prices."""

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from orchestify.core.chains import chain_of
 from orchestify.core.config import Config
-from orchestify.core.problems import Path
+from orchestify.core.problems import KeyPath
 from orchestify.models.model_map import ModelMap
 
 NOTICE = timedelta(days=60)
@@ -36,7 +36,7 @@ def retirement_notes(
     return tuple(lines.values())
 
 
-def _configured(config: Config) -> Iterator[tuple[str, str, Path]]:
+def _configured(config: Config) -> Iterator[tuple[str, str, KeyPath]]:
     """Each provider, model and place that calls may reach, as written."""
     providers = config.providers.providers
     for name, each in providers.items():

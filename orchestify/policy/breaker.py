@@ -11,10 +11,25 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
+from orchestify.values import CircuitState
+
 OnChange: TypeAlias = Callable[[CircuitState, CircuitState], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """When a circuit opens: at `failures` within `window_s`; and for how long.
+
+    The first time for `open_s`, then for twice as long after each failed probe, at most
+    `max_open_s`.
+    """
+
+    failures: int = 5
+    window_s: float = 60.0
+    open_s: float = 30.0
+    max_open_s: float = 300.0
 
 
 @dataclass(slots=True)
@@ -28,15 +43,12 @@ class CircuitBreaker:
     permit may be released by a `__del__` that interrupts the holder of the lock.
     """
 
-    failures: int = 5
-    window_s: float = 60.0
-    open_s: float = 30.0
-    max_open_s: float = 300.0
+    settings: BreakerSettings = BreakerSettings()
     clock: Callable[[], float] = time.monotonic
     on_change: OnChange | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
     _state: CircuitState = field(default="closed", init=False)
-    _turn: int = field(default=0, init=False)  # counts changes of state, so that permits age
+    _changes: int = field(default=0, init=False)  # of state: what makes a permit too old
     _failed_at: deque[float] = field(default_factory=deque, init=False, repr=False)
     _openings: int = field(default=0, init=False)  # in a row, without a success in between
     _probe_at: float = field(default=0.0, init=False)
@@ -65,9 +77,9 @@ class CircuitBreaker:
 
         Whoever holds a permit ends it with `succeeded`, `failed` or `released`.
         """
-        turn = self._turn  # read before the state: a permit may be too old, never too young
+        changes = self._changes  # read before the state: a permit may be too old, never too young
         if self._state == "closed":
-            return Permit(self, turn)
+            return Permit(self, changes)
         return self._admit_probe()
 
     def _admit_probe(self) -> Permit | None:
@@ -77,7 +89,7 @@ class CircuitBreaker:
             old = self._state
             if old == "open":
                 self._change("half_open")
-            permit = Permit(self, self._turn)
+            permit = Permit(self, self._changes)
             if self._state == "half_open":
                 self._probe = permit
         self._tell(old, self._state)
@@ -89,7 +101,7 @@ class CircuitBreaker:
             return
         with self._lock:
             old = new = self._state
-            if permit._turn == self._turn:
+            if permit._changes == self._changes:
                 new = self._verdict(old, permit, ok)
                 if new != old:
                     self._change(new)
@@ -109,18 +121,19 @@ class CircuitBreaker:
         """Book a failure; whether the last `failures` of them lie within the window."""
         now = self.clock()
         self._failed_at.append(now)
-        while self._failed_at[0] < now - self.window_s:
+        while self._failed_at[0] < now - self.settings.window_s:
             self._failed_at.popleft()
-        return len(self._failed_at) >= self.failures
+        return len(self._failed_at) >= self.settings.failures
 
     def _change(self, new: CircuitState) -> None:
         self._state = new
-        self._turn += 1
+        self._changes += 1
         self._probe = None
         self._failed_at.clear()
         if new == "open":
-            doubled_s = self.open_s * 2.0 ** min(self._openings, 60)
-            self._probe_at = self.clock() + min(doubled_s, max(self.open_s, self.max_open_s))
+            open_s, max_open_s = self.settings.open_s, self.settings.max_open_s
+            doubled_s = open_s * 2.0 ** min(self._openings, 60)
+            self._probe_at = self.clock() + min(doubled_s, max(open_s, max_open_s))
             self._openings += 1
         elif new == "closed":
             self._openings = 0
@@ -133,11 +146,11 @@ class CircuitBreaker:
 class Permit:
     """The right to send one request; only the first verdict counts."""
 
-    __slots__ = ("_breaker", "_ended", "_turn")
+    __slots__ = ("_breaker", "_changes", "_ended")
 
-    def __init__(self, breaker: CircuitBreaker, turn: int) -> None:
+    def __init__(self, breaker: CircuitBreaker, changes: int) -> None:
         self._breaker = breaker
-        self._turn = turn
+        self._changes = changes
         self._ended = False
 
     def succeeded(self) -> None:

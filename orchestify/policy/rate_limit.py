@@ -10,17 +10,59 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from orchestify.errors import RateLimitError
-from orchestify.policy.limiter import Priority
-from orchestify.policy.meter import Algorithm, Meter, TokenBucket, meter
-from orchestify.policy.pace import Pace
-from orchestify.policy.retry_after import RateHint
-from orchestify.policy.waiting import CallLater, Waiter, WaitQueue, call_later
+from orchestify.policy.limit_algorithms import (
+    DEFAULT_ALGORITHM,
+    Algorithm,
+    LimitCounter,
+    TokenBucket,
+    new_counter,
+)
+from orchestify.policy.rate_limit_headers import RateHint
+from orchestify.policy.throttle import Throttle
+from orchestify.policy.wait_queue import CallLater, Waiter, WaitQueue, call_later
+from orchestify.values import Priority
 
 MINUTE_S = 60.0
 DAY_S = 86_400.0
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
+
+
+class Grant(Protocol):
+    """The right to send one request."""
+
+    def settle(self, actual_tokens: int) -> None:
+        """Correct the estimate it was taken with. Once."""
+
+    def give_back(self) -> None:
+        """Give back the request and its tokens: nothing was sent. Instead of `settle`."""
+
+    def release(self) -> None:
+        """Free the slot of a call that has ended. Once."""
+
+
+class Limiter(Protocol):
+    """A rate limit's account; see `RateLimiter`, which is the one of a single process."""
+
+    async def acquire(
+        self, tokens: int, *, priority: Priority = "normal", deadline: float | None = None
+    ) -> Grant:
+        """Wait for a turn, `priority` first and then in order, and take a request and `tokens`.
+
+        Raises:
+            RateLimitError: the turn does not come before the deadline.
+        """
+
+    def wait_s(self, tokens: int, *, priority: Priority = "normal") -> float:
+        """Seconds that `acquire` would wait now, as far as is known here."""
+
+    def penalise(self, retry_after_s: float | None, grant: Any = None) -> None:
+        """Take a 429 that came to the call of `grant`, one of this limiter's own."""
+
+    def learn(self, hint: RateHint) -> None:
+        """Take a provider's own word on what is left."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,30 +80,30 @@ class RateLimiter:
     tokens_per_day: int | None = None
     burst: int | None = None
     concurrency: int | None = None
-    algorithm: Algorithm = "token_bucket"
+    algorithm: Algorithm = DEFAULT_ALGORITHM
     clock: Callable[[], float] = time.monotonic
     call_later: CallLater = call_later
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
     _queue: WaitQueue = field(default_factory=WaitQueue, init=False, repr=False)
     _queued_requests: list[int] = field(default_factory=lambda: [0, 0, 0], init=False, repr=False)
     _queued_tokens: list[int] = field(default_factory=lambda: [0, 0, 0], init=False, repr=False)
-    _bursts: list[Meter] = field(init=False, repr=False)  # of requests, those of the minute
-    _requests: list[Meter] = field(init=False, repr=False)
-    _tokens: list[Meter] = field(init=False, repr=False)
-    _pace: Pace = field(init=False, repr=False)
+    _bursts: list[LimitCounter] = field(init=False, repr=False)  # of requests, those of the minute
+    _requests: list[LimitCounter] = field(init=False, repr=False)
+    _tokens: list[LimitCounter] = field(init=False, repr=False)
+    _throttle: Throttle = field(init=False, repr=False)
     _tickets: int = field(default=0, init=False, repr=False)
     _running: int = field(default=0, init=False, repr=False)
     _penalties: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.clock())
+        self._throttle = Throttle(self.clock())
         per_minute, per_day = self.requests_per_minute, self.requests_per_day
         day_burst = self.burst if per_minute is None else None
-        self._bursts = _request_meters(self.algorithm, per_minute, MINUTE_S, self.burst)
-        per_day_meters = _request_meters(self.algorithm, per_day, DAY_S, day_burst)
-        self._requests = [*self._bursts, *per_day_meters]
+        self._bursts = _request_counters(self.algorithm, per_minute, MINUTE_S, self.burst)
+        per_day_counters = _request_counters(self.algorithm, per_day, DAY_S, day_burst)
+        self._requests = [*self._bursts, *per_day_counters]
         self._tokens = [
-            meter(self.algorithm, limit, window_s)
+            new_counter(self.algorithm, limit, window_s)
             for limit, window_s in (
                 (self.tokens_per_minute, MINUTE_S),
                 (self.tokens_per_day, DAY_S),
@@ -71,12 +113,12 @@ class RateLimiter:
 
     async def acquire(
         self, tokens: int, *, priority: Priority = "normal", deadline: float | None = None
-    ) -> Grant:
+    ) -> LocalGrant:
         """Wait for a turn, `priority` first and then in order, and take a request and `tokens`.
 
-        `tokens` is an estimate that `Grant.settle` corrects; more than fit the limit go when it
-        is whole and leave a debt. `deadline` is a time of `clock`. A cancelled wait takes
-        nothing and lets the next one try.
+        `tokens` is an estimate that the grant's `settle` corrects; more than fit the limit go
+        when it is whole and leave a debt. `deadline` is a time of `clock`. A cancelled wait
+        takes nothing and lets the next one try.
 
         Raises:
             RateLimitError: the turn does not come before the deadline: at once where that is
@@ -99,7 +141,7 @@ class RateLimiter:
         with self._lock:
             return self._turn_in_s(RANKS[priority], tokens, self.clock())
 
-    def penalise(self, retry_after_s: float | None, grant: Grant | None = None) -> None:
+    def penalise(self, retry_after_s: float | None, grant: LocalGrant | None = None) -> None:
         """Take a 429: grant nothing for `retry_after_s`, then go on at half the rate.
 
         The rate grows back to the full one within 60 s, evenly, and a full bucket of requests
@@ -108,13 +150,15 @@ class RateLimiter:
         """
         with self._lock:
             now = self.clock()
-            is_new = now >= self._pace.resume_at if grant is None else grant._is_after_penalties()
-            self._pace.pause(now + (retry_after_s or 0.0), now)
+            is_new = (
+                now >= self._throttle.resume_at if grant is None else grant._is_after_penalties()
+            )
+            self._throttle.pause(now + (retry_after_s or 0.0), now)
             if is_new:
                 self._penalties += 1
-                self._pace.halve(now)
+                self._throttle.halve(now)
                 for each in self._bursts:
-                    each.drain(self._pace.time(now))
+                    each.drain(self._throttle.time(now))
             self._queue.wake_head()
 
     def learn(self, hint: RateHint) -> None:
@@ -122,9 +166,9 @@ class RateLimiter:
         if hint.exhausted_s > 0:
             with self._lock:
                 now = self.clock()
-                self._pace.pause(now + hint.exhausted_s, now)
+                self._throttle.pause(now + hint.exhausted_s, now)
 
-    async def _wait_turn(self, waiter: Waiter, tokens: int, deadline: float | None) -> Grant:
+    async def _wait_turn(self, waiter: Waiter, tokens: int, deadline: float | None) -> LocalGrant:
         try:
             while True:
                 with self._lock:
@@ -155,25 +199,25 @@ class RateLimiter:
         return self._wait_s(tokens, requests, queued, now)
 
     def _wait_s(self, tokens: int, requests_ahead: int, tokens_ahead: int, now: float) -> float:
-        pace = self._pace
-        at = pace.time(now)
+        throttle = self._throttle
+        at = throttle.time(now)
         wait_s = 0.0
         for each in self._requests:
             wait_s = max(wait_s, each.wait_s(1, requests_ahead, at))
         for each in self._tokens:
             wait_s = max(wait_s, each.wait_s(tokens, tokens_ahead, at))
-        if wait_s or now < pace.resume_at:
-            return pace.wait_s(wait_s, now)
+        if wait_s or now < throttle.resume_at:
+            return throttle.wait_s(wait_s, now)
         return wait_s
 
-    def _take(self, tokens: int, now: float) -> Grant:
-        at = self._pace.time(now)
+    def _take(self, tokens: int, now: float) -> LocalGrant:
+        at = self._throttle.time(now)
         for each in self._requests:
             each.take(1, at)
         for each in self._tokens:
             each.take(tokens, at)
         self._running += 1
-        return Grant(self, tokens, at, self._penalties)
+        return LocalGrant(self, tokens, at, self._penalties)
 
     def _join(self, waiter: Waiter, tokens: int) -> None:
         self._queued_requests[waiter.key[0]] += 1
@@ -187,14 +231,14 @@ class RateLimiter:
 
     def _correct(self, delta: int, taken_at: float) -> None:
         with self._lock:
-            at = self._pace.time(self.clock())
+            at = self._throttle.time(self.clock())
             for each in self._tokens:
                 each.correct(delta, taken_at, at)
             self._queue.wake_head()
 
     def _give_back(self, tokens: int, taken_at: float) -> None:
         with self._lock:
-            at = self._pace.time(self.clock())
+            at = self._throttle.time(self.clock())
             for each in self._requests:
                 each.correct(-1, taken_at, at)
             for each in self._tokens:
@@ -208,7 +252,7 @@ class RateLimiter:
                 self._queue.wake_head()
 
 
-class Grant:
+class LocalGrant:
     """The right to send one request; `settle` it where its tokens are known, then `release` it."""
 
     __slots__ = ("_limiter", "_penalties", "_released", "_settled", "_taken_at", "tokens")
@@ -244,14 +288,14 @@ class Grant:
         return self._penalties == self._limiter._penalties
 
 
-def _request_meters(
+def _request_counters(
     algorithm: Algorithm, limit: int | None, window_s: float, burst: int | None
-) -> list[Meter]:
+) -> list[LimitCounter]:
     if limit is None:
         return []
     if algorithm == "token_bucket" or burst is None:
-        return [meter(algorithm, limit, window_s, burst)]
-    return [meter(algorithm, limit, window_s), TokenBucket(burst, limit / window_s)]
+        return [new_counter(algorithm, limit, window_s, burst)]
+    return [new_counter(algorithm, limit, window_s), TokenBucket(burst, limit / window_s)]
 
 
 def check_deadline(wait_s: float | None, deadline: float | None, now: float) -> None:

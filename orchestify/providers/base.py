@@ -12,7 +12,6 @@ from orchestify.calls.request import (
     Call,
     Defaults,
     FallbackLike,
-    Priority,
     ResponseFormatLike,
     ThinkingLike,
     ToolChoiceLike,
@@ -29,6 +28,7 @@ from orchestify.values import (
     CompletionRequest,
     LLMMessage,
     LLMResponse,
+    Priority,
     StreamEvent,
     TokenUsage,
 )

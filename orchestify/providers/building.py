@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestify.calls.runtime import Runtime
+from orchestify.core.policies import AlertsConfig, BudgetConfig, LedgerConfig, Settings
 from orchestify.core.providers import ProviderConfig
-from orchestify.core.settings import AlertsConfig, BudgetConfig, LedgerConfig, Settings
 from orchestify.events.events import BudgetThreshold, Events
 from orchestify.health.health import Health
 from orchestify.ledger import Ledger, MemoryLedger, open_ledger

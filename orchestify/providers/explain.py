@@ -15,8 +15,8 @@ from orchestify.core.agents import AgentConfig
 from orchestify.core.chains import Link, chain_of
 from orchestify.core.config import Config
 from orchestify.core.policies import EffectivePolicies, policies_for
-from orchestify.core.problems import Path
-from orchestify.core.source import Origin
+from orchestify.core.problems import KeyPath
+from orchestify.core.yaml_reader import Origin
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
 from orchestify.ledger.record import current_labels
 from orchestify.models.capability import lacking
@@ -159,7 +159,7 @@ class _Planner:
 
     def agent_settings(self, own: Link) -> Iterable[Setting]:
         """What holds for the whole call; its deadline is the first target's."""
-        here: Path = ("agents", self.agent_id)
+        here: KeyPath = ("agents", self.agent_id)
         for name in _OF_AGENT:
             yield self._setting(name, getattr(self.agent, name), (*here, name))
         yield self._policy("timeout_s", self._policies(own.provider), own.provider)
@@ -195,7 +195,7 @@ class _Planner:
     def budgets(self, links: Sequence[Link]) -> Iterable[BudgetPlan]:
         """The budgets that a call at any of the targets counts against."""
         labels, runtime = current_labels(), self.directory.runtime
-        written: dict[str, Path] = {
+        written: dict[str, KeyPath] = {
             each.name: ("budgets", index) for index, each in enumerate(self.config.budgets)
         }
         for each in runtime.budgets:
@@ -216,7 +216,7 @@ class _Planner:
 
     def _target_settings(self, link: Link) -> Iterable[Setting]:
         provider = self.config.providers.providers.get(link.provider)
-        at: Path = ("providers", link.provider)
+        at: KeyPath = ("providers", link.provider)
         yield self._setting("provider", link.provider, link.provider_at)
         yield self._setting("model", link.model, link.model_at)
         if provider is None:
@@ -248,7 +248,7 @@ class _Planner:
         return policies_for(self.config, provider, self.agent)
 
     def _policy(self, name: str, policies: EffectivePolicies, provider_id: str) -> Setting:
-        paths: dict[str, Path | None] = {
+        paths: dict[str, KeyPath | None] = {
             "agent": ("agents", self.agent_id, name),
             "provider": ("providers", provider_id, name),
             "top": (name,),
@@ -256,7 +256,7 @@ class _Planner:
         }
         return self._setting(name, getattr(policies, name), paths[policies.levels[name]])
 
-    def _setting(self, name: str, value: Any, path: Path | None) -> Setting:
+    def _setting(self, name: str, value: Any, path: KeyPath | None) -> Setting:
         plain = value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
         return Setting(name, plain, self.config.origin(path) if path else None)
 

@@ -15,8 +15,8 @@ from orchestify.calls.route import Route
 from orchestify.calls.tracing import Tracer
 from orchestify.core.agents import AgentConfig, AgentsConfig
 from orchestify.core.config import Config
+from orchestify.core.policies import Settings
 from orchestify.core.providers import ProvidersConfig
-from orchestify.core.settings import Settings
 from orchestify.errors import (
     AgentNotFoundError,
     ConfigError,
@@ -28,7 +28,6 @@ from orchestify.lanes.litellm.lane import begin_import
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.record import Record
 from orchestify.ledger.summary import summary_of, token_usage
-from orchestify.policy.breaker import CircuitState
 from orchestify.policy.budget import BudgetState
 from orchestify.providers import catalogue
 from orchestify.providers.base import LLMProvider
@@ -39,7 +38,7 @@ from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
 from orchestify.providers.lookup import Directory
 from orchestify.providers.shared import ALONE, Surroundings
-from orchestify.values import TokenUsage
+from orchestify.values import CircuitState, TokenUsage
 
 
 class ProviderRegistry:

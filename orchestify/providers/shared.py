@@ -13,7 +13,7 @@ from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.record import Record
-from orchestify.policy.limiter import Limiter
+from orchestify.policy.rate_limit import Limiter
 
 LimiterKey: TypeAlias = tuple[str, str, str]
 """`provider` or `agent`, its name, and the limit as it is configured, as text."""

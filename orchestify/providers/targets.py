@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from orchestify.calls.request import Defaults, thinking_of
-from orchestify.calls.runtime import BreakerSettings, Runtime, Target
+from orchestify.calls.runtime import Runtime, Target
 from orchestify.core.agents import AgentConfig, ThinkingBudget
 from orchestify.core.policies import EffectivePolicies, Policies, RateLimitConfig, policies_for
 from orchestify.core.providers import ProviderConfig
-from orchestify.policy.limiter import Limiter
-from orchestify.policy.rate_limit import RateLimiter
+from orchestify.policy.breaker import BreakerSettings
+from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.shared import LimiterKey
@@ -32,16 +32,13 @@ def target_of(
     """Return the target that an agent, or a caller without one, reaches at a provider."""
     policies = policies_for(top, config, agent)
     chosen = model or config.default_model or config.type
-    retry, breaker = policies.retry, policies.circuit_breaker
     return Target(
         provider=provider,
         model=chosen,
         endpoint=runtime.prices.model_map.provider_of(config.type, chosen, config.base_url),
         defaults=_defaults(config, agent, policies),
-        retry=RetryPolicy(retry.max_attempts, retry.first_delay_s, retry.max_delay_s),
-        breaker=BreakerSettings(
-            breaker.failures, breaker.window_s, breaker.open_s, breaker.max_open_s
-        ),
+        retry=RetryPolicy(**dict(policies.retry)),
+        breaker=BreakerSettings(**dict(policies.circuit_breaker)),
         limiters=_limiters(runtime, provider.provider_id, config, agent_id, agent, top),
         weight=1.0 if weight is None else float(weight),
     )
@@ -91,13 +88,4 @@ def _limiters(
 def _limiter(runtime: Runtime, key: LimiterKey, limit: RateLimitConfig) -> Limiter:
     if runtime.make_limiter is not None:
         return runtime.make_limiter(key, limit)
-    return RateLimiter(
-        requests_per_minute=limit.requests_per_minute,
-        requests_per_day=limit.requests_per_day,
-        tokens_per_minute=limit.tokens_per_minute,
-        tokens_per_day=limit.tokens_per_day,
-        burst=limit.burst,
-        concurrency=limit.concurrency,
-        algorithm=limit.algorithm,
-        clock=runtime.clock,
-    )
+    return RateLimiter(**dict(limit), clock=runtime.clock)

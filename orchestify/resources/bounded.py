@@ -12,7 +12,7 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
-def keep(
+def bounded_setdefault(
     known: dict[_K, _V],
     key: _K,
     value: _V,

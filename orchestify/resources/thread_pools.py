@@ -16,7 +16,7 @@ P = ParamSpec("P")
 _Job: TypeAlias = tuple[Future[Any], Callable[[], Any]]
 
 
-class Crew:
+class ThreadPools:
     """Does blocking work in threads, for each party at most `at_once` pieces at a time.
 
     What a party asks for beyond that waits behind its own work alone, in the order it was asked

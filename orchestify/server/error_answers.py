@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestify.core.validation import sentence_of
+from orchestify.core.error_messages import sentence_of
 from orchestify.errors import (
     AccessError,
     AgentNotFoundError,

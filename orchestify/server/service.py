@@ -20,7 +20,7 @@ from orchestify.errors import StoreError, VaultError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.resources.thread_pools import Crew
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.door import OUTAGE_S, Door
 from orchestify.server.access.limits import Places
 from orchestify.server.access.refusals import Refusals
@@ -72,9 +72,13 @@ class Service:
     has_cipher: bool
     keys: KeyCheck
     _opened: AsyncExitStack = field(repr=False)
-    reads: Crew = field(default_factory=lambda: Crew(2, "reads"), init=False, repr=False)
+    reads: ThreadPools = field(
+        default_factory=lambda: ThreadPools(2, "reads"), init=False, repr=False
+    )
     places: Places = field(init=False, repr=False)
-    writes: Crew = field(default_factory=lambda: Crew(1, "writes"), init=False, repr=False)
+    writes: ThreadPools = field(
+        default_factory=lambda: ThreadPools(1, "writes"), init=False, repr=False
+    )
     _answered_at: float = field(default=float("-inf"), init=False, repr=False)
     _keys_at: float = field(default_factory=time.monotonic, init=False, repr=False)
 

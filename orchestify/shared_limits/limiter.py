@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from orchestify.policy.limiter import Priority
-from orchestify.policy.rate_limit import RANKS, Grant, RateLimiter, check_deadline
-from orchestify.policy.retry_after import RateHint
-from orchestify.policy.waiting import Waiter, WaitQueue, call_later, running_loop
+from orchestify.policy.rate_limit import RANKS, LocalGrant, RateLimiter, check_deadline
+from orchestify.policy.rate_limit_headers import RateHint
+from orchestify.policy.wait_queue import Waiter, WaitQueue, call_later, running_loop
 from orchestify.shared_limits.link import RedisLink
 from orchestify.shared_limits.window import SharedWindow
+from orchestify.values import Priority
 
 
 class SharedRateLimiter:
@@ -103,7 +103,7 @@ class SharedRateLimiter:
                 wait_s = deadline - now
             await waiter.park(wait_s, call_later)
 
-    async def _take(self, tokens: int, grant: Grant, now: float) -> float:
+    async def _take(self, tokens: int, grant: LocalGrant, now: float) -> float:
         """Take from all windows, and return 0; or from none and `grant` neither, and the wait."""
         taken: list[tuple[SharedWindow, int]] = []
         wait_s = 1.0
@@ -154,11 +154,11 @@ class SharedRateLimiter:
 
 
 class SharedGrant:
-    """The right to send one request, of a shared limit; see `Grant`."""
+    """The right to send one request, of a shared limit; see `LocalGrant`."""
 
     __slots__ = ("_limiter", "_settled", "_taken_at", "local")
 
-    def __init__(self, limiter: SharedRateLimiter, local: Grant, taken_at: float) -> None:
+    def __init__(self, limiter: SharedRateLimiter, local: LocalGrant, taken_at: float) -> None:
         self.local = local
         self._limiter = limiter
         self._taken_at = taken_at

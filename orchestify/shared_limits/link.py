@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from orchestify.errors import InvalidParameterError, MissingExtraError
-from orchestify.policy.breaker import CircuitBreaker, CircuitState
+from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
+from orchestify.values import CircuitState
 
 logger = logging.getLogger("orchestify.shared_limits")
 
@@ -45,10 +46,12 @@ class RedisLink:
         self._error = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._circuit = CircuitBreaker(
-            failures=FAILURES,
-            window_s=FAILURES_WITHIN_S,
-            open_s=ASK_AGAIN_S,
-            max_open_s=LONGEST_S,
+            BreakerSettings(
+                failures=FAILURES,
+                window_s=FAILURES_WITHIN_S,
+                open_s=ASK_AGAIN_S,
+                max_open_s=LONGEST_S,
+            ),
             on_change=self._tell,
         )
 

@@ -7,8 +7,7 @@ from functools import partial
 from typing import TypeAlias
 
 from orchestify.core.policies import RateLimitConfig
-from orchestify.policy.limiter import Limiter
-from orchestify.policy.rate_limit import DAY_S, MINUTE_S, RateLimiter
+from orchestify.policy.rate_limit import DAY_S, MINUTE_S, Limiter, RateLimiter
 from orchestify.shared_limits.limiter import SharedRateLimiter
 from orchestify.shared_limits.link import RedisLink, State
 from orchestify.shared_limits.window import SharedWindow

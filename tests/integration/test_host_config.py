@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestify.core.config import load_config, parse_config
-from orchestify.core.notes import notes
+from orchestify.core.warnings import notes
 
 ROOT = Path(__file__).parents[2]
 HOST = Path(os.environ.get("ORCHESTIFY_HOST_CONFIG", ROOT.parent / "shared" / "host" / "config"))

@@ -13,11 +13,11 @@ from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.core.policies import RateLimitConfig
 from orchestify.errors import RateLimitError
-from orchestify.policy.limiter import Priority
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.providers.shared import Surroundings
 from orchestify.shared_limits import RedisLimits, RedisLink, SharedRateLimiter, SharedWindow
 from orchestify.shared_limits.limiter import SharedGrant
+from orchestify.values import Priority
 from tests.ledgers import until
 from tests.redis_server import (
     REDIS,

@@ -18,7 +18,7 @@ from orchestify.ledger.budgets.store import Hold
 from orchestify.ledger.record import new_id, utc_now
 from orchestify.ledger.sql.lease import release, renew
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
-from orchestify.policy.waiting import Waiter
+from orchestify.policy.wait_queue import Waiter
 from tests.ledgers import database
 
 BUDGETS = (

@@ -28,10 +28,11 @@ from orchestify import (
 )
 from orchestify.calls.request import Defaults
 from orchestify.calls.route import Route
-from orchestify.calls.runtime import BreakerSettings, Runtime, Target
+from orchestify.calls.runtime import Runtime, Target
 from orchestify.core.config import parse_config
 from orchestify.ledger.budgets.memory_book import BudgetBook
 from orchestify.models.price_book import PriceBook, configured_price
+from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.budget import Budget
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestify.core.config import Config, ConfigError, ProviderConfig, parse_config
-from orchestify.core.source import compose
+from orchestify.core.yaml_reader import compose
 
 SECRET = "sk-planted-0123456789"
 ENVIRON = {"SET": "value", "NUMBER": "3", "SECRET": SECRET}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestify.health.health import Health
-from orchestify.health.recent_calls import Call, Window, quantile
+from orchestify.health.provider_health import CallWindow, ObservedCall, quantile
 from orchestify.ledger.record import Record
 from tests.clock import MIDNIGHT, ManualClock
 
@@ -28,10 +28,10 @@ def test_quantiles_are_those_of_statistics(values: list[float]) -> None:
 def test_window_is_the_newest_calls_and_its_counts_are_theirs(
     past: list[tuple[float, str, float]],
 ) -> None:
-    window, now, everything = Window(size=10, age_s=60), 0.0, []
+    window, now, everything = CallWindow(size=10, age_s=60), 0.0, []
     for pause_s, error, latency_s in past:
         now += pause_s
-        everything.append(Call(now, error, latency_s, None))
+        everything.append(ObservedCall(now, error, latency_s, None))
         window.add(everything[-1])
         assert list(window.calls) == [c for c in everything[-10:] if c.at >= now - 60]
         assert window.failed == sum(c.error != "" for c in window.calls)

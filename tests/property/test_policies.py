@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from orchestify.errors import BudgetExceededError, RateLimitError, ServerError
 from orchestify.ledger.budgets.memory_book import BudgetBook
 from orchestify.ledger.budgets.store import Hold
-from orchestify.policy.breaker import CircuitBreaker, Permit
+from orchestify.policy.breaker import BreakerSettings, CircuitBreaker, Permit
 from orchestify.policy.budget import Budget
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
@@ -211,7 +211,9 @@ class BreakerMachine(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.changes: list[tuple[str, str]] = []
         self.breaker = CircuitBreaker(
-            failures=3, clock=self.clock, on_change=lambda *change: self.changes.append(change)
+            BreakerSettings(failures=3),
+            clock=self.clock,
+            on_change=lambda *change: self.changes.append(change),
         )
         self.permits: list[Permit] = []
         self.probe: Permit | None = None

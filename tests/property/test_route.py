@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestify import errors
-from orchestify.calls.runtime import BreakerSettings
 from orchestify.errors import APIError, OrchestifyError
-from orchestify.policy.breaker import CircuitBreaker
+from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
 from orchestify.policy.budget import Budget, BudgetMatch
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy

@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 import aiohttp
 from yarl import URL
 
-from orchestify.core.addresses import AddressRule, not_reached
-from orchestify.core.endpoints import address_problem, exposure
+from orchestify.core.addresses import AddressRule, address_problem, exposure, not_reached
 from orchestify.errors import ConfigError, EndpointRefusedError
 from orchestify.lanes.classify import failure_from_body
 from orchestify.lanes.failures import IdleError, MalformedError, RefusedError

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from orchestify.errors import EndpointRefusedError
-from orchestify.resources.thread_pools import Crew
+from orchestify.resources.thread_pools import ThreadPools
 
 LOOKUP_S = 10.0
 """How long a name may take."""
@@ -20,7 +20,7 @@ FAILED_S = 5.0
 """For how long a name that was not found, or not in time, is not looked up again."""
 
 _AT_ONCE = 2
-_CREW = Crew(_AT_ONCE, "lookup")
+_CREW = ThreadPools(_AT_ONCE, "lookup")
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 Lookup: TypeAlias = Callable[..., list[tuple[Any, ...]]]

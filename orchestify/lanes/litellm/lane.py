@@ -50,7 +50,7 @@ from orchestify.lanes.litellm.request import completion_fields
 from orchestify.lanes.litellm.stream import StreamedAnswer
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.redaction import secrets_of
-from orchestify.resources.bounded import MODELS_KEPT, keep
+from orchestify.resources.bounded import MODELS_KEPT, bounded_setdefault
 from orchestify.values import CompletionRequest, LLMResponse, StreamEnd, StreamEvent
 
 __all__ = ["LiteLLMLane", "begin_import", "door"]
@@ -175,7 +175,7 @@ class LiteLLMLane:
         known = self._supported.get(model)
         if known is None:
             said = litellm.get_supported_openai_params(model=model)
-            known = keep(self._supported, model, frozenset(said or ()))
+            known = bounded_setdefault(self._supported, model, frozenset(said or ()))
         return known
 
     async def _chunk(

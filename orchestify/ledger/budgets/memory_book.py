@@ -17,7 +17,7 @@ from orchestify.ledger.budgets.store import (
     utc_now,
 )
 from orchestify.policy.budget import ZERO, Budget, BudgetState, period_bounds
-from orchestify.policy.waiting import CallLater, Waiter, WaitQueue, call_later
+from orchestify.policy.wait_queue import CallLater, Waiter, WaitQueue, call_later
 
 
 @dataclass(slots=True, kw_only=True)

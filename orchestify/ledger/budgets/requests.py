@@ -9,7 +9,7 @@ from decimal import Decimal
 from orchestify.errors import OrchestifyError
 from orchestify.ledger.budgets.store import Hold
 from orchestify.policy.budget import Budget, BudgetState
-from orchestify.policy.waiting import Waiter
+from orchestify.policy.wait_queue import Waiter
 
 
 @dataclass(slots=True, eq=False)

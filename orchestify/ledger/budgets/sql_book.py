@@ -19,7 +19,7 @@ from orchestify.ledger.budgets.reservations import kept_usd, read
 from orchestify.ledger.budgets.store import Hold, check_unpriced, refusal, utc_now
 from orchestify.ledger.record import new_id
 from orchestify.policy.budget import ZERO, Budget, BudgetState, period_bounds
-from orchestify.policy.waiting import CallLater, Waiter, call_later
+from orchestify.policy.wait_queue import CallLater, Waiter, call_later
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from orchestify.ledger.sql.pruning import PRUNE_CHUNK, prune
 from orchestify.ledger.sql.spool import Spool
 from orchestify.ledger.sql.tenant import TenantLedger, Tenants
 from orchestify.ledger.totals import Totals
-from orchestify.policy.waiting import CallLater, call_later
+from orchestify.policy.wait_queue import CallLater, call_later
 
 
 class SqlLedger:

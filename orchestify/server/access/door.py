@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from orchestify.errors import AccessError, StoreError
 from orchestify.ledger.record import utc_now
-from orchestify.resources.thread_pools import Crew
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.limits import Pace
 from orchestify.server.access.principal import SCOPES, Principal, Scope
 from orchestify.server.access.refusals import Refusals
@@ -72,7 +72,7 @@ class Door:
     refusals: Refusals
     settings: ServiceSettings
     clock: Callable[[], float] = time.monotonic
-    _crew: Crew = field(default_factory=lambda: Crew(_THREADS, "door"), init=False)
+    _crew: ThreadPools = field(default_factory=lambda: ThreadPools(_THREADS, "door"), init=False)
     _paces: Pace = field(init=False)
     _tenant_paces: Pace = field(init=False)
     _failures: Pace = field(init=False)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from orchestify.database.sql import Database
 from orchestify.errors import StoreError
-from orchestify.resources.thread_pools import Crew
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.storage.audit import Actor, write_audit
 
 WINDOW_S = 60.0
@@ -46,7 +46,7 @@ class Refusals:
         self._window_s = window_s
         self._counts: Counter[Refusal] = Counter()
         self._written: defaultdict[tuple[str | None, bool], set[Refusal]] = defaultdict(set)
-        self._crew = Crew(1, "refusals")
+        self._crew = ThreadPools(1, "refusals")
         self._task: asyncio.Task[None] | None = None
 
     async def note(self, refusal: Refusal) -> None:

@@ -15,7 +15,7 @@ from orchestify.calls.stream import CompletionStream, ReaderEvent
 from orchestify.errors import OrchestifyError, StructuredOutputError
 from orchestify.ledger.record import scope as labelled
 from orchestify.providers.base import LLMProvider
-from orchestify.resources.thread_pools import Crew
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.limits import Places
 from orchestify.server.access.requiring import require
 from orchestify.server.gateway.answer import answer_body, answer_headers, call_headers
@@ -36,7 +36,7 @@ _STREAM_HEADERS: Pairs = [
 ]
 
 _LARGE_BYTES = 256 << 10
-_READERS = Crew(1, "reading")
+_READERS = ThreadPools(1, "reading")
 
 _FAREWELL_S = 1.0
 """How long a client may take to hear that the service ends."""

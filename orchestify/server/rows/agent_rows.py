@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from orchestify.core.agents import AgentConfig
+from orchestify.core.error_messages import Finding, validated
 from orchestify.core.policies import Policies
 from orchestify.core.providers import FilledIn, PriceConfig
-from orchestify.core.validation import Found, validated
 from orchestify.server.rows.allowed import NAME, model_problem, stray_problems
 from orchestify.server.rows.provider_rows import OpenKey, config_problems
 from orchestify.server.rows.stored import AgentRow
@@ -31,7 +31,7 @@ _COSTS = ("cost_per_1k_input_tokens", "cost_per_1k_output_tokens")
 
 def row_agent(
     row: AgentRow, model_at: ModelAt, open_key: OpenKey
-) -> tuple[AgentConfig | None, list[Found]]:
+) -> tuple[AgentConfig | None, list[Finding]]:
     """Return the agent that a row describes, or all that is wrong with it.
 
     Raises:
@@ -56,7 +56,7 @@ def row_agent(
     return (None if found else agent), [*found, *map(_renamed, wrong)]
 
 
-def row_price(row: AgentRow) -> tuple[PriceConfig | None, list[Found]]:
+def row_price(row: AgentRow) -> tuple[PriceConfig | None, list[Finding]]:
     """Return the price of the agent's model, None where the row has none."""
     costs = [getattr(row, name) for name in _COSTS]
     if costs == [None, None]:
@@ -70,7 +70,7 @@ def row_price(row: AgentRow) -> tuple[PriceConfig | None, list[Found]]:
     return price, [((columns[str(path[0])],), what) for path, what in wrong]
 
 
-def _row_problems(row: AgentRow) -> Iterator[Found]:
+def _row_problems(row: AgentRow) -> Iterator[Finding]:
     if not isinstance(row.agent_id, str) or not NAME.fullmatch(row.agent_id):
         yield ("agent_id",), "expected at most 63 letters, digits and . _ -"
     yield from config_problems(row.config, CONFIG_KEYS, _PLAIN)
@@ -103,7 +103,7 @@ def _fallback(row: AgentRow) -> Any:
     return [first, *rest] if isinstance(rest, list) else rest
 
 
-def _with_names(values: dict[str, Any], model_at: ModelAt, found: list[Found]) -> dict[str, Any]:
+def _with_names(values: dict[str, Any], model_at: ModelAt, found: list[Finding]) -> dict[str, Any]:
     """Return the values with every model's name as it is at its provider."""
 
     def named(provider: Any, model: Any, at: tuple[str | int, ...]) -> Any:
@@ -129,6 +129,6 @@ def _with_names(values: dict[str, Any], model_at: ModelAt, found: list[Found]) -
     return values
 
 
-def _renamed(found: Found) -> Found:
+def _renamed(found: Finding) -> Finding:
     path, what = found
     return ((_COLUMNS.get(str(path[0]), path[0]), *path[1:]) if path else path), what

@@ -11,8 +11,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from orchestify.core.problems import Path
-from orchestify.core.validation import Found
+from orchestify.core.error_messages import Finding
+from orchestify.core.problems import KeyPath
 
 MOST_BYTES = 16 * 1024
 """Of a row's `config`, as JSON."""
@@ -55,12 +55,14 @@ _LARGEST_USD_PER_MTOK = 100_000
 _LARGEST_OTHER = 1e9
 
 
-def stray_problems(values: Any, at: Path = (), *, plain: Collection[str] = ()) -> Iterator[Found]:
+def stray_problems(
+    values: Any, at: KeyPath = (), *, plain: Collection[str] = ()
+) -> Iterator[Finding]:
     """Iterate what is wrong with values of any shape: texts, numbers, depth.
 
     Under the keys `plain` a text may look like a variable: it stays what it is.
     """
-    stack: list[tuple[Path, Any]] = [((), values)]
+    stack: list[tuple[KeyPath, Any]] = [((), values)]
     while stack:
         path, value = stack.pop()
         what = _stray_problem(path, value, is_plain=bool(path) and path[0] in plain)
@@ -81,7 +83,7 @@ def size_problem(values: Mapping[str, Any]) -> str | None:
     return f"at most {MOST_BYTES:,} bytes as JSON" if len(text) > MOST_BYTES else None
 
 
-def option_problems(options: Mapping[str, Any], at: Path) -> Iterator[Found]:
+def option_problems(options: Mapping[str, Any], at: KeyPath) -> Iterator[Finding]:
     """Iterate what is wrong with the options of a provider."""
     for name in options:
         if name not in OPTIONS:
@@ -91,7 +93,7 @@ def option_problems(options: Mapping[str, Any], at: Path) -> Iterator[Found]:
         yield (*at, "api_version"), "expected a version, as 2024-10-21"
 
 
-def header_problems(headers: Mapping[str, Any], at: Path) -> Iterator[Found]:
+def header_problems(headers: Mapping[str, Any], at: KeyPath) -> Iterator[Finding]:
     """Iterate what is wrong with the headers of a provider."""
     for name, value in headers.items():
         if str(name).lower() not in HEADERS:
@@ -107,7 +109,7 @@ def model_problem(model: str) -> str | None:
     return "expected a model's name: at most 200 letters, digits and . : / @ + _ -"
 
 
-def _stray_problem(path: Path, value: Any, *, is_plain: bool) -> str | None:
+def _stray_problem(path: KeyPath, value: Any, *, is_plain: bool) -> str | None:
     if len(path) > _DEEPEST:
         return "nested too deeply"
     if isinstance(value, str):
@@ -133,7 +135,7 @@ def _key_problem(key: object) -> str | None:
     return _text_problem(key, is_plain=True)
 
 
-def _number_problem(path: Path, number: float) -> str | None:
+def _number_problem(path: KeyPath, number: float) -> str | None:
     name = next((part for part in reversed(path) if isinstance(part, str)), "")
     default = _LARGEST_USD_PER_MTOK if name.endswith("_usd_per_mtok") else _LARGEST_OTHER
     largest = _LARGEST.get(name, default)

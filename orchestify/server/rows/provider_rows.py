@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr
 
-from orchestify.core.addresses import AddressRule
-from orchestify.core.endpoints import address_problem
+from orchestify.core.addresses import AddressRule, address_problem
+from orchestify.core.error_messages import Finding, validated
 from orchestify.core.policies import Policies
-from orchestify.core.problems import Path, did_you_mean
+from orchestify.core.problems import KeyPath, did_you_mean
 from orchestify.core.providers import FilledIn, ProviderConfig
-from orchestify.core.validation import Found, validated
 from orchestify.errors import ConfigError
 from orchestify.lanes.litellm.guard import LiteLLMGuard, litellm_problem
 from orchestify.server.rows.allowed import (
@@ -54,7 +53,7 @@ class RowProvider(NamedTuple):
 
 def row_provider(
     row: ProviderRow, namesake: ProviderConfig | None, rule: AddressRule, open_key: OpenKey
-) -> tuple[RowProvider | None, list[Found]]:
+) -> tuple[RowProvider | None, list[Finding]]:
     """Return the provider that a row describes, or all that is wrong with it.
 
     A row without a key inherits all of its `namesake`, the operator's provider of that name,
@@ -94,7 +93,7 @@ def heir_of(row: ProviderRow, namesake: ProviderConfig | None) -> ProviderConfig
     return namesake if namesake.is_enabled and kind.is_same_place(namesake) else None
 
 
-def _row_problems(row: ProviderRow) -> Iterator[Found]:
+def _row_problems(row: ProviderRow) -> Iterator[Finding]:
     if not isinstance(row.name, str) or not NAME.fullmatch(row.name):
         yield ("name",), "expected at most 63 letters, digits and . _ -, a letter or digit first"
     if not isinstance(row.provider_type, str) or row.provider_type not in ROW_TYPES:
@@ -111,7 +110,7 @@ def _row_problems(row: ProviderRow) -> Iterator[Found]:
 
 def config_problems(
     config: Mapping[str, Any], keys: tuple[str, ...], plain: tuple[str, ...] = ()
-) -> Iterator[Found]:
+) -> Iterator[Finding]:
     """Iterate what is wrong with a row's `config`, whatever its fields mean."""
     size = size_problem(config)
     if size is not None:
@@ -124,7 +123,7 @@ def config_problems(
     yield from stray_problems(config, plain=plain)
 
 
-def _model_problems(config: Mapping[str, Any]) -> Iterator[Found]:
+def _model_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
     models = config.get("models")
     if models is not None and not (
         isinstance(models, (list, tuple))
@@ -133,7 +132,7 @@ def _model_problems(config: Mapping[str, Any]) -> Iterator[Found]:
     ):
         yield ("models",), f"expected a list of at most {MOST_MODELS} names"
         models = None
-    places: list[tuple[Path, Any]] = [(("default_model",), config.get("default_model"))]
+    places: list[tuple[KeyPath, Any]] = [(("default_model",), config.get("default_model"))]
     places += [(("models", index), model) for index, model in enumerate(models or ())]
     for at, model in places:
         what = model_problem(model) if isinstance(model, str) else None
@@ -141,16 +140,16 @@ def _model_problems(config: Mapping[str, Any]) -> Iterator[Found]:
             yield at, what
 
 
-def _lacking(kind: RowType, given: Mapping[str, Any], key: SecretStr | None) -> list[Found]:
+def _lacking(kind: RowType, given: Mapping[str, Any], key: SecretStr | None) -> list[Finding]:
     has_url = "base_url" in given
     # an address of the tenant's own may want no key, as vLLM's does
     there = {"base_url": has_url, "api_key": key is not None or (has_url and not kind.prefix)}
     return [((name,), "missing") for name in kind.wants if not there[name]]
 
 
-def _not_theirs(given: Mapping[str, Any]) -> list[Found]:
+def _not_theirs(given: Mapping[str, Any]) -> list[Finding]:
     what = "comes with the operator's key; give an api_key of your own to set it"
-    found: list[Found] = [((name,), what) for name in _THE_OPERATORS if name in given]
+    found: list[Finding] = [((name,), what) for name in _THE_OPERATORS if name in given]
     options = given.get("options")
     if isinstance(options, Mapping) and _TIER in options:
         found.append((("options", _TIER), what))
@@ -181,7 +180,7 @@ def _values(
     return {"type": kind.type, **own, **given}
 
 
-def _address_problems(name: str, config: ProviderConfig, rule: AddressRule) -> list[Found]:
+def _address_problems(name: str, config: ProviderConfig, rule: AddressRule) -> list[Finding]:
     """Say what the rule has against the address, and LiteLLM's guard against the options."""
     if config.type != "litellm":
         what = None if config.base_url is None else rule.problem(config.base_url)

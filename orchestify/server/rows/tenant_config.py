@@ -10,12 +10,12 @@ from typing import Any
 from orchestify.core.addresses import AddressRule
 from orchestify.core.agents import AgentConfig, AgentsConfig
 from orchestify.core.chains import configured_models
-from orchestify.core.checks import cross_checks
 from orchestify.core.config import Config
-from orchestify.core.problems import MOST_SHOWN, Path, dotted
+from orchestify.core.error_messages import Finding
+from orchestify.core.policies import Settings
+from orchestify.core.problems import MOST_SHOWN, KeyPath, dotted
 from orchestify.core.providers import PriceConfig, ProviderConfig, ProvidersConfig
-from orchestify.core.settings import Settings
-from orchestify.core.validation import Found
+from orchestify.core.references import cross_checks
 from orchestify.errors import ConfigError, VaultError
 from orchestify.server.rows.agent_rows import row_agent, row_price
 from orchestify.server.rows.provider_rows import OpenKey, row_provider
@@ -127,7 +127,7 @@ class _Draft:
     settings: Settings
     rule: AddressRule
     open_key: OpenKey
-    found: list[Found] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
     providers: dict[str, ProviderConfig] = field(default_factory=dict)
     agents: dict[str, AgentConfig] = field(default_factory=dict)
     listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -196,8 +196,8 @@ class _Draft:
                 found += self._price(agent, price)
             self._note(("agents", row.agent_id), found)
 
-    def _price(self, agent: AgentConfig, price: PriceConfig) -> list[Found]:
-        at: Path = ("cost_per_1k_input_tokens",)
+    def _price(self, agent: AgentConfig, price: PriceConfig) -> list[Finding]:
+        at: KeyPath = ("cost_per_1k_input_tokens",)
         name = agent.provider or self.settings.default_provider or ""
         provider = self.providers.get(name)
         if provider is None:
@@ -219,7 +219,7 @@ class _Draft:
         config = self.providers.get(name)
         return model if config is None else _model_at(config, model, self.named.get(name, ()))
 
-    def _note(self, at: Path, found: Iterable[Found]) -> None:
+    def _note(self, at: KeyPath, found: Iterable[Finding]) -> None:
         self.found += [((*at, *path), what) for path, what in found]
 
 
@@ -246,7 +246,7 @@ def _settings(base: Config, rows: TenantRows) -> Settings:
     return Settings(**written)
 
 
-def _lines(found: Iterable[Found]) -> list[str]:
+def _lines(found: Iterable[Finding]) -> list[str]:
     lines = [f"{dotted(path)}: {what}" for path, what in dict.fromkeys(found)]
     if len(lines) > MOST_SHOWN:
         lines = [*lines[:MOST_SHOWN], f"and more; these are the first {MOST_SHOWN:,}"]

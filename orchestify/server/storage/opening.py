@@ -7,7 +7,7 @@ from typing import cast
 
 from sqlalchemy import URL
 
-from orchestify.core.settings import LedgerConfig
+from orchestify.core.policies import LedgerConfig
 from orchestify.database.sql import Database, database_url
 from orchestify.errors import StoreError
 from orchestify.ledger.opening import open_ledger

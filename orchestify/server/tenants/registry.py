@@ -17,7 +17,7 @@ from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.shared import ALONE, MakeLimiter, Surroundings
-from orchestify.resources.thread_pools import Crew
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.rows.stored import TenantRows
 from orchestify.server.rows.tenant_config import config_of
 from orchestify.server.storage.queries import check_tenant
@@ -78,7 +78,7 @@ class TenantRegistry:
         self._limits: dict[str, Limits] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._jobs: set[asyncio.Task[Any]] = set()
-        self._crew = Crew(1, "tenants")
+        self._crew = ThreadPools(1, "tenants")
         self._is_away = False
         self._is_closed = False
 

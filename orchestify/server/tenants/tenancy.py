@@ -10,10 +10,9 @@ from orchestify.core.policies import RateLimitConfig
 from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.ledger.sql.tenant import TenantLedger
-from orchestify.policy.limiter import Limiter
-from orchestify.policy.rate_limit import RateLimiter
+from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.providers.shared import LimiterKey, MakeLimiter
-from orchestify.resources.bounded import keep
+from orchestify.resources.bounded import bounded_setdefault
 from orchestify.server.tenants.tenant_providers import TenantProviders
 
 MOST_LIMITERS = 20_000
@@ -33,7 +32,7 @@ class Limits:
         """Return the limiter of a key, made at its first use."""
         known = self._kept.get(key)
         if known is None:
-            known = keep(self._kept, key, self._make(key, limit), limit=MOST_LIMITERS)
+            known = bounded_setdefault(self._kept, key, self._make(key, limit), limit=MOST_LIMITERS)
         return known
 
     def __bool__(self) -> bool:

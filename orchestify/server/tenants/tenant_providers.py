@@ -17,7 +17,7 @@ from orchestify.errors import (
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.shared import Surroundings
-from orchestify.resources.bounded import keep
+from orchestify.resources.bounded import bounded_setdefault
 from orchestify.server.rows.allowed import model_problem
 from orchestify.server.rows.tenant_config import TenantConfig
 
@@ -83,7 +83,7 @@ class TenantProviders(ProviderRegistry):
             VaultError: the key of what would answer cannot be opened.
         """
         found = self._found.get(model)
-        return keep(self._found, model, self._find(model)) if found is None else found
+        return bounded_setdefault(self._found, model, self._find(model)) if found is None else found
 
     def named_models(self) -> set[tuple[str, str]]:
         """Return the providers and models of the configuration, and those that rows list."""

@@ -12,7 +12,6 @@ import pytest
 
 from orchestify.calls.call import Run
 from orchestify.calls.request import Call, Defaults
-from orchestify.calls.runtime import BreakerSettings
 from orchestify.errors import (
     AllTargetsFailedError,
     APIConnectionError,
@@ -37,6 +36,7 @@ from orchestify.errors import (
 )
 from orchestify.events.events import FallbackTaken, TargetSkipped
 from orchestify.ledger.record import Record, scope
+from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.budget import Budget, BudgetMatch
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy

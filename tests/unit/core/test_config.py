@@ -32,7 +32,7 @@ from orchestify.core.config import (
     parse_config,
     policies_for,
 )
-from orchestify.core.notes import notes
+from orchestify.core.warnings import notes
 
 SECRET = "sk-ant-planted"
 

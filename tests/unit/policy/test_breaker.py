@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from orchestify.policy.breaker import CircuitBreaker, Permit
+from orchestify.policy.breaker import BreakerSettings, CircuitBreaker, Permit
 from tests.clock import ManualClock
 
 
@@ -214,7 +214,7 @@ def test_every_change_is_told_once(
 
 def test_a_change_is_told_outside_the_lock(clock: ManualClock) -> None:
     seen: list[str] = []
-    breaker = CircuitBreaker(failures=1, clock=clock)
+    breaker = CircuitBreaker(BreakerSettings(failures=1), clock=clock)
     breaker.on_change = lambda _old, _new: seen.append(str(breaker.admit()))
     fail(breaker, 1)
     assert seen == ["None"]

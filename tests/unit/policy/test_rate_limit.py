@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from orchestify.errors import RateLimitError
-from orchestify.policy.rate_limit import Grant, Priority, RateLimiter
-from orchestify.policy.retry_after import RateHint
+from orchestify.policy.rate_limit import LocalGrant, RateLimiter
+from orchestify.policy.rate_limit_headers import RateHint
+from orchestify.values import Priority
 from tests.clock import ManualClock, idle
 
 Make = Callable[..., RateLimiter]
@@ -24,14 +25,14 @@ def make(clock: ManualClock) -> Make:
     return lambda **limits: RateLimiter(clock=clock, call_later=clock.call_later, **limits)
 
 
-async def take(limiter: RateLimiter, times: int, tokens: int = 0) -> list[Grant]:
+async def take(limiter: RateLimiter, times: int, tokens: int = 0) -> list[LocalGrant]:
     return [await limiter.acquire(tokens) for _ in range(times)]
 
 
 def start(
     limiter: RateLimiter, log: list[str], name: str, tokens: int = 0, priority: Priority = "normal"
-) -> asyncio.Task[Grant]:
-    async def go() -> Grant:
+) -> asyncio.Task[LocalGrant]:
+    async def go() -> LocalGrant:
         grant = await limiter.acquire(tokens, priority=priority)
         log.append(name)
         return grant

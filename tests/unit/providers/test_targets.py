@@ -6,12 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 from orchestify.calls.request import Defaults
-from orchestify.calls.runtime import BreakerSettings, Runtime, Target
+from orchestify.calls.runtime import Runtime, Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.policies import Policies
 from orchestify.core.providers import ProviderConfig
 from orchestify.models.price_book import prices_of
 from orchestify.models.pricing import Price
+from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.retry import RetryPolicy
 from orchestify.providers import MockProvider
 from orchestify.providers.targets import target_of

@@ -10,31 +10,31 @@ from orchestify.health.health import Health
 from orchestify.ledger.record import Record
 from orchestify.models.model_map import FOUND_KEPT, ModelMap
 from orchestify.models.price_book import PriceBook
-from orchestify.resources.bounded import MODELS_KEPT, keep
+from orchestify.resources.bounded import MODELS_KEPT, bounded_setdefault
 from tests.calls import Bench, Scripted
 
 
 def test_the_oldest_makes_room() -> None:
     known = {"a": 1, "b": 2}
-    assert keep(known, "c", 3, limit=2) == 3
+    assert bounded_setdefault(known, "c", 3, limit=2) == 3
     assert known == {"b": 2, "c": 3}
 
 
 def test_what_is_known_stays() -> None:
     known = {"a": 1, "b": 2}
-    assert keep(known, "a", 9, limit=2) == 1
+    assert bounded_setdefault(known, "a", 9, limit=2) == 1
     assert known == {"a": 1, "b": 2}
 
 
 def test_what_may_go_goes_first() -> None:
     known = {"a": 1, "b": 2, "c": 3}
-    keep(known, "d", 4, limit=3, may_go=lambda value: value == 2)
+    bounded_setdefault(known, "d", 4, limit=3, may_go=lambda value: value == 2)
     assert known == {"a": 1, "c": 3, "d": 4}
 
 
 def test_where_nothing_may_go_the_oldest_does() -> None:
     known = {"a": 1, "b": 2}
-    keep(known, "c", 3, limit=2, may_go=lambda _: False)
+    bounded_setdefault(known, "c", 3, limit=2, may_go=lambda _: False)
     assert known == {"b": 2, "c": 3}
 
 
@@ -42,7 +42,9 @@ def test_threads_that_keep_at_once_stay_within_the_limit() -> None:
     known: dict[str, int] = {}
     threads = [
         threading.Thread(
-            target=lambda n=n: [keep(known, f"{n}-{i}", i, limit=50) for i in range(500)]
+            target=lambda n=n: [
+                bounded_setdefault(known, f"{n}-{i}", i, limit=50) for i in range(500)
+            ]
         )
         for n in range(4)
     ]

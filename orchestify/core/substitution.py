@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import SecretStr
 
-from orchestify.core.problems import Path, did_you_mean
+from orchestify.core.problems import KeyPath, did_you_mean
 from orchestify.core.scalars import reread
 from orchestify.core.variables import MALFORMED, Variables
 from orchestify.errors import OrchestifyError, VaultError
@@ -32,7 +32,7 @@ class VaultKeys:
     """
 
     environ: Mapping[str, str] = field(repr=False)
-    folder: FilePath | None = None
+    folder: Path | None = None
     _reading: Reading | None = None
     _problem: str = ""
 
@@ -58,7 +58,7 @@ class VaultKeys:
 
         if self._reading is None and not self._problem:
             try:
-                vault = open_vault(base_dir=self.folder or FilePath(), environ=self.environ)
+                vault = open_vault(base_dir=self.folder or Path(), environ=self.environ)
                 with contextlib.closing(vault):
                     self._reading = vault.read()
             except OrchestifyError as error:
@@ -77,11 +77,11 @@ class Filled(NamedTuple):
 
     values: Any
     unset: tuple[str, ...]
-    found: list[tuple[Path, str]]
-    unfilled: list[Path]
+    found: list[tuple[KeyPath, str]]
+    unfilled: list[KeyPath]
 
 
-def fill_in(values: Any, variables: Variables, vault: VaultKeys, path: Path = ()) -> Filled:
+def fill_in(values: Any, variables: Variables, vault: VaultKeys, path: KeyPath = ()) -> Filled:
     """Fill in the variables and, where the text itself is `vault:NAME`, the key.
 
     What is not there is no problem of a part that is off without it; of one that is off anyway,
@@ -113,9 +113,9 @@ def may_be_lacking(values: Any) -> bool:
     return enabled is False or enabled == "auto"
 
 
-def _with_variables(values: Any, variables: Variables, path: Path) -> Filled:
+def _with_variables(values: Any, variables: Variables, path: KeyPath) -> Filled:
     filled = variables.fill(values, path)
-    found: list[tuple[Path, str]] = [(at, MALFORMED) for at in variables.malformed]
+    found: list[tuple[KeyPath, str]] = [(at, MALFORMED) for at in variables.malformed]
     if not may_be_lacking(filled):
         found += [(at, f"variable {name} is not set") for at, name in variables.unset]
     unfilled = [*variables.malformed, *(at for at, _ in variables.unset)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
-from orchestify.core.problems import Path, Problem
-from orchestify.core.source import (
+from orchestify.core.problems import KeyPath, Problem
+from orchestify.core.yaml_reader import (
     MAX_BYTES,
     TOO_LARGE,
     Document,
@@ -45,7 +45,7 @@ class Origins:
         origin, depth = self.nearest(parts or ())
         return origin if parts and depth == len(parts) else None
 
-    def nearest(self, path: Path) -> tuple[Origin | None, int]:
+    def nearest(self, path: KeyPath) -> tuple[Origin | None, int]:
         """Return where the innermost written key on the path stands, and its depth, from 1."""
         found: Place | None = None
         places, depth = self.places, 0
@@ -73,10 +73,10 @@ class Sources:
     origins: Origins = field(default_factory=Origins, repr=False)
     problems: list[Problem] = field(default_factory=list)
     broken: bool = False
-    folder: FilePath | None = None
+    folder: Path | None = None
     misnamed: dict[str, str] = field(default_factory=dict)
 
-    def report(self, path: Path, what: str) -> None:
+    def report(self, path: KeyPath, what: str) -> None:
         """Note a problem at a key, or at the innermost key around it that is written."""
         origin, _ = self.origins.nearest(path)
         place = origin or Origin(self.names[0], 0, 0)
@@ -95,7 +95,7 @@ class Sources:
         elif document.is_whole and not may_be_empty:
             self._break(document.name, "the file is empty")
 
-    def add_file(self, path: FilePath, *, may_be_empty: bool = False) -> None:
+    def add_file(self, path: Path, *, may_be_empty: bool = False) -> None:
         """Read a file and take over its top-level keys."""
         try:
             with path.open("rb") as file:
@@ -123,7 +123,7 @@ class Sources:
                 Problem(document.name, (key,), f"also stands in {other}; keep one", *place[:2])
             )
 
-    def _fail(self, path: FilePath, what: str) -> None:
+    def _fail(self, path: Path, what: str) -> None:
         self.names.append(str(path))
         self._break(str(path), what)
 
@@ -132,7 +132,7 @@ class Sources:
         self.problems.append(Problem(name, (), what))
 
 
-def read(path: FilePath) -> Sources:
+def read(path: Path) -> Sources:
     """Read a directory's files, or one file. Never raises: what is wrong is in `problems`."""
     if path.is_dir():
         return _read_directory(path)
@@ -152,9 +152,9 @@ def read_text(text: str, name: str) -> Sources:
     return sources
 
 
-def _read_directory(path: FilePath) -> Sources:
+def _read_directory(path: Path) -> Sources:
     sources = Sources(folder=path)
-    missing: FilePath | None = None
+    missing: Path | None = None
     for stem in FILES:
         found = _named(path, stem)
         singulars = _named(path, _SINGULARS[stem])
@@ -172,11 +172,11 @@ def _read_directory(path: FilePath) -> Sources:
     return sources
 
 
-def _named(path: FilePath, stem: str) -> list[FilePath]:
+def _named(path: Path, stem: str) -> list[Path]:
     return [file for suffix in _SUFFIXES if (file := path / (stem + suffix)).is_file()]
 
 
-def _resolve(words: Sequence[str], places: Mapping[str | int, Place]) -> Path | None:
+def _resolve(words: Sequence[str], places: Mapping[str | int, Place]) -> KeyPath | None:
     """Find the keys that dotted words stand for; a key may hold dots itself."""
     if not words:
         return ()

@@ -1,7 +1,7 @@
 """Meters: how much of one limit may be used now, and when more.
 
 Three ways to count the same limit (`limit` units per `window_s`), behind one small interface.
-Units are requests or tokens, always whole. An amount above the limit goes once the meter is at
+Units are requests or tokens, always whole. An amount above the limit goes once the counter is at
 rest and leaves a debt. Times are in seconds of a clock that the caller reads; it never goes
 back. No locks: the owner has one.
 """
@@ -14,10 +14,12 @@ from typing import Literal, Protocol, TypeAlias
 
 Algorithm: TypeAlias = Literal["token_bucket", "sliding_window", "fixed_window"]
 
+DEFAULT_ALGORITHM: Algorithm = "token_bucket"
+
 _STEPS = 60  # a sliding window moves in steps of one sixtieth, so it holds 61 entries at most
 
 
-class Meter(Protocol):
+class LimitCounter(Protocol):
     """One limit's account."""
 
     def wait_s(self, amount: int, ahead: int, now: float) -> float:
@@ -36,8 +38,10 @@ class Meter(Protocol):
         """Leave room for one at most, where the algorithm allows bursts."""
 
 
-def meter(algorithm: Algorithm, limit: int, window_s: float, burst: int | None = None) -> Meter:
-    """Return the meter for a limit; `burst` is the bucket's capacity (default: the limit)."""
+def new_counter(
+    algorithm: Algorithm, limit: int, window_s: float, burst: int | None = None
+) -> LimitCounter:
+    """Return the counter of a limit; `burst` is the bucket's capacity (default: the limit)."""
     if algorithm == "sliding_window":
         return SlidingWindow(limit, window_s)
     if algorithm == "fixed_window":

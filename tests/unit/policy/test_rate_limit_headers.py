@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestify.policy.retry_after import RateHint, rate_headers, retry_after_s
+from orchestify.policy.rate_limit_headers import RateHint, rate_headers, retry_after_s
 
 NOW = datetime(2025, 12, 1, 6, 0, 0, tzinfo=UTC)  # 1764568800 seconds since 1970
 

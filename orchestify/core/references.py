@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from orchestify.core.addresses import exposure
 from orchestify.core.agents import AgentConfig
-from orchestify.core.endpoints import exposure
-from orchestify.core.problems import Path, did_you_mean
+from orchestify.core.error_messages import Finding
+from orchestify.core.policies import Settings
+from orchestify.core.problems import KeyPath, did_you_mean
 from orchestify.core.providers import PLAIN_HTTP, ProviderConfig
-from orchestify.core.settings import Settings
-from orchestify.core.validation import Found
 
 
 def cross_checks(
@@ -17,8 +17,8 @@ def cross_checks(
     providers: Mapping[str, ProviderConfig],
     agents: Mapping[str, AgentConfig],
     known: Mapping[str, Collection[str]],
-    told: Collection[Path] = (),
-) -> Iterator[Found]:
+    told: Collection[KeyPath] = (),
+) -> Iterator[Finding]:
     """Iterate what is wrong between the parts, unless it follows from what is wrong at `told`.
 
     `known` holds all names of `providers` and of `agents` as written, also of those that are not
@@ -32,7 +32,7 @@ def cross_checks(
     default = settings.default_provider
     lacks_default = default is None and not any(_may_be_default_provider(path) for path in told)
     for name, agent in agents.items():
-        here: Path = ("agents", name)
+        here: KeyPath = ("agents", name)
         own = agent.provider or default
         if not agent.enabled:
             continue
@@ -42,7 +42,7 @@ def cross_checks(
             yield (*here, *path), what
 
 
-def check_names(agents: Mapping[str, AgentConfig], names: Collection[str]) -> Iterator[Found]:
+def check_names(agents: Mapping[str, AgentConfig], names: Collection[str]) -> Iterator[Finding]:
     """Iterate which providers the agents name are not among `names`, those of all providers."""
     for name, agent in agents.items():
         for path, provider in _named_by(agent) if agent.enabled else ():
@@ -50,18 +50,18 @@ def check_names(agents: Mapping[str, AgentConfig], names: Collection[str]) -> It
                 yield ("agents", name, *path), _no_such("provider", provider, names)
 
 
-def _named_by(agent: AgentConfig) -> Iterator[Found]:
+def _named_by(agent: AgentConfig) -> Iterator[Finding]:
     if agent.provider is not None:
         yield ("provider",), agent.provider
     yield from ((("fallback", index), each.provider) for index, each in enumerate(agent.fallback))
 
 
-def _may_be_default_provider(path: Path) -> bool:
+def _may_be_default_provider(path: KeyPath) -> bool:
     """Whether a key is `default_provider`, or was meant to be."""
     return len(path) == 1 and bool(did_you_mean(path[0], ("default_provider",)))
 
 
-def _check_budgets(settings: Settings, known: Mapping[str, Collection[str]]) -> Iterator[Found]:
+def _check_budgets(settings: Settings, known: Mapping[str, Collection[str]]) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, budget in enumerate(settings.budgets):
         if budget.name in seen:
@@ -77,7 +77,7 @@ def _check_chain(
     own: str | None,
     providers: Mapping[str, ProviderConfig],
     names: Collection[str],
-) -> Iterator[Found]:
+) -> Iterator[Finding]:
     if own is not None and own in providers:
         yield from _check_own(agent, providers[own])
     seen = {_target(own, agent.model, providers)}
@@ -88,7 +88,7 @@ def _check_chain(
         seen.add(target)
 
 
-def _check_own(agent: AgentConfig, provider: ProviderConfig) -> Iterator[Found]:
+def _check_own(agent: AgentConfig, provider: ProviderConfig) -> Iterator[Finding]:
     if provider.off_reason is not None:
         yield ("provider",), f"this provider is off ({provider.off_reason})"
     exposed = agent.api_key is not None and exposure(provider.base_url) == "public"

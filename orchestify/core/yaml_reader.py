@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import yaml
 
-from orchestify.core.problems import MOST_SHOWN, Path, Problem
+from orchestify.core.problems import MOST_SHOWN, KeyPath, Problem
 from orchestify.core.scalars import PlainText, core_scalar
 from orchestify.core.variables import may_hold_variable
 
@@ -21,6 +21,8 @@ MAX_DEPTH = 100
 MAX_ALIASED = 10_000  # nodes, all aliases of a document together
 
 TOO_LARGE = f"larger than {MAX_BYTES // 1_000_000} MB"
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+_LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"  # of 1,000 levels, since PyYAML 6.0.4
 _MERGE = "<<"
 _TAB = "a tab cannot indent; use blanks"
 
@@ -151,7 +153,8 @@ class _Composer:
             before = text.encode()[: error.position].decode(errors="ignore")
             what = "a character that YAML does not allow"
             place = before.count("\n") + 1, len(before) - before.rfind("\n")
-        self.problems.append(Problem(self.name, (), f"not valid YAML: {what}", *place))
+        said = _TOO_DEEP if what == _LIBYAML_TOO_DEEP else f"not valid YAML: {what}"
+        self.problems.append(Problem(self.name, (), said, *place))
 
     def _checked(self, text: str) -> bytes:
         try:
@@ -191,7 +194,7 @@ class _Composer:
         start = _at(event.start_mark)
         self._refuse_tag(event)
         if len(self._open) >= MAX_DEPTH:
-            self._stop(f"nested deeper than {MAX_DEPTH} levels", start)
+            self._stop(_TOO_DEEP, start)
         if self._open and self._open[-1].awaits_key:
             self._stop("expected a key, not a list or mapping", start)
         if event.anchor:
@@ -225,7 +228,7 @@ class _Composer:
         if self._aliased > MAX_ALIASED:
             self._stop(f"aliases expand to more than {MAX_ALIASED:,} nodes", place)
         if len(self._open) + node.height > MAX_DEPTH:
-            self._stop(f"nested deeper than {MAX_DEPTH} levels", place)
+            self._stop(_TOO_DEEP, place)
         self._add(node, place)
 
     def _add(self, node: _Node, place: tuple[int, int]) -> None:
@@ -275,7 +278,7 @@ class _Composer:
         self._report(what, place)
         raise _Stopped
 
-    def _path(self) -> Path:
+    def _path(self) -> KeyPath:
         """The keys on the way to what is being read."""
         keys = (len(at.value) if isinstance(at.value, list) else at.key for at in self._open)
         return tuple(key for key in keys if key is not None)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestify.core.addresses import exposure
 from orchestify.core.agents import AgentConfig
 from orchestify.core.config import Config
-from orchestify.core.endpoints import exposure
-from orchestify.core.problems import Path, Problem, in_file_order
+from orchestify.core.problems import KeyPath, Problem, in_file_order
 from orchestify.core.providers import ProviderConfig
 
 _IN_THE_CLEAR = "the key goes over plain http, and whoever is on the network can read it"
@@ -22,7 +22,7 @@ def notes(config: Config) -> tuple[str, ...]:
     return tuple(in_file_order(found, config.files))
 
 
-def _found(config: Config) -> Iterator[tuple[Path, str]]:
+def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
     for name, provider in config.providers.providers.items():
         if provider.sends_key and _is_exposed(provider):
             yield ("providers", name, "base_url"), _IN_THE_CLEAR
@@ -47,7 +47,7 @@ def _provider_of(config: Config, agent: AgentConfig) -> ProviderConfig | None:
     return config.providers.providers.get(agent.provider or config.default_provider or "")
 
 
-def _note(config: Config, path: Path, what: str) -> Problem:
+def _note(config: Config, path: KeyPath, what: str) -> Problem:
     origin = config.origin(path)
     if origin is None:
         return Problem("configuration", path, what)

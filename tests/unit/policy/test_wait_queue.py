@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from orchestify.policy.waiting import Waiter, WaitQueue
+from orchestify.policy.wait_queue import Waiter, WaitQueue
 from tests.clock import ManualClock, idle
 
 

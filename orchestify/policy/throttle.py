@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import sqrt
 
-RECOVERY_S = 60.0  # from a slowed pace back to the full one, in a straight line
+RECOVERY_S = 60.0  # from a slowed throttle back to the full one, in a straight line
 SLOWEST = 1 / 64
 
 
-class Pace:
+class Throttle:
     """A clock for meters: limits that are counted on it are halved when it runs at half speed.
 
     It stands still until `resume_at`, begins again with `speed` (1 is full) and gains speed

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from orchestify.policy.meter import FixedWindow, Meter, SlidingWindow, TokenBucket, meter
+from orchestify.policy.limit_algorithms import (
+    FixedWindow,
+    LimitCounter,
+    SlidingWindow,
+    TokenBucket,
+    new_counter,
+)
 
 
 def test_a_bucket_is_full_in_the_beginning_and_fills_at_its_rate() -> None:
@@ -132,14 +138,14 @@ def test_a_fixed_window_takes_back_only_what_was_taken_in_it() -> None:
         (FixedWindow(limit=10, window_s=60.0), 120.0),
     ],
 )
-def test_those_ahead_are_waited_for(each: Meter, wait_s: float) -> None:
+def test_those_ahead_are_waited_for(each: LimitCounter, wait_s: float) -> None:
     each.take(10, 0.0)
     assert each.wait_s(2, 15, 0.0) == wait_s
 
 
 @pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "fixed_window"])
 def test_every_algorithm_grants_its_limit_at_once_and_no_more(algorithm: str) -> None:
-    each = meter(algorithm, 10, 60.0)  # type: ignore[arg-type]
+    each = new_counter(algorithm, 10, 60.0)  # type: ignore[arg-type]
     assert each.wait_s(10, 0, 0.0) == 0.0
     each.take(10, 0.0)
     assert each.wait_s(1, 0, 0.0) > 0.0
