@@ -1,8 +1,8 @@
-"""Which addresses a connection may reach, where strangers write the address.
+"""Addresses of providers: which are valid, who can read what is sent, which may be reached.
 
-Two checks: `problem` on the text of a `base_url` when it is written, for a quick answer; and
-`permits` on the address that a connection is about to use, which nothing gets past: the text may
-be a name, and a name may lead elsewhere tomorrow.
+Where strangers write addresses, an `AddressRule` has two checks: `problem` on the text of a
+`base_url`, for a quick answer, and `permits` on the address that a connection is about to use,
+because a name may lead elsewhere tomorrow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An agent's configuration."""
+"""Models of an agent's configuration: `AgentConfig` and its fallback targets."""
 
 from __future__ import annotations
 

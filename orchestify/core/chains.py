@@ -1,4 +1,4 @@
-"""Which provider and model an agent's calls go to, in order, as the configuration writes it."""
+"""An agent's fallback chain: its providers and models in the order they are tried."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestify.core.problems import KeyPath
 from orchestify.core.providers import ProviderConfig
 
 
-class Link(NamedTuple):
+class ChainEntry(NamedTuple):
     """One entry of an agent's chain; `model` is "" where nothing names one.
 
     `provider_at` and `model_at` are the key paths of what was written; None: a default holds.
@@ -23,21 +23,21 @@ class Link(NamedTuple):
     model_at: KeyPath | None
 
 
-def chain_of(config: Config, agent_id: str, agent: AgentConfig) -> list[Link]:
+def chain_of(config: Config, agent_id: str, agent: AgentConfig) -> list[ChainEntry]:
     """Return the agent's chain: its own provider, then its fallbacks, also those that are off."""
     providers, here = config.providers.providers, ("agents", agent_id)
     if agent.provider is not None:
-        own = _link(providers, agent.provider, agent.model, here, (*here, "provider"))
+        own = _entry(providers, agent.provider, agent.model, here, (*here, "provider"))
     else:
         default = config.default_provider
         written = ("default_provider",) if default else None
-        own = _link(providers, default or "", agent.model, here, written)
-    links = [own]
+        own = _entry(providers, default or "", agent.model, here, written)
+    entries = [own]
     for index, entry in enumerate(agent.fallback):
         at = (*here, "fallback", index)
         written_at = (*at, "provider") if config.origin((*at, "provider")) else at
-        links.append(_link(providers, entry.provider, entry.model, at, written_at))
-    return links
+        entries.append(_entry(providers, entry.provider, entry.model, at, written_at))
+    return entries
 
 
 def configured_models(config: Config) -> list[tuple[str, str]]:
@@ -52,21 +52,21 @@ def configured_models(config: Config) -> list[tuple[str, str]]:
         if each.is_enabled
     }
     for name, agent in config.agents.agents.items():
-        for link in chain_of(config, name, agent) if agent.enabled else ():
-            if link.model and link.provider in found:
-                found[link.provider][link.model] = None
+        for entry in chain_of(config, name, agent) if agent.enabled else ():
+            if entry.model and entry.provider in found:
+                found[entry.provider][entry.model] = None
     return [(provider, model) for provider, models in found.items() for model in models]
 
 
-def _link(
+def _entry(
     providers: Mapping[str, ProviderConfig],
     name: str,
     model: str | None,
     at: KeyPath,
     provider_at: KeyPath | None,
-) -> Link:
+) -> ChainEntry:
     if model:
-        return Link(name, model, provider_at, (*at, "model"))
+        return ChainEntry(name, model, provider_at, (*at, "model"))
     default = providers[name].default_model if name in providers else None
     model_at = ("providers", name, "default_model") if default else None
-    return Link(name, default or "", provider_at, model_at)
+    return ChainEntry(name, default or "", provider_at, model_at)

@@ -1,4 +1,4 @@
-"""The configuration: `load_config` and every model it is made of."""
+"""The configuration: `load_config`, `parse_config` and every model of it."""
 
 from __future__ import annotations
 

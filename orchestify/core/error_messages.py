@@ -1,4 +1,4 @@
-"""What pydantic found, in sentences that show no value."""
+"""Error messages: pydantic's validation errors in sentences that show no value."""
 
 from __future__ import annotations
 

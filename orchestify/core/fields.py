@@ -1,4 +1,4 @@
-"""The base of the configuration's models, and the kinds of values their fields take."""
+"""The base class of the configuration's models, and the types of their fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration files to their top-level keys, with the places of all keys."""
+"""Configuration files: which are read, their top-level keys and where each is written."""
 
 from __future__ import annotations
 

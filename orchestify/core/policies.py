@@ -1,4 +1,8 @@
-"""What may stand at the top, at a provider and at an agent; the nearest wins, key by key."""
+"""Models of policies, budgets, ledger and alerts: all keys of `policies.yaml`.
+
+Policies may stand at the top, at a provider and at an agent; the nearest wins, key by key. The
+defaults of retry, breaker and rate limit stand in `orchestify.policy`, where they are used.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider's configuration."""
+"""Models of a provider's configuration: `ProviderConfig` and its prices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from orchestify.core.fields import Count, Flag, FreeForm, HeaderText, Key, Model
 from orchestify.core.policies import Policies, Settings
 from orchestify.core.problems import KeyPath
 from orchestify.core.scalars import reread
-from orchestify.core.substitution import VaultKeys, fill_in
+from orchestify.core.substitution import VaultKeys, substitute
 from orchestify.core.variables import Variables
 
 PLAIN_HTTP = "a key would go over plain http to a public host; use https, or set allow_http: true"
@@ -41,7 +41,7 @@ _KEY_HEADERS = ("authorization", "cookie", "key", "token")
 
 
 @dataclass(frozen=True, slots=True)
-class FilledIn:
+class AlreadySubstituted:
     """Validation context: variables and the vault's key were filled in before.
 
     `unset` names those that are not there. The values are data: a variable or a `vault:NAME` in
@@ -149,15 +149,15 @@ class ProviderConfig(Policies):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _fill_in(
+    def _substitute_variables(
         cls, values: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
     ) -> Self:
         if not isinstance(values, Mapping):
             return handler(values)
-        if isinstance(info.context, FilledIn):
+        if isinstance(info.context, AlreadySubstituted):
             unset = info.context.unset
         else:
-            values, unset = _filled(values)
+            values, unset = _substituted(values)
         provider = handler(values)
         provider._unset = unset
         refuse(provider._contradictions())
@@ -209,7 +209,7 @@ def not_set(names: tuple[str, ...]) -> str:
     return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not set"
 
 
-def _filled(values: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-    part = fill_in(values, Variables(os.environ, all_plain=True), VaultKeys(os.environ))
+def _substituted(values: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    part = substitute(values, Variables(os.environ, all_plain=True), VaultKeys(os.environ))
     refuse(part.found)
     return part.values, part.unset

@@ -1,4 +1,4 @@
-"""What one part of a configuration says of another."""
+"""Checks between parts: names of providers and agents, chains, budgets."""
 
 from __future__ import annotations
 

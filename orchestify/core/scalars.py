@@ -1,4 +1,4 @@
-"""The scalars of YAML 1.2's core schema."""
+"""Scalars of YAML 1.2's core schema: numbers, booleans, null and text."""
 
 from __future__ import annotations
 

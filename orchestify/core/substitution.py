@@ -1,4 +1,4 @@
-"""What a part of a configuration takes from outside: variables, and its key from the vault."""
+"""Substitution in one part of a configuration: variables, and keys from the vault."""
 
 from __future__ import annotations
 
@@ -68,21 +68,23 @@ class VaultKeys:
         return self._reading
 
 
-class Filled(NamedTuple):
-    """A part's values with what they take from outside.
+class Substituted(NamedTuple):
+    """A part's values after substitution.
 
-    `unset` names what is not there. `found` is what is wrong with it, and where; what else is
-    wrong at the paths `unfilled` follows from that.
+    `unset` names the variables and keys that are not there. `found` is what is wrong, and where;
+    any other mistake at or below a path of `missing_at` follows from that.
     """
 
     values: Any
     unset: tuple[str, ...]
     found: list[tuple[KeyPath, str]]
-    unfilled: list[KeyPath]
+    missing_at: list[KeyPath]
 
 
-def fill_in(values: Any, variables: Variables, vault: VaultKeys, path: KeyPath = ()) -> Filled:
-    """Fill in the variables and, where the text itself is `vault:NAME`, the key.
+def substitute(
+    values: Any, variables: Variables, vault: VaultKeys, path: KeyPath = ()
+) -> Substituted:
+    """Substitute the variables and, where the text itself is `vault:NAME`, the key.
 
     What is not there is no problem of a part that is off without it; of one that is off anyway,
     the vault is not asked. A variable that holds `vault:NAME` refers to nothing.
@@ -98,12 +100,14 @@ def fill_in(values: Any, variables: Variables, vault: VaultKeys, path: KeyPath =
     try:
         found = vault.find(reference.removeprefix(REFERENCE))
     except VaultError as error:
-        return part._replace(found=[*part.found, (at, str(error))], unfilled=[*part.unfilled, at])
+        return part._replace(
+            found=[*part.found, (at, str(error))], missing_at=[*part.missing_at, at]
+        )
     if isinstance(found, SecretStr):
         return part._replace(values={**part.values, _KEY: found})
     absent = [] if may_be_lacking(part.values) else [(at, found)]
-    return Filled(
-        part.values, (*part.unset, reference), [*part.found, *absent], [*part.unfilled, at]
+    return Substituted(
+        part.values, (*part.unset, reference), [*part.found, *absent], [*part.missing_at, at]
     )
 
 
@@ -113,10 +117,10 @@ def may_be_lacking(values: Any) -> bool:
     return enabled is False or enabled == "auto"
 
 
-def _with_variables(values: Any, variables: Variables, path: KeyPath) -> Filled:
-    filled = variables.fill(values, path)
+def _with_variables(values: Any, variables: Variables, path: KeyPath) -> Substituted:
+    substituted = variables.substitute(values, path)
     found: list[tuple[KeyPath, str]] = [(at, MALFORMED) for at in variables.malformed]
-    if not may_be_lacking(filled):
+    if not may_be_lacking(substituted):
         found += [(at, f"variable {name} is not set") for at, name in variables.unset]
-    unfilled = [*variables.malformed, *(at for at, _ in variables.unset)]
-    return Filled(filled, variables.unset_names, found, unfilled)
+    missing_at = [*variables.malformed, *(at for at, _ in variables.unset)]
+    return Substituted(substituted, variables.unset_names, found, missing_at)

@@ -1,4 +1,4 @@
-"""Values as read to validated models, with all that is wrong with them."""
+"""Validation: from values as read to models, with every problem found on the way."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from orchestify.core.files import (
 )
 from orchestify.core.policies import Settings
 from orchestify.core.problems import MOST_SHOWN, KeyPath, did_you_mean
-from orchestify.core.providers import FilledIn, ProviderConfig
+from orchestify.core.providers import AlreadySubstituted, ProviderConfig
 from orchestify.core.references import check_names, cross_checks
-from orchestify.core.substitution import VaultKeys, fill_in
+from orchestify.core.substitution import VaultKeys, substitute
 from orchestify.core.variables import Variables
 
 ModelT = TypeVar("ModelT", bound=Model)
@@ -33,7 +33,7 @@ _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?)(.+
 
 
 @dataclass(slots=True)
-class Parts:
+class ValidParts:
     """The parts of a configuration that are valid; the others' problems are in the sources.
 
     The settings are those that stand beside mistakes.
@@ -44,12 +44,12 @@ class Parts:
     agents: dict[str, AgentConfig] = field(default_factory=dict)
 
 
-def validate(sources: Sources, environ: Mapping[str, str]) -> Parts:
+def validate(sources: Sources, environ: Mapping[str, str]) -> ValidParts:
     """Fill in variables and keys of the vault, validate every part, check what refers to what.
 
     Problems go to `sources.problems`; after `MOST_SHOWN` of them no more are looked for.
     """
-    parts = Parts()
+    parts = ValidParts()
     vault = VaultKeys(environ, sources.folder)
     parts.settings = _settings(sources, vault) or parts.settings
     parts.providers, _ = _entries(sources, "providers", ProviderConfig, vault)
@@ -108,25 +108,27 @@ def _validated(
     sources: Sources, path: KeyPath, value: Any, model: type[ModelT], vault: VaultKeys
 ) -> tuple[ModelT | None, bool]:
     """Return the entry, or what stands beside its mistakes, and whether there are none."""
-    part = fill_in(value, Variables(vault.environ), vault, path)
-    filled = part.values
-    if isinstance(filled, dict):  # a key without a value is not written
-        filled = {
+    part = substitute(value, Variables(vault.environ), vault, path)
+    substituted = part.values
+    if isinstance(substituted, dict):  # a key without a value is not written
+        substituted = {
             key: inner
-            for key, inner in filled.items()
+            for key, inner in substituted.items()
             if inner is not None or key not in model.model_fields
         }
-        filled = _with_ledger_at(sources.folder, filled) if model is Settings else filled
+        substituted = (
+            _with_ledger_at(sources.folder, substituted) if model is Settings else substituted
+        )
     _report(sources, part.found)
-    context = FilledIn(part.unset)
-    entry, found = validated(model, filled, context)
+    context = AlreadySubstituted(part.unset)
+    entry, found = validated(model, substituted, context)
     for inner, what in found:
         at = (*path, *inner)
-        if not any(at[: len(gone)] == gone for gone in part.unfilled):
+        if not any(at[: len(gone)] == gone for gone in part.missing_at):
             sources.report(at, what)
-    if entry is None and isinstance(filled, dict):
+    if entry is None and isinstance(substituted, dict):
         mistaken = {inner[0] for inner, _ in found if inner}
-        rest = {key: value for key, value in filled.items() if key not in mistaken}
+        rest = {key: value for key, value in substituted.items() if key not in mistaken}
         return validated(model, rest, context)[0], False
     return entry, True
 

@@ -37,7 +37,7 @@ def may_hold_variable(text: str) -> bool:
 
 @dataclass(slots=True)
 class Variables:
-    """Fills variables in, once, and remembers which were not set and which are malformed.
+    """Substitutes variables, once, and remembers which are not set and which are malformed.
 
     A variable set to nothing counts as unset. `unset` holds the key's path and the variable's
     name, in document order. With `all_plain`, every text counts as unquoted (values in code).
@@ -48,44 +48,44 @@ class Variables:
     unset: list[tuple[KeyPath, str]] = field(default_factory=list)
     malformed: list[KeyPath] = field(default_factory=list)
 
-    def fill(self, value: Any, path: KeyPath = ()) -> Any:
-        """Return a copy of `value` with its variables filled in; what is unset is left out."""
-        filled = self._fill(value, path)
-        return None if filled is _ABSENT else filled
+    def substitute(self, value: Any, path: KeyPath = ()) -> Any:
+        """Return a copy of `value` with its variables substituted; what is unset is left out."""
+        substituted = self._substitute(value, path)
+        return None if substituted is _ABSENT else substituted
 
     @property
     def unset_names(self) -> tuple[str, ...]:
         """The names of the variables that are not set, in document order."""
         return tuple(dict.fromkeys(name for _, name in self.unset))
 
-    def _fill(self, value: Any, path: KeyPath) -> Any:
+    def _substitute(self, value: Any, path: KeyPath) -> Any:
         if isinstance(value, str):
             return self._text(value, path) if may_hold_variable(value) else value
         if isinstance(value, Mapping):
-            pairs = ((key, self._fill(inner, (*path, key))) for key, inner in value.items())
-            return {key: filled for key, filled in pairs if filled is not _ABSENT}
+            pairs = ((key, self._substitute(inner, (*path, key))) for key, inner in value.items())
+            return {key: substituted for key, substituted in pairs if substituted is not _ABSENT}
         if isinstance(value, (list, tuple)):
-            items = (self._fill(inner, (*path, index)) for index, inner in enumerate(value))
-            return [filled for filled in items if filled is not _ABSENT]
+            items = (self._substitute(inner, (*path, index)) for index, inner in enumerate(value))
+            return [substituted for substituted in items if substituted is not _ABSENT]
         return value
 
     def _text(self, text: str, path: KeyPath) -> str | _Absent | None:
         whole = _WHOLE.fullmatch(text)
         if whole:
-            filled = self._look_up(whole[1], None, path)
-            return self._alone(filled, text)
+            substituted = self._look_up(whole[1], None, path)
+            return self._alone(substituted, text)
         found = _REFERENCE.match(text)
         if found and found.end() == len(text) and not found["literal"]:
             return self._alone(self._reference(found, path), text)
         return self._mixed(text, path)
 
-    def _alone(self, filled: str | _Absent, text: str) -> str | _Absent | None:
+    def _alone(self, substituted: str | _Absent, text: str) -> str | _Absent | None:
         plain = self.all_plain or isinstance(text, PlainText)
-        if isinstance(filled, _Absent):
-            return filled
+        if isinstance(substituted, _Absent):
+            return substituted
         if not plain:
-            return VariableText(filled)
-        return PlainText(filled) if filled else None
+            return VariableText(substituted)
+        return PlainText(substituted) if substituted else None
 
     def _mixed(self, text: str, path: KeyPath) -> str | _Absent:
         pieces: list[str] = []

@@ -1,4 +1,4 @@
-"""What a configuration may say, and what is still worth telling."""
+"""Warnings: what is allowed in a configuration and deserves a note in `check`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from orchestify.core.providers import ProviderConfig
 _IN_THE_CLEAR = "the key goes over plain http, and whoever is on the network can read it"
 
 
-def notes(config: Config) -> tuple[str, ...]:
+def config_warnings(config: Config) -> tuple[str, ...]:
     """Return one line for each thing that is allowed but worth telling, in file order."""
-    found = [_note(config, path, what) for path, what in _found(config)]
+    found = [_problem_at(config, path, what) for path, what in _found(config)]
     found += [
         Problem(file, (), f"not read; the name is {name}") for file, name in config.misnamed.items()
     ]
@@ -47,7 +47,7 @@ def _provider_of(config: Config, agent: AgentConfig) -> ProviderConfig | None:
     return config.providers.providers.get(agent.provider or config.default_provider or "")
 
 
-def _note(config: Config, path: KeyPath, what: str) -> Problem:
+def _problem_at(config: Config, path: KeyPath, what: str) -> Problem:
     origin = config.origin(path)
     if origin is None:
         return Problem("configuration", path, what)

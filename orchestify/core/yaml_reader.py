@@ -1,4 +1,4 @@
-"""YAML text to data, with the place of every key.
+"""The YAML reader: one text to plain data, with the line and column of every key.
 
 Built from the C parser's events: the composers of PyYAML recurse in C, crash the process at
 100,000 nested brackets and take seconds for megabytes.

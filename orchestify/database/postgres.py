@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that does not wait for ever (needs the extra `postgres`)."""
+"""A connection to PostgreSQL whose waits are bounded (needs the extra `postgres`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 from psycopg.waiting import Ready, wait_selector
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 
 
-class ImpatientConnection(psycopg.Connection[Any]):
+class SilenceBoundConnection(psycopg.Connection[Any]):
     """Closes itself when its server says nothing to a statement for `silence_s` seconds."""
 
     silence_s: float | None = None
@@ -26,7 +26,7 @@ class ImpatientConnection(psycopg.Connection[Any]):
         if self.silence_s is None:
             return super().wait(gen, *args, **given)
         # psycopg's wait in C tells its generator of passing time only from 3.3 on
-        return wait_selector(self._bounded(gen, self.silence_s), self.pgconn.socket, _LOOK_S)
+        return wait_selector(self._bounded(gen, self.silence_s), self.pgconn.socket, _POLL_S)
 
     def _bounded(self, gen: Any, silence_s: float) -> Generator[Any, Any, Any]:
         until = time.monotonic() + silence_s

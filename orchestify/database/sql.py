@@ -237,9 +237,9 @@ def _postgresql(url: URL) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _entry: object, at: Any, given: Any) -> DBAPIConnection:
-        from orchestify.database.postgres import ImpatientConnection  # noqa: PLC0415 - psycopg is an extra
+        from orchestify.database.postgres import SilenceBoundConnection  # noqa: PLC0415 - psycopg is an extra
 
-        return cast("DBAPIConnection", ImpatientConnection.connect(*at, **given))
+        return cast("DBAPIConnection", SilenceBoundConnection.connect(*at, **given))
 
     @event.listens_for(engine, "connect")
     def set_up(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""SQLite's engine: one writer at a time, who waits for the others, and readers beside it."""
+"""SQLite's engine: writers wait for one another, readers run beside them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,7 @@
-"""What happens to providers, circuits and budgets, as typed events."""
+"""Typed events for hosts: circuits, budgets, fallbacks, outages; each is also one log line.
+
+Read `events.py` first: the events and `Events`, which hands them on without waiting.
+`dispatch.py` is the thread that calls the handlers.
+
+Other rooms import from: events.
+"""

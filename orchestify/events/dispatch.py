@@ -1,4 +1,4 @@
-"""The thread that takes events to their handlers, so that no handler harms a call."""
+"""The thread that delivers events to their handlers, so that no handler delays a call."""
 
 from __future__ import annotations
 

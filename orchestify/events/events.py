@@ -1,4 +1,4 @@
-"""What happens to providers, circuits and budgets, as typed events; each is one log line."""
+"""Typed events of providers, circuits and budgets; each is also one log line."""
 
 from __future__ import annotations
 

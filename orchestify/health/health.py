@@ -1,4 +1,4 @@
-"""How well providers do: statistics of real calls, and what free checks found.
+"""Health of a registry's providers: statistics of real calls, and results of checks.
 
 What counts against a provider is what its calls failed with. Cancelled calls and the caller's
 own mistakes do not count at all; a rate limit is a failure but no outage.

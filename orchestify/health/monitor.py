@@ -1,4 +1,4 @@
-"""Free checks of providers: all at once, each bounded; and again and again in the background."""
+"""Free checks of providers: all at once, each bounded, and repeatedly in the background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One provider's health: what is known of it, and what that says."""
+"""One provider's health: its recent calls, their quantiles, and the status they give."""
 
 from __future__ import annotations
 

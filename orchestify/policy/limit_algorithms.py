@@ -1,4 +1,4 @@
-"""Meters: how much of one limit may be used now, and when more.
+"""Token bucket, sliding window, fixed window: how much of one limit may be used, and when.
 
 Three ways to count the same limit (`limit` units per `window_s`), behind one small interface.
 Units are requests or tokens, always whole. An amount above the limit goes once the counter is at

@@ -1,4 +1,4 @@
-"""Rate limits of our own, kept before a request is sent: who waits, how long, who goes first.
+"""The rate limit that is kept before a request is sent, and what the call path asks of one.
 
 Nothing here sends or retries. One lock guards the state, so callers may come from several
 event loops and threads; whoever waits, waits on its own loop.

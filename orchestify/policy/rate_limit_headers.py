@@ -1,4 +1,4 @@
-"""How long a provider's headers ask to wait, and what they say is left.
+"""Rate limit headers: how long a provider asks to wait, and what it says is left.
 
 Sources: RFC 9110, 10.2.3 (Retry-After); OpenAI, "Rate limits: rate limits in headers"
 (durations such as `6m0s`); Anthropic, "Rate limits: response headers" (RFC 3339 times);

@@ -1,4 +1,4 @@
-"""When to try the same target again."""
+"""The retry policy: when the same target is tried again."""
 
 from __future__ import annotations
 

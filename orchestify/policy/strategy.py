@@ -1,4 +1,4 @@
-"""In which order a route tries its targets."""
+"""The strategies: in which order a route tries its targets."""
 
 from __future__ import annotations
 

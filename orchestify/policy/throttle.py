@@ -1,15 +1,15 @@
-"""How fast a rate limiter lets time pass: less after a 429, not at all while it is paused."""
+"""The throttle of a rate limit: half the rate after a 429, nothing during a pause."""
 
 from __future__ import annotations
 
 from math import sqrt
 
-RECOVERY_S = 60.0  # from a slowed throttle back to the full one, in a straight line
+RECOVERY_S = 60.0  # from a slowed rate back to the full one, in a straight line
 SLOWEST = 1 / 64
 
 
 class Throttle:
-    """A clock for meters: limits that are counted on it are halved when it runs at half speed.
+    """A clock for limits: those counted on it are halved while it runs at half speed.
 
     It stands still until `resume_at`, begins again with `speed` (1 is full) and gains speed
     evenly until, `RECOVERY_S` later, it runs fully: multiplicative decrease, additive increase.
@@ -36,9 +36,9 @@ class Throttle:
         gained = (1 - speed) * rising_s * rising_s / (2 * RECOVERY_S)
         return self._begin + speed * rising_s + gained + (passed_s - rising_s)
 
-    def wait_s(self, pace_s: float, now: float) -> float:
-        """Seconds from `now` until this clock has gone on by `pace_s`, pauses included."""
-        target = self.time(now) + pace_s - self._begin
+    def wait_s(self, clock_s: float, now: float) -> float:
+        """Seconds from `now` until this clock has gone on by `clock_s`, pauses included."""
+        target = self.time(now) + clock_s - self._begin
         full = (1 + self._speed) / 2 * RECOVERY_S  # what it runs while it gains speed
         if self._speed == 1.0:
             after_s = target

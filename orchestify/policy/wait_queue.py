@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, TypeAlias
 
-Key: TypeAlias = tuple[int, int]  # rank, then ticket: the smallest goes first
+QueuePosition: TypeAlias = tuple[int, int]  # rank, then ticket: the smallest goes first
 
 
 class Cancellable(Protocol):
@@ -36,7 +36,7 @@ class Waiter:
 
     __slots__ = ("_loop", "_woken", "key")
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: QueuePosition) -> None:
         self.key = key
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
@@ -71,8 +71,8 @@ class WaitQueue:
     __slots__ = ("_heap", "_waiting")
 
     def __init__(self) -> None:
-        self._heap: list[Key] = []  # may hold keys of waiters that have left
-        self._waiting: dict[Key, Waiter] = {}
+        self._heap: list[QueuePosition] = []  # may hold keys of waiters that have left
+        self._waiting: dict[QueuePosition, Waiter] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)

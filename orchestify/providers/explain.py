@@ -12,11 +12,10 @@ from pydantic import BaseModel
 from orchestify.calls.request import Call
 from orchestify.calls.runtime import Target
 from orchestify.core.agents import AgentConfig
-from orchestify.core.chains import Link, chain_of
-from orchestify.core.config import Config
+from orchestify.core.chains import ChainEntry, chain_of
+from orchestify.core.config import Config, Origin
 from orchestify.core.policies import EffectivePolicies, policies_for
 from orchestify.core.problems import KeyPath
-from orchestify.core.yaml_reader import Origin
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
 from orchestify.ledger.record import current_labels
 from orchestify.models.capability import lacking
@@ -157,14 +156,14 @@ class _Planner:
     input_tokens: int
     max_tokens: int | None
 
-    def agent_settings(self, own: Link) -> Iterable[Setting]:
+    def agent_settings(self, own: ChainEntry) -> Iterable[Setting]:
         """What holds for the whole call; its deadline is the first target's."""
         here: KeyPath = ("agents", self.agent_id)
         for name in _OF_AGENT:
             yield self._setting(name, getattr(self.agent, name), (*here, name))
         yield self._policy("timeout_s", self._policies(own.provider), own.provider)
 
-    def target(self, link: Link) -> TargetPlan:
+    def target(self, link: ChainEntry) -> TargetPlan:
         """Plan one target; what is off, or the host has yet to register, is skipped for good."""
         settings = tuple(self._target_settings(link))
         try:
@@ -192,7 +191,7 @@ class _Planner:
             price_source=price.source if price else "none",
         )
 
-    def budgets(self, links: Sequence[Link]) -> Iterable[BudgetPlan]:
+    def budgets(self, links: Sequence[ChainEntry]) -> Iterable[BudgetPlan]:
         """The budgets that a call at any of the targets counts against."""
         labels, runtime = current_labels(), self.directory.runtime
         written: dict[str, KeyPath] = {
@@ -210,11 +209,11 @@ class _Planner:
                     origin=self.config.origin(path),
                 )
 
-    def _absence(self, link: Link) -> str:
+    def _absence(self, link: ChainEntry) -> str:
         why = self.directory.off.get(link.provider)
         return f"the provider is off: {why}" if why else "the host has not registered the provider"
 
-    def _target_settings(self, link: Link) -> Iterable[Setting]:
+    def _target_settings(self, link: ChainEntry) -> Iterable[Setting]:
         provider = self.config.providers.providers.get(link.provider)
         at: KeyPath = ("providers", link.provider)
         yield self._setting("provider", link.provider, link.provider_at)

@@ -1,4 +1,4 @@
-"""Mappings that strangers' words cannot fill: the oldest entries make room."""
+"""Mappings of bounded size for names that callers make up: the oldest entries make room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and folders of ours that nobody but their owner may use."""
+"""Files and folders that only their owner may use: modes 600 and 700."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which providers and models have a series of their own in metrics, so that series stay few."""
+"""Label values of metrics: which providers and models have series of their own."""
 
 from __future__ import annotations
 

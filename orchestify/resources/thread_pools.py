@@ -1,4 +1,4 @@
-"""Threads for work that blocks, a few for each whom it is done for: one's wait is no other's."""
+"""Threads for blocking work, a few for each owner: one owner's wait delays no other."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _Job: TypeAlias = tuple[Future[Any], Callable[[], Any]]
 
 
 class ThreadPools:
-    """Does blocking work in threads, for each party at most `at_once` pieces at a time.
+    """Runs blocking work in threads, for each owner at most `at_once` pieces at a time.
 
-    What a party asks for beyond that waits behind its own work alone, in the order it was asked
-    for. A thread ends when its party has nothing more to do; none holds up the process's end.
+    More work of an owner waits behind that owner's alone, in the order it came. A thread ends
+    when its owner has no more work; none delays the process's end.
     """
 
     def __init__(self, at_once: int, name: str) -> None:
@@ -31,28 +31,28 @@ class ThreadPools:
         self._threads: dict[str, int] = {}
 
     async def run(
-        self, party: str, work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs
+        self, owner: str, work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs
     ) -> T:
-        """Do `work` for a party and return what it returns, or raise what it raises.
+        """Run `work` for an owner and return what it returns, or raise what it raises.
 
-        A caller who goes takes back what has not begun.
+        A cancelled caller takes back work that has not begun.
         """
         done: Future[T] = Future()
         with self._lock:
-            self._waiting.setdefault(party, deque()).append(
+            self._waiting.setdefault(owner, deque()).append(
                 (done, partial(work, *arguments, **named))
             )
-            is_short = self._threads.get(party, 0) < self._at_once
+            is_short = self._threads.get(owner, 0) < self._at_once
             if is_short:
-                self._threads[party] = self._threads.get(party, 0) + 1
+                self._threads[owner] = self._threads.get(owner, 0) + 1
         if is_short:
             threading.Thread(
-                target=self._serve, args=(party,), name=f"orchestify-{self._name}", daemon=True
+                target=self._serve, args=(owner,), name=f"orchestify-{self._name}", daemon=True
             ).start()
         return await asyncio.wrap_future(done)
 
-    def _serve(self, party: str) -> None:
-        while (job := self._next(party)) is not None:
+    def _serve(self, owner: str) -> None:
+        while (job := self._next(owner)) is not None:
             done, work = job
             if not done.set_running_or_notify_cancel():
                 continue
@@ -62,14 +62,14 @@ class ThreadPools:
                 done.set_exception(error)
             del job, done, work  # while it waits for the next it holds nothing of this one
 
-    def _next(self, party: str) -> _Job | None:
+    def _next(self, owner: str) -> _Job | None:
         """Return the work to be done next; None where there is none, and the thread ends."""
         with self._lock:
-            waiting = self._waiting.get(party)
+            waiting = self._waiting.get(owner)
             if waiting:
                 return waiting.popleft()
-            self._threads[party] -= 1
-            if not self._threads[party]:
-                del self._threads[party]
-                self._waiting.pop(party, None)
+            self._threads[owner] -= 1
+            if not self._threads[owner]:
+                del self._threads[owner]
+                self._waiting.pop(owner, None)
             return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestify.core.config import load_config, parse_config
-from orchestify.core.warnings import notes
+from orchestify.core.warnings import config_warnings
 
 ROOT = Path(__file__).parents[2]
 HOST = Path(os.environ.get("ORCHESTIFY_HOST_CONFIG", ROOT.parent / "shared" / "host" / "config"))
@@ -31,7 +31,7 @@ def test_host_directory_loads_as_it_is(host: Path) -> None:
     assert provider.api_key is not None
     assert provider.api_key.get_secret_value() == KEY
     assert (provider.base_url, provider.max_tokens) == (None, 8192)
-    assert notes(config) == ()
+    assert config_warnings(config) == ()
 
 
 def test_all_eleven_agents_of_the_host_are_there(host: Path) -> None:

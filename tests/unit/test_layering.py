@@ -60,6 +60,10 @@ def test_imports_point_down() -> None:
     assert list(_arrows_up()) == []
 
 
+def test_a_room_is_entered_through_the_modules_its_docstring_names() -> None:
+    assert list(_unoffered_imports()) == []
+
+
 def test_only_its_lane_imports_litellm() -> None:
     importers = [name for name, path in _modules().items() if "litellm" in set(_top_level(path))]
     assert importers == ["lanes.litellm.lane"]
@@ -98,6 +102,26 @@ def _arrows_up() -> Iterator[str]:
             here, there = _layer(name), _layer(target)
             if here is None or there is None or there <= here:
                 yield f"{name} -> {target}"
+
+
+def _unoffered_imports() -> Iterator[str]:
+    """The imports of modules that their package's docstring does not offer to other rooms."""
+    modules = _modules()
+    offered = {name: _offered(path) for name, path in modules.items() if path.stem == "__init__"}
+    for name, path in modules.items():
+        for imported in _imports(path):
+            target = imported if imported in modules else imported.rpartition(".")[0]
+            room, _, module = target.partition(".")
+            names = offered.get(room) if name.partition(".")[0] != room else None
+            if names is not None and module and module.partition(".")[0] not in names:
+                yield f"{name} -> {target}"
+
+
+def _offered(path: Path) -> set[str] | None:
+    """The modules in `Other rooms import from: a, b.`, None where a package does not say."""
+    text = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split())
+    _, said, names = text.partition("Other rooms import from: ")
+    return {name.strip() for name in names.removesuffix(".").split(",")} if said else None
 
 
 def _imports(path: Path) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from orchestify.core.agents import AgentConfig
 from orchestify.core.error_messages import Finding, validated
 from orchestify.core.policies import Policies
-from orchestify.core.providers import FilledIn, PriceConfig
+from orchestify.core.providers import AlreadySubstituted, PriceConfig
 from orchestify.server.rows.allowed import NAME, model_problem, stray_problems
 from orchestify.server.rows.provider_rows import OpenKey, config_problems
 from orchestify.server.rows.stored import AgentRow
@@ -52,7 +52,7 @@ def row_agent(
         values["model"] = row.model_name
     values |= {"enabled": row.enabled, "fallback": _fallback(row)}
     values = _with_names(values, model_at, found)
-    agent, wrong = validated(AgentConfig, values, FilledIn())
+    agent, wrong = validated(AgentConfig, values, AlreadySubstituted())
     return (None if found else agent), [*found, *map(_renamed, wrong)]
 
 
@@ -65,7 +65,9 @@ def row_price(row: AgentRow) -> tuple[PriceConfig | None, list[Finding]]:
         return None, [((_COSTS[costs.index(None)],), "missing; a price has both")]
     per_mtok = [Decimal(str(each)) * 1_000 for each in costs]
     names = ("input_usd_per_mtok", "output_usd_per_mtok")
-    price, wrong = validated(PriceConfig, dict(zip(names, per_mtok, strict=True)), FilledIn())
+    price, wrong = validated(
+        PriceConfig, dict(zip(names, per_mtok, strict=True)), AlreadySubstituted()
+    )
     columns = dict(zip(names, _COSTS, strict=True))
     return price, [((columns[str(path[0])],), what) for path, what in wrong]
 

@@ -11,7 +11,7 @@ from orchestify.core.addresses import AddressRule, address_problem
 from orchestify.core.error_messages import Finding, validated
 from orchestify.core.policies import Policies
 from orchestify.core.problems import KeyPath, did_you_mean
-from orchestify.core.providers import FilledIn, ProviderConfig
+from orchestify.core.providers import AlreadySubstituted, ProviderConfig
 from orchestify.errors import ConfigError
 from orchestify.lanes.litellm.guard import LiteLLMGuard, litellm_problem
 from orchestify.server.rows.allowed import (
@@ -74,7 +74,9 @@ def row_provider(
     found += _lacking(kind, said, key) if heir is None else _not_theirs(given)
     models = tuple(map(kind.full, given.pop("models", ())))
     values = _values(kind, _with_prefix(kind, given), key, heir)
-    config, wrong = validated(ProviderConfig, values | {"enabled": row.is_active}, FilledIn())
+    config, wrong = validated(
+        ProviderConfig, values | {"enabled": row.is_active}, AlreadySubstituted()
+    )
     found += [each for each in wrong if not each[0] or each[0][0] not in wrong_at]
     if config is None:
         address = given.get("base_url")

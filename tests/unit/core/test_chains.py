@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from orchestify.core.chains import Link, chain_of, configured_models
+from orchestify.core.chains import ChainEntry, chain_of, configured_models
 from orchestify.core.config import parse_config
 
 CONFIG = parse_config(
@@ -24,22 +24,24 @@ agents:
 
 def test_an_agent_without_a_provider_takes_the_default_one_and_its_model() -> None:
     assert chain_of(CONFIG, "plain", CONFIG.agents.agents["plain"]) == [
-        Link("main", "gpt-4o", ("default_provider",), ("providers", "main", "default_model"))
+        ChainEntry("main", "gpt-4o", ("default_provider",), ("providers", "main", "default_model"))
     ]
 
 
 def test_a_chain_holds_the_fallbacks_and_where_each_is_written() -> None:
     here = ("agents", "chained")
     assert chain_of(CONFIG, "chained", CONFIG.agents.agents["chained"]) == [
-        Link("other", "o3", (*here, "provider"), (*here, "model")),
-        Link("main", "gpt-4o", (*here, "fallback", 0), ("providers", "main", "default_model")),
-        Link(
+        ChainEntry("other", "o3", (*here, "provider"), (*here, "model")),
+        ChainEntry(
+            "main", "gpt-4o", (*here, "fallback", 0), ("providers", "main", "default_model")
+        ),
+        ChainEntry(
             "main",
             "gpt-5.1",
             (*here, "fallback", 1, "provider"),
             (*here, "fallback", 1, "model"),
         ),
-        Link("off", "gpt-4", (*here, "fallback", 2), ("providers", "off", "default_model")),
+        ChainEntry("off", "gpt-4", (*here, "fallback", 2), ("providers", "off", "default_model")),
     ]
 
 

@@ -32,7 +32,7 @@ from orchestify.core.config import (
     parse_config,
     policies_for,
 )
-from orchestify.core.warnings import notes
+from orchestify.core.warnings import config_warnings
 
 SECRET = "sk-ant-planted"
 
@@ -629,7 +629,7 @@ class TestSecrets:
             "a key would go over plain http to a public host; use https, or set allow_http: true"
         )
         allowed = text.replace("api_key: k", "api_key: k, allow_http: true")
-        assert len(notes(parse_config(allowed, environ={}))) == 1
+        assert len(config_warnings(parse_config(allowed, environ={}))) == 1
 
     @pytest.mark.parametrize(
         ("url", "count"),
@@ -648,7 +648,7 @@ class TestSecrets:
         text = (
             f'providers: {{p: {{type: openai, default_model: m, api_key: k, base_url: "{url}"}}}}'
         )
-        assert len(notes(parse_config(text, environ={}))) == count
+        assert len(config_warnings(parse_config(text, environ={}))) == count
 
     def test_agent_key_over_plain_http_counts_too(self) -> None:
         text = (
@@ -709,7 +709,7 @@ class TestFiles:
         (tmp_path / "agent.yml").write_text("{not: read")
         loaded = load_config(tmp_path)
         assert loaded.timeout_s is None
-        assert notes(loaded) == (
+        assert config_warnings(loaded) == (
             f"{tmp_path}/agent.yml: not read; the name is agents.yaml",
             f"{tmp_path}/policy.yaml: not read; the name is policies.yaml",
         )
@@ -828,7 +828,7 @@ class TestPolicies:
 
 
 def test_a_configuration_without_anything_odd_has_no_notes(config: Config) -> None:
-    assert notes(config) == ()
+    assert config_warnings(config) == ()
 
 
 def test_budget_needs_a_period() -> None:
@@ -843,6 +843,6 @@ def test_a_ledger_nobody_can_open_is_a_problem_at_its_line() -> None:
 
 def test_a_provider_that_goes_home_without_a_key_is_noted() -> None:
     config = parse_config("providers: {p: {type: openai, default_model: gpt-4o}}\n", environ={})
-    assert notes(config) == (
+    assert config_warnings(config) == (
         "<text>:1:13: providers.p: no api_key; the provider will refuse every call",
     )

@@ -184,21 +184,24 @@ def test_directives_cost_nothing() -> None:
     ],
 )
 def test_variable_is_filled_in(text: str, filled: str) -> None:
-    assert Variables({"A": "one", "EMPTY": ""}).fill(text) == filled
+    assert Variables({"A": "one", "EMPTY": ""}).substitute(text) == filled
 
 
 def test_value_of_a_variable_is_not_filled_in_again() -> None:
-    assert Variables({"A": "${B} env:B", "B": "no"}).fill("${A}") == "${B} env:B"
+    assert Variables({"A": "${B} env:B", "B": "no"}).substitute("${A}") == "${B} env:B"
 
 
 def test_what_is_unset_is_left_out_and_named() -> None:
     variables = Variables({"EMPTY": ""})
-    assert variables.fill({"a": "${GONE}", "b": ["${EMPTY}", 1], "c": 2}) == {"b": [1], "c": 2}
+    assert variables.substitute({"a": "${GONE}", "b": ["${EMPTY}", 1], "c": 2}) == {
+        "b": [1],
+        "c": 2,
+    }
     assert variables.unset == [(("a",), "GONE"), (("b", 0), "EMPTY")]
 
 
 @pytest.mark.parametrize("text", ["${", "${A", "${A-b}", "${1}", "a ${} b", "${A:-${B}}"])
 def test_malformed_variable_is_noted(text: str) -> None:
     variables = Variables({"A": "one"})
-    variables.fill({"key": text})
+    variables.substitute({"key": text})
     assert variables.malformed == [("key",)]

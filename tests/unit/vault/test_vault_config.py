@@ -14,7 +14,7 @@ from orchestify.core.config import (
     load_config,
     parse_config,
 )
-from orchestify.core.providers import FilledIn
+from orchestify.core.providers import AlreadySubstituted
 from orchestify.vault import open_vault
 from tests.vaults import FOREIGN, OLD, environ
 
@@ -211,7 +211,7 @@ class TestAValueIsNeverAReference:
         monkeypatch.setenv("ORCHESTIFY_ENCRYPTION_KEYS", OLD)
         with pytest.raises(ConfigError, match="a key does not begin with vault:"):
             ProviderConfig.model_validate(
-                {"type": "mock", "api_key": "vault:own"}, context=FilledIn()
+                {"type": "mock", "api_key": "vault:own"}, context=AlreadySubstituted()
             )
 
     def test_in_an_agent_built_in_code(self) -> None:
