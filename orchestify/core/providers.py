@@ -24,7 +24,8 @@ from orchestify.core.addresses import address_problem, exposure
 from orchestify.core.error_messages import refusal, refuse
 from orchestify.core.fields import Count, Flag, FreeForm, HeaderText, Key, Model, Text, Usd, mask
 from orchestify.core.policies import Policies, Settings
-from orchestify.core.problems import KeyPath
+from orchestify.core.problems import KeyPath, did_you_mean
+from orchestify.core.provider_types import COMPANIES, TYPES, ProviderType, max_temperature
 from orchestify.core.scalars import reread
 from orchestify.core.substitution import VaultKeys, substitute
 from orchestify.core.variables import Variables
@@ -96,14 +97,31 @@ Enabled: TypeAlias = Annotated[
 ]
 
 
+def _known_type(value: object) -> object:
+    if isinstance(value, str) and value not in TYPES:
+        hint = did_you_mean(value, (*TYPES, *COMPANIES))
+        raise ValueError(f"expected one of {', '.join(TYPES)}{hint}")
+    return value
+
+
+ProviderLane: TypeAlias = Annotated[
+    Literal["anthropic", "openai", "litellm", "mock", "external"],
+    BeforeValidator(_known_type),
+    Field(json_schema_extra={"enum": [*TYPES, *COMPANIES]}),
+]
+
+
 class ProviderConfig(Policies):
     """One provider.
+
+    A company's name as `type` (`groq`, `gemini`) stands for its lane, address and default model;
+    `type` then holds the lane, and `company` what the name stands for.
 
     Built in code, it fills in its own variables, from `os.environ`, and an `api_key` that is
     `vault:NAME`. Keys never show: neither in repr nor in dumps.
     """
 
-    type: Literal["anthropic", "openai", "litellm", "mock", "external"]
+    type: ProviderLane = Field(description="A lane, or a company by its name")
     engine: Literal["direct", "litellm", "mock"] | None = Field(
         default=None, description="The lane, where it is not the type's own"
     )
@@ -126,6 +144,22 @@ class ProviderConfig(Policies):
     allow_http: Flag = Field(default=False, description="Send a key over plain http")
 
     _unset: tuple[str, ...] = PrivateAttr(default=())
+    _company: str = PrivateAttr(default="")
+
+    @property
+    def company(self) -> ProviderType | None:
+        """What the company's name stands for that was written as `type`; None: a lane was."""
+        return COMPANIES.get(self._company)
+
+    def full_model(self, model: str) -> str:
+        """Return a model's name as its lane takes it: with the prefix of the company, once."""
+        return self.company.full(model) if self.company else model
+
+    def max_temperature(self, model: str) -> float | None:
+        """Return the highest temperature that the provider takes, None where nobody knows."""
+        if self.engine == "mock":
+            return None
+        return max_temperature(self.type, model, self.base_url)
 
     @property
     def off_reason(self) -> str | None:
@@ -158,8 +192,10 @@ class ProviderConfig(Policies):
             unset = info.context.unset
         else:
             values, unset = _substituted(values)
-        provider = handler(values)
-        provider._unset = unset
+        name = values.get("type")
+        company = COMPANIES.get(name) if isinstance(name, str) else None
+        provider = handler(_of_company(values, company) if company else values)
+        provider._unset, provider._company = unset, str(name) if company else ""
         refuse(provider._contradictions())
         return provider
 
@@ -167,9 +203,16 @@ class ProviderConfig(Policies):
     def _hide_options(self, options: dict[str, Any]) -> Any:
         return mask(options)
 
+    @property
+    def _needs_one(self) -> str:
+        return f"a provider of type {self._company or self.type} needs one"
+
     def _contradictions(self) -> Iterator[tuple[KeyPath, str]]:
         if self.is_enabled and not self.default_model and self.type not in _NEED_NO_MODEL:
-            yield ("default_model",), f"missing; a provider of type {self.type} needs one"
+            yield ("default_model",), f"missing; {self._needs_one}"
+        wants_address = self.company is not None and "base_url" in self.company.wants
+        if self.is_enabled and wants_address and self.base_url is None:
+            yield ("base_url",), f"missing; {self._needs_one}"
         if self.engine == "direct" and self.type not in _DIRECT_TYPES:
             yield ("engine",), f"type {self.type} has no direct lane"
         if self.base_url is not None:
@@ -202,6 +245,18 @@ class ProvidersConfig(Model):
                 if provider.off_reason is not None
             }
         )
+
+
+def _of_company(values: Mapping[str, Any], company: ProviderType) -> dict[str, Any]:
+    """Put a company's lane, address and default model under what is written; prefix models."""
+    written = {name: value for name, value in values.items() if value is not None}
+    model, price = written.get("default_model", company.model), written.get("price")
+    made = {"base_url": company.base_url, "default_model": model, **written, "type": company.lane}
+    if isinstance(model, str):
+        made["default_model"] = company.full(model)
+    if isinstance(price, Mapping) and _price_form(price) == "(by model)":
+        made["price"] = {company.full(name): each for name, each in price.items()}
+    return {name: value for name, value in made.items() if value is not None}
 
 
 def not_set(names: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from urllib.parse import urlsplit
 
 from orchestify.core.addresses import exposure
 from orchestify.core.agents import AgentConfig
@@ -10,6 +11,8 @@ from orchestify.core.error_messages import Finding
 from orchestify.core.policies import Settings
 from orchestify.core.problems import KeyPath, did_you_mean
 from orchestify.core.providers import PLAIN_HTTP, ProviderConfig
+
+_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages")
 
 
 def cross_checks(
@@ -48,6 +51,35 @@ def check_names(agents: Mapping[str, AgentConfig], names: Collection[str]) -> It
         for path, provider in _named_by(agent) if agent.enabled else ():
             if provider not in names:
                 yield ("agents", name, *path), _no_such("provider", provider, names)
+
+
+def check_sendable(
+    providers: Mapping[str, ProviderConfig],
+    agents: Mapping[str, AgentConfig],
+    default_provider: str | None,
+) -> Iterator[Finding]:
+    """Iterate what every call would be refused for: an address too long, a temperature too high."""
+    for name, provider in providers.items():
+        what = _endpoint_problem(provider)
+        if what is not None:
+            yield ("providers", name, "base_url"), what
+    for name, agent in agents.items():
+        own = providers.get(agent.provider or default_provider or "")
+        if own is None or agent.temperature is None or not agent.enabled:
+            continue
+        limit = own.max_temperature(agent.model or own.default_model or "")
+        if limit is not None and agent.temperature > limit:
+            what = f"expected at most {limit:g}, the most that this provider takes"
+            yield ("agents", name, "temperature"), what
+
+
+def _endpoint_problem(provider: ProviderConfig) -> str | None:
+    """Say that an address ends in a path which the lane itself adds to it, or None."""
+    path = urlsplit(provider.base_url or "").path.rstrip("/")
+    end = next((each for each in _ENDPOINTS if path.endswith(each)), None)
+    if end is None or provider.type not in {"openai", "anthropic"}:
+        return None
+    return f"the address goes too far; leave out {end}, which is added to each request"
 
 
 def _named_by(agent: AgentConfig) -> Iterator[Finding]:

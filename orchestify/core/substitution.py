@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +12,12 @@ from pydantic import SecretStr
 
 from orchestify.core.problems import KeyPath, did_you_mean
 from orchestify.core.scalars import reread
-from orchestify.core.variables import MALFORMED, Variables
+from orchestify.core.variables import (
+    MALFORMED,
+    NOT_SUBSTITUTED,
+    Variables,
+    is_foreign_variable,
+)
 from orchestify.errors import OrchestifyError, VaultError
 
 if TYPE_CHECKING:
@@ -120,7 +125,20 @@ def may_be_lacking(values: Any) -> bool:
 def _with_variables(values: Any, variables: Variables, path: KeyPath) -> Substituted:
     substituted = variables.substitute(values, path)
     found: list[tuple[KeyPath, str]] = [(at, MALFORMED) for at in variables.malformed]
+    found += [(at, NOT_SUBSTITUTED) for at in _foreign_at(values, path)]
     if not may_be_lacking(substituted):
         found += [(at, f"variable {name} is not set") for at, name in variables.unset]
     missing_at = [*variables.malformed, *(at for at, _ in variables.unset)]
     return Substituted(substituted, variables.unset_names, found, missing_at)
+
+
+def _foreign_at(values: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """Iterate where a key, or a header that may hold one, is a variable of another notation."""
+    if not isinstance(values, Mapping):
+        return
+    if is_foreign_variable(values.get(_KEY)):
+        yield (*path, _KEY)
+    headers = values.get("headers")
+    for name, text in headers.items() if isinstance(headers, Mapping) else ():
+        if is_foreign_variable(text):
+            yield (*path, "headers", name)

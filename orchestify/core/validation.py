@@ -23,7 +23,7 @@ from orchestify.core.files import (
 from orchestify.core.policies import Settings
 from orchestify.core.problems import MOST_SHOWN, KeyPath, did_you_mean
 from orchestify.core.providers import AlreadySubstituted, ProviderConfig
-from orchestify.core.references import check_names, cross_checks
+from orchestify.core.references import check_names, check_sendable, cross_checks
 from orchestify.core.substitution import VaultKeys, substitute
 from orchestify.core.variables import Variables
 
@@ -59,11 +59,36 @@ def validate(sources: Sources, environ: Mapping[str, str]) -> ValidParts:
     if REQUIRED not in sources.values:
         sources.report((REQUIRED,), "missing" + _where_others_are(sources))
         return parts
+    parts.agents = {
+        name: _with_full_models(agent, parts.settings.default_provider, parts.providers)
+        for name, agent in parts.agents.items()
+    }
     known = {kind: _keys(sources.values.get(kind)) for kind in SECTIONS}
     told = {problem.path for problem in sources.problems}
     found = cross_checks(parts.settings, parts.providers, parts.agents, known, told)
-    _report(sources, chain(found, check_names(faulty, known["providers"])))
+    default = parts.settings.default_provider
+    sendable = check_sendable(parts.providers, parts.agents, default)
+    _report(sources, chain(found, check_names(faulty, known["providers"]), sendable))
     return parts
+
+
+def _with_full_models(
+    agent: AgentConfig, default_provider: str | None, providers: Mapping[str, ProviderConfig]
+) -> AgentConfig:
+    """Name an agent's models as their providers' lanes take them; see `full_model`."""
+    at = [(agent.provider or default_provider or "", agent.model)]
+    at += [(each.provider, each.model) for each in agent.fallback]
+    full = [
+        providers[name].full_model(model) if model and name in providers else model
+        for name, model in at
+    ]
+    if full == [model for _, model in at]:
+        return agent
+    fallback = (
+        each.model_copy(update={"model": model} if model else None)
+        for each, model in zip(agent.fallback, full[1:], strict=True)
+    )
+    return agent.model_copy(update={"model": full[0], "fallback": tuple(fallback)})
 
 
 def _where_others_are(sources: Sources) -> str:

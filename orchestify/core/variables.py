@@ -12,6 +12,8 @@ from orchestify.core.scalars import PlainText, VariableText
 
 MALFORMED = "a variable is written ${NAME} or ${NAME:-default}; write $${ for a literal ${"
 
+NOT_SUBSTITUTED = "not read as a variable and sent as it stands; a variable is written ${NAME}"
+
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _WHOLE_PREFIXES = ("env:", "os.environ/")
 _WHOLE = re.compile(rf"(?:env:|os\.environ/)({_NAME})")
@@ -20,6 +22,14 @@ _REFERENCE = re.compile(
     rf"|\$\{{(?P<name>{_NAME})(?::-(?P<default>(?:[^}}$]|\$(?!\{{))*))?\}}"
     rf"|\$<(?P<angled>{_NAME})>"
     r"|(?P<malformed>\$\{)"
+)
+
+
+# Variables as shells, templates and programs write them: copied from there, they are filled by
+# nobody. A lower-case word after a $ may be a key.
+_FOREIGN = re.compile(
+    r"\$[A-Z_][A-Z0-9_]*|\$\(\w+\)|\$env:\w+|%\w+%|\{\{.*\}\}|<%.*%>"
+    r"|process\.env\.\w+|os\.environ[.[].*|os\.getenv\(.*\)"
 )
 
 
@@ -33,6 +43,11 @@ _ABSENT: Final = _Absent()
 def may_hold_variable(text: str) -> bool:
     """Say whether a text is worth a closer look."""
     return "$" in text or text.startswith(_WHOLE_PREFIXES)
+
+
+def is_foreign_variable(text: object) -> bool:
+    """Say whether a whole text, `Bearer` aside, is a variable in another program's notation."""
+    return isinstance(text, str) and bool(_FOREIGN.fullmatch(text.strip().removeprefix("Bearer ")))
 
 
 @dataclass(slots=True)

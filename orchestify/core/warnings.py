@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from orchestify.core.addresses import exposure
 from orchestify.core.agents import AgentConfig
+from orchestify.core.chains import ChainEntry, chain_of
 from orchestify.core.config import Config
 from orchestify.core.problems import KeyPath, Problem, in_file_order
 from orchestify.core.providers import ProviderConfig
@@ -29,8 +30,22 @@ def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
         if _lacks_key(provider):
             yield ("providers", name), "no api_key; the provider will refuse every call"
     for name, agent in config.agents.agents.items():
+        for index, entry in enumerate(chain_of(config, name, agent)[1:]):
+            limit = _refused_above(config, entry, agent.temperature) if agent.enabled else None
+            if limit is not None:
+                what = f"{entry.provider} takes a temperature of at most {limit:g}"
+                yield ("agents", name, "fallback", index), f"{what} and will refuse this agent's"
         if agent.api_key is not None and _is_exposed(_provider_of(config, agent)):
             yield ("agents", name, "api_key"), _IN_THE_CLEAR
+
+
+def _refused_above(config: Config, entry: ChainEntry, temperature: float | None) -> float | None:
+    """Return the highest temperature of a provider that is asked for a higher one."""
+    provider = config.providers.providers.get(entry.provider)
+    if provider is None or not provider.is_enabled:
+        return None
+    limit = provider.max_temperature(entry.model)
+    return limit if limit is not None and (temperature or 0.0) > limit else None
 
 
 def _is_exposed(provider: ProviderConfig | None) -> bool:
@@ -39,8 +54,11 @@ def _is_exposed(provider: ProviderConfig | None) -> bool:
 
 def _lacks_key(provider: ProviderConfig) -> bool:
     """Whether a provider goes to its company's own address, which wants a key, without one."""
+    company = provider.company
     direct = provider.engine in {None, "direct"} and provider.type in {"anthropic", "openai"}
-    return direct and provider.is_enabled and provider.base_url is None and not provider.sends_key
+    wants = "api_key" in company.wants if company else direct
+    own = provider.base_url == (company.base_url if company else None)
+    return wants and own and provider.is_enabled and not provider.sends_key
 
 
 def _provider_of(config: Config, agent: AgentConfig) -> ProviderConfig | None:

@@ -25,6 +25,26 @@ _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"  # of 1,000 levels, since PyYAML 6.0.4
 _MERGE = "<<"
 _TAB = "a tab cannot indent; use blanks"
+_VARIABLE = "a variable is written ${NAME}"
+
+# What libyaml says, and what is meant; it may quote nothing of the text, and neither do these.
+_FAULTS = {
+    "found unexpected end of stream": "this quote is not closed",
+    "did not find expected ',' or ']'": "this [ is not closed, or a comma is missing in the list",
+    "did not find expected ',' or '}'": "this { is not closed, or a comma is missing after a value",
+    "could not find expected ':'": "expected a colon and a blank after this key",
+    "mapping values are not allowed in this context": "a second colon in one value, or a key "
+    "indented too deep; put a value with a colon in quotes",
+    "did not find expected key": "expected a key; it is indented differently from those above, or "
+    "a quote before it ends too early",
+    "did not find expected '-' indicator": "expected a - as before the list's other items",
+    "block sequence entries are not allowed in this context": "a list's - stands on its own line",
+    "found unknown escape character": "a backslash in double quotes must be doubled, or put the "
+    "text in single quotes",
+    "did not find expected node content": "expected a value, not a bracket or comma",
+}
+_AT_BEGINNING = ("this ", "expected a colon")  # told where the quote, bracket or key begins
+_CANNOT_BEGIN = "found character that cannot start any token"
 
 
 class Place(NamedTuple):
@@ -116,6 +136,9 @@ class _Collection:
     def awaits_key(self) -> bool:
         return self.key is None and isinstance(self.value, dict)
 
+    def is_at(self, line: int, column: int) -> bool:
+        return self.start == (line, column)
+
 
 class _Composer:
     """One reading: events in, data and places out."""
@@ -144,11 +167,11 @@ class _Composer:
                 break
 
     def report_syntax(self, error: yaml.YAMLError, text: str) -> None:
-        """Note where the YAML breaks; libyaml's own words are constants and quote nothing."""
+        """Note where the YAML breaks, and why."""
         what, place = "unreadable", (0, 0)
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-            is_tab = text.startswith("\t", error.problem_mark.index)
-            what, place = _TAB if is_tab else str(error.problem), _at(error.problem_mark)
+            what, mark = _syntax_fault(error, error.problem_mark, text)
+            place = _at(mark)
         elif isinstance(error, yaml.reader.ReaderError):
             before = text.encode()[: error.position].decode(errors="ignore")
             what = "a character that YAML does not allow"
@@ -196,7 +219,9 @@ class _Composer:
         if len(self._open) >= MAX_DEPTH:
             self._stop(_TOO_DEEP, start)
         if self._open and self._open[-1].awaits_key:
-            self._stop("expected a key, not a list or mapping", start)
+            is_braces = self._open[-1].is_at(start[0], start[1] - 1)
+            what = "expected a key, not a list or mapping"
+            self._stop(f"{what}; {_VARIABLE}" if is_braces else what, start)
         if event.anchor:
             self._anchors[event.anchor] = None
         is_mapping = isinstance(event, yaml.MappingStartEvent)
@@ -282,6 +307,21 @@ class _Composer:
         """The keys on the way to what is being read."""
         keys = (len(at.value) if isinstance(at.value, list) else at.key for at in self._open)
         return tuple(key for key in keys if key is not None)
+
+
+def _syntax_fault(error: yaml.MarkedYAMLError, mark: Any, text: str) -> tuple[str, Any]:
+    """Say what is wrong with the YAML, and at which mark; in libyaml's words where ours lack."""
+    problem = str(error.problem)
+    if text.startswith("\t", mark.index):
+        return _TAB, mark
+    if text[max(mark.index - 1, 0) : mark.index + 1] == "${":
+        return "between brackets or braces, ${NAME} stands in quotes", mark
+    if problem == _CANNOT_BEGIN:
+        hint = f"; {_VARIABLE}" if text.startswith("%", mark.index) else ""
+        return f"a value that begins with %, @ or ` stands in quotes{hint}", mark
+    what = _FAULTS.get(problem, problem)
+    is_at_beginning = error.context_mark is not None and what.startswith(_AT_BEGINNING)
+    return what, error.context_mark if is_at_beginning else mark
 
 
 def _plain(text: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from orchestify.core.config import Config, parse_config
+from orchestify.core.provider_types import PROVIDER_TYPES
 
 FREE = {"input_usd_per_mtok": 0, "output_usd_per_mtok": 0}
 
@@ -32,12 +33,14 @@ class EnvProvider:
     optional: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
 
 
-def _keyed(name: str, key: str, model: str, **values: Any) -> EnvProvider:
+def _keyed(name: str, *keys: str) -> EnvProvider:
+    kind = PROVIDER_TYPES[name]
+    address = {"base_url": kind.base_url} if kind.base_url else {}
     return EnvProvider(
         name,
-        (tuple(key.split()),),
-        {"type": "openai", "api_key": "${{{0}}}", **values},
-        model,
+        (keys,),
+        {"type": kind.lane, "api_key": "${{{0}}}", **address},
+        kind.model or "",
         (f"DEFAULT_{name.upper()}_MODEL",),
     )
 
@@ -65,38 +68,26 @@ ENV_PROVIDERS = (
         "openai",
         (("OPENAI_API_KEY",),),
         {"type": "openai", "api_key": "${{{0}}}"},
-        "gpt-5.1",
+        PROVIDER_TYPES["openai"].model or "",
         ("DEFAULT_OPENAI_MODEL",),
         optional={
             "base_url": ("OPENAI_BASE_URL", "${{{0}}}"),
             "headers": ("OPENAI_ORG_ID", {"OpenAI-Organization": "${{{0}}}"}),
         },
     ),
-    _keyed("anthropic", "ANTHROPIC_API_KEY", "claude-sonnet-4-5", type="anthropic"),
-    _keyed("deepseek", "DEEPSEEK_API_KEY", "deepseek-chat", base_url="https://api.deepseek.com/v1"),
-    _keyed("xai", "XAI_API_KEY GROK_API_KEY", "grok-4", base_url="https://api.x.ai/v1"),
+    _keyed("anthropic", "ANTHROPIC_API_KEY"),
+    _keyed("deepseek", "DEEPSEEK_API_KEY"),
+    _keyed("xai", "XAI_API_KEY", "GROK_API_KEY"),
     EnvProvider(
         "gemini",
         (("GEMINI_API_KEY", "GOOGLE_API_KEY"),),
         {"type": "litellm", "api_key": "${{{0}}}"},
-        "gemini/gemini-2.5-flash",
+        PROVIDER_TYPES["gemini"].model or "",
         ("DEFAULT_GEMINI_MODEL", "DEFAULT_GOOGLE_MODEL"),
     ),
-    _keyed(
-        "groq",
-        "GROQ_API_KEY",
-        "llama-3.3-70b-versatile",
-        base_url="https://api.groq.com/openai/v1",
-    ),
-    _keyed(
-        "mistral", "MISTRAL_API_KEY", "mistral-large-latest", base_url="https://api.mistral.ai/v1"
-    ),
-    _keyed(
-        "openrouter",
-        "OPENROUTER_API_KEY",
-        "anthropic/claude-sonnet-4.5",
-        base_url="https://openrouter.ai/api/v1",
-    ),
+    _keyed("groq", "GROQ_API_KEY"),
+    _keyed("mistral", "MISTRAL_API_KEY"),
+    _keyed("openrouter", "OPENROUTER_API_KEY"),
     _local("ollama", "llama3"),
     _local("vllm", "default"),
     _local("localai", "gpt-4"),

@@ -31,7 +31,7 @@ def target_of(
 ) -> Target:
     """Return the target that an agent, or a caller without one, reaches at a provider."""
     policies = policies_for(top, config, agent)
-    chosen = model or config.default_model or config.type
+    chosen = config.full_model(model or config.default_model or config.type)
     return Target(
         provider=provider,
         model=chosen,

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestify.core.provider_types import PROVIDER_TYPES
 from orchestify.errors import ConfigError
 from orchestify.server.rows import agent_rows, provider_rows
-from orchestify.server.rows.row_types import ROW_TYPES
 from tests.unit.server.test_rest_rows import agent, house, made, row
 
 BASE = house()
@@ -47,7 +47,7 @@ def told(*rows: Any) -> str:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(list(ROW_TYPES)), configs(provider_rows.CONFIG_KEYS), st.booleans())
+@given(st.sampled_from(list(PROVIDER_TYPES)), configs(provider_rows.CONFIG_KEYS), st.booleans())
 def test_a_provider_is_made_or_refused(kind: str, config: dict[str, Any], has_key: bool) -> None:
     before = repr(config)
     given = replace(row("openai", kind, "k" if has_key else None), config=config)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from orchestify.core.chains import configured_models
 from orchestify.core.config import Config
+from orchestify.core.provider_types import PROVIDER_TYPES
 from orchestify.core.providers import ProviderConfig
-from orchestify.server.rows.provider_rows import heir_of
-from orchestify.server.rows.row_types import ROW_TYPES, prefix_of
+from orchestify.server.rows.provider_rows import heir_of, prefix_of
 from orchestify.server.rows.stored import AgentRow, ProviderRow, TenantRows
 
 _GIVE_AGAIN = "the address changes; send the api_key again, or null"
@@ -115,10 +115,10 @@ class _Places:
 
 def _place_of(row: ProviderRow) -> Place | None:
     """Where a row leads that inherits nothing; None where its type is none."""
-    kind = ROW_TYPES.get(row.provider_type)
+    kind = PROVIDER_TYPES.get(row.provider_type)
     if kind is None:
         return None
-    return Place(kind.type, _plain(row.config.get("base_url") or kind.base_url), kind.prefix[:-1])
+    return Place(kind.lane, _plain(row.config.get("base_url") or kind.base_url), kind.prefix[:-1])
 
 
 def _models_at(row: AgentRow, provider: str) -> Iterator[str | None]:

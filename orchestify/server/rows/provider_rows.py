@@ -11,6 +11,7 @@ from orchestify.core.addresses import AddressRule, address_problem
 from orchestify.core.error_messages import Finding, validated
 from orchestify.core.policies import Policies
 from orchestify.core.problems import KeyPath, did_you_mean
+from orchestify.core.provider_types import PROVIDER_TYPES, ProviderType
 from orchestify.core.providers import AlreadySubstituted, ProviderConfig
 from orchestify.errors import ConfigError
 from orchestify.lanes.litellm.guard import LiteLLMGuard, litellm_problem
@@ -22,7 +23,6 @@ from orchestify.server.rows.allowed import (
     size_problem,
     stray_problems,
 )
-from orchestify.server.rows.row_types import ROW_TYPES, RowType
 from orchestify.server.rows.stored import ProviderRow
 
 OpenKey = Callable[[str], SecretStr]
@@ -63,7 +63,7 @@ def row_provider(
         VaultError: its key cannot be opened.
     """
     found = list(_row_problems(row))
-    kind = ROW_TYPES.get(row.provider_type) if isinstance(row.provider_type, str) else None
+    kind = PROVIDER_TYPES.get(row.provider_type) if isinstance(row.provider_type, str) else None
     if kind is None or size_problem(row.config) is not None:
         return None, found
     key = None if row.encrypted_api_key is None else open_key(row.encrypted_api_key)
@@ -88,19 +88,43 @@ def row_provider(
 
 def heir_of(row: ProviderRow, namesake: ProviderConfig | None) -> ProviderConfig | None:
     """Return the operator's provider that a row inherits, or None; see `row_provider`."""
-    kind = ROW_TYPES.get(row.provider_type)
+    kind = PROVIDER_TYPES.get(row.provider_type)
     is_bare = row.encrypted_api_key is None and row.config.get("base_url") is None
     if kind is None or namesake is None or not is_bare:
         return None
-    return namesake if namesake.is_enabled and kind.is_same_place(namesake) else None
+    return namesake if namesake.is_enabled and _is_same_place(kind, namesake) else None
+
+
+def prefix_of(config: ProviderConfig) -> str | None:
+    """Return what every model at a provider begins with: "" where nothing; None: nobody knows.
+
+    None is an operator's `litellm` provider whose default model has no prefix: with one, a model
+    would go to another backend.
+    """
+    if config.type != "litellm" or config.engine == "mock":
+        return ""
+    prefix, slash, _ = (config.default_model or "").partition("/")
+    return f"{prefix}/" if slash else None
+
+
+def _is_same_place(kind: ProviderType, config: ProviderConfig) -> bool:
+    """Say whether an operator's provider is of a row's type, and where that type is."""
+    if kind.prefix:
+        return config.type == "litellm" and (config.default_model or "").startswith(kind.prefix)
+    here = kind.base_url is None or _plain(kind.base_url) == _plain(config.base_url or "")
+    return config.type == kind.lane and here
+
+
+def _plain(url: str) -> str:
+    return url.rstrip("/").removesuffix("/v1").lower()
 
 
 def _row_problems(row: ProviderRow) -> Iterator[Finding]:
     if not isinstance(row.name, str) or not NAME.fullmatch(row.name):
         yield ("name",), "expected at most 63 letters, digits and . _ -, a letter or digit first"
-    if not isinstance(row.provider_type, str) or row.provider_type not in ROW_TYPES:
-        hint = did_you_mean(row.provider_type, ROW_TYPES)
-        yield ("provider_type",), f"expected one of {', '.join(ROW_TYPES)}{hint}"
+    if not isinstance(row.provider_type, str) or row.provider_type not in PROVIDER_TYPES:
+        hint = did_you_mean(row.provider_type, PROVIDER_TYPES)
+        yield ("provider_type",), f"expected one of {', '.join(PROVIDER_TYPES)}{hint}"
     yield from config_problems(row.config, CONFIG_KEYS)
     options, headers = row.config.get("options"), row.config.get("headers")
     if isinstance(options, Mapping):
@@ -142,7 +166,7 @@ def _model_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
             yield at, what
 
 
-def _lacking(kind: RowType, given: Mapping[str, Any], key: SecretStr | None) -> list[Finding]:
+def _lacking(kind: ProviderType, given: Mapping[str, Any], key: SecretStr | None) -> list[Finding]:
     has_url = "base_url" in given
     # an address of the tenant's own may want no key, as vLLM's does
     there = {"base_url": has_url, "api_key": key is not None or (has_url and not kind.prefix)}
@@ -158,7 +182,7 @@ def _not_theirs(given: Mapping[str, Any]) -> list[Finding]:
     return found
 
 
-def _with_prefix(kind: RowType, given: dict[str, Any]) -> dict[str, Any]:
+def _with_prefix(kind: ProviderType, given: dict[str, Any]) -> dict[str, Any]:
     """Put LiteLLM's prefix before each model that the row names."""
     model, price = given.get("default_model"), given.get("price")
     if isinstance(model, str):
@@ -169,7 +193,7 @@ def _with_prefix(kind: RowType, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _values(
-    kind: RowType, given: dict[str, Any], key: SecretStr | None, heir: ProviderConfig | None
+    kind: ProviderType, given: dict[str, Any], key: SecretStr | None, heir: ProviderConfig | None
 ) -> dict[str, Any]:
     if heir is not None:
         theirs = {name: getattr(heir, name) for name in heir.model_fields_set}
@@ -179,7 +203,7 @@ def _values(
         return theirs | given
     defaults = {"default_model": kind.model, "base_url": kind.base_url, "api_key": key}
     own = {name: value for name, value in defaults.items() if value is not None}
-    return {"type": kind.type, **own, **given}
+    return {"type": kind.lane, **own, **given}
 
 
 def _address_problems(name: str, config: ProviderConfig, rule: AddressRule) -> list[Finding]:

@@ -18,8 +18,7 @@ from orchestify.core.providers import PriceConfig, ProviderConfig, ProvidersConf
 from orchestify.core.references import cross_checks
 from orchestify.errors import ConfigError, VaultError
 from orchestify.server.rows.agent_rows import row_agent, row_price
-from orchestify.server.rows.provider_rows import OpenKey, row_provider
-from orchestify.server.rows.row_types import prefix_of
+from orchestify.server.rows.provider_rows import OpenKey, prefix_of, row_provider
 from orchestify.server.rows.stored import AgentRow, TenantRows
 
 _MOST_NAMED = 10

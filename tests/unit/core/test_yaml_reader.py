@@ -112,18 +112,66 @@ def test_keys_are_text_as_written() -> None:
         ("a: 1\n---\nb: 2", "a.yaml:2:1: a second document begins here; keep one"),
         ("a: 1\n...\n%TAG ! x", "a.yaml:2:4: a second document begins here; keep one"),
         ("# c\n%YAML 1.1\n---\na: 1", "a.yaml: a directive (%) is not read; remove it"),
-        ("a: [1", "a.yaml:2:1: not valid YAML: did not find expected ',' or ']'"),
         ("a:\n  é: \x07", "a.yaml:2:6: not valid YAML: a character that YAML does not allow"),
         ("a:\n\tb: 1", "a.yaml:2:1: not valid YAML: a tab cannot indent; use blanks"),
         ("a:\n  b: 1\n  \tc: 2", "a.yaml:3:3: not valid YAML: a tab cannot indent; use blanks"),
         ("a: é\nb:\n\tc: 2", "a.yaml:3:1: not valid YAML: a tab cannot indent; use blanks"),
         ("é: |\n\tx", "a.yaml:2:1: not valid YAML: a tab cannot indent; use blanks"),
-        ("a: @b", "a.yaml:1:4: not valid YAML: found character that cannot start any token"),
         ("a: \ud800", "a.yaml: not valid Unicode text"),
     ],
 )
 def test_what_yaml_allows_and_we_do_not_is_one_problem(text: str, problem: str) -> None:
     assert problem in problems(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "what"),
+    [
+        ('a: "b\nc: 1\nd: 2\n', "1:4", "this quote is not closed"),
+        ("a: {k: 'b}\nc: 1\n", "1:8", "this quote is not closed"),
+        ("a: [1", "1:4", "this [ is not closed, or a comma is missing in the list"),
+        ("a: {k: 1\nb: 2\n", "1:4", "this { is not closed, or a comma is missing after a value"),
+        ("a: {k: ${X}}", "1:9", "between brackets or braces, ${NAME} stands in quotes"),
+        ("a: [${X:-b}]", "1:6", "between brackets or braces, ${NAME} stands in quotes"),
+        ("a: @b", "1:4", "a value that begins with %, @ or ` stands in quotes"),
+        (
+            "a: %KEY%",
+            "1:4",
+            "a value that begins with %, @ or ` stands in quotes; a variable is written ${NAME}",
+        ),
+        (
+            "a: b: c",
+            "1:5",
+            "a second colon in one value, or a key indented too deep; put a value with a colon in "
+            "quotes",
+        ),
+        (
+            "a:\n  b: 1\n c: 2\n",
+            "3:2",
+            "expected a key; it is indented differently from those above, or a quote before it "
+            "ends too early",
+        ),
+        ("a: 1\nb\nc: 2\n", "2:1", "expected a colon and a blank after this key"),
+        ("- a\nb: 1\n", "2:1", "expected a - as before the list's other items"),
+        ("a: - b\n", "1:4", "a list's - stands on its own line"),
+        (
+            'a: "C:\\path"\n',
+            "1:7",
+            "a backslash in double quotes must be doubled, or put the text in single quotes",
+        ),
+        ("a: ]", "1:4", "expected a value, not a bracket or comma"),
+    ],
+)
+def test_a_fault_of_yaml_is_told_where_it_begins_and_what_to_write(
+    text: str, place: str, what: str
+) -> None:
+    assert problems(text) == [f"a.yaml:{place}: not valid YAML: {what}"]
+
+
+def test_a_template_in_braces_is_answered_with_how_a_variable_is_written() -> None:
+    assert problems("a: {{ env.KEY }}") == [
+        "a.yaml:1:5: a: expected a key, not a list or mapping; a variable is written ${NAME}"
+    ]
 
 
 def test_comments_and_an_end_mark_may_follow_the_document() -> None:

@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config, parse_config
+from orchestify.core.provider_types import PROVIDER_TYPES
 from orchestify.core.providers import PriceConfig, ProviderConfig
 from orchestify.errors import ConfigError, VaultError
 from orchestify.server.rows.allowed import HEADERS, OPTIONS
 from orchestify.server.rows.provider_rows import CONFIG_KEYS
-from orchestify.server.rows.row_types import ROW_TYPES
 from orchestify.server.rows.stored import AgentRow, ProviderRow, TenantRows
 from orchestify.server.rows.tenant_config import TenantConfig, config_of
 
@@ -148,7 +148,7 @@ class TestTypes:
         assert key_of(found) == "k"
 
     def test_every_type_of_seed_004_is_there(self) -> None:
-        assert set(ROW_TYPES) >= {"openai", "anthropic", "google", "azure", "ollama"}
+        assert set(PROVIDER_TYPES) >= {"openai", "anthropic", "google", "azure", "ollama"}
 
     @pytest.mark.parametrize(
         ("kind", "given", "full"),
