@@ -34,6 +34,7 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     """
     from orchestify.core.config import load_config  # noqa: PLC0415 - slow to import
     from orchestify.core.warnings import config_warnings  # noqa: PLC0415
+    from orchestify.models.model_warnings import model_warnings  # noqa: PLC0415
     from orchestify.models.retirement import retirement_notes  # noqa: PLC0415
     from orchestify.models.sampling import sampling_notes  # noqa: PLC0415
     from orchestify.models.thinking import thinking_notes  # noqa: PLC0415
@@ -47,7 +48,12 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
                 "`orchestify init` writes a configuration; `orchestify check PATH` reads one"
             )
         ctx.exit(PROBLEMS)
-    told = [*config_warnings(config), *sampling_notes(config), *thinking_notes(config)]
+    told = [
+        *config_warnings(config),
+        *model_warnings(config),
+        *sampling_notes(config),
+        *thinking_notes(config),
+    ]
     told += retirement_notes(config, datetime.now(UTC).date())
     found = _prices(config) if prices else []
     if as_json:

@@ -16,7 +16,7 @@ _IN_THE_CLEAR = "the key goes over plain http, and whoever is on the network can
 
 def config_warnings(config: Config) -> tuple[str, ...]:
     """Return one line for each thing that is allowed but worth telling, in file order."""
-    found = [_problem_at(config, path, what) for path, what in _found(config)]
+    found = [warning_at(config, path, what) for path, what in _found(config)]
     found += [
         Problem(file, (), f"not read; the name is {name}") for file, name in config.misnamed.items()
     ]
@@ -65,8 +65,10 @@ def _provider_of(config: Config, agent: AgentConfig) -> ProviderConfig | None:
     return config.providers.providers.get(agent.provider or config.default_provider or "")
 
 
-def _problem_at(config: Config, path: KeyPath, what: str) -> Problem:
-    origin = config.origin(path)
-    if origin is None:
-        return Problem("configuration", path, what)
-    return Problem(origin.file, path, what, origin.line, origin.column)
+def warning_at(config: Config, path: KeyPath, what: str) -> Problem:
+    """Return what is told of a key, at its place or that of the innermost key written around it."""
+    for depth in range(len(path), 0, -1):
+        origin = config.origin(path[:depth])
+        if origin is not None:
+            return Problem(origin.file, path, what, origin.line, origin.column)
+    return Problem("configuration", path, what)
