@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from orchestify.core.agents import AgentConfig
@@ -24,7 +24,7 @@ class ChainEntry(NamedTuple):
 
 
 def chain_of(config: Config, agent_id: str, agent: AgentConfig) -> list[ChainEntry]:
-    """Return the agent's chain: its own provider, then its fallbacks, also those that are off."""
+    """Return the agent's chain: its own provider, then its fallbacks, switched off or not."""
     providers, here = config.providers.providers, ("agents", agent_id)
     if agent.provider is not None:
         own = _entry(providers, agent.provider, agent.model, here, (*here, "provider"))
@@ -40,22 +40,36 @@ def chain_of(config: Config, agent_id: str, agent: AgentConfig) -> list[ChainEnt
     return entries
 
 
-def configured_models(config: Config) -> list[tuple[str, str]]:
-    """Return (provider, model) of all that agents and providers which are on may call.
+class ModelUse(NamedTuple):
+    """A model that may be called: by an agent, or ("") as its provider's default.
 
-    In the providers' order; a provider's default model comes first.
+    `at` is the key path of its name, also where the name is a company's default and not written.
     """
-    providers = config.providers.providers.items()
-    found: dict[str, dict[str, None]] = {
-        name: dict.fromkeys([each.default_model] if each.default_model else [])
-        for name, each in providers
-        if each.is_enabled
-    }
-    for name, agent in config.agents.agents.items():
-        for entry in chain_of(config, name, agent) if agent.enabled else ():
-            if entry.model and entry.provider in found:
-                found[entry.provider][entry.model] = None
-    return [(provider, model) for provider, models in found.items() for model in models]
+
+    agent: str
+    provider: str
+    model: str
+    at: KeyPath
+
+
+def model_uses(config: Config) -> Iterator[ModelUse]:
+    """Iterate what agents and providers which are on may call: first the providers' defaults."""
+    on = {name: each for name, each in config.providers.providers.items() if each.is_enabled}
+    for name, provider in on.items():
+        if provider.default_model:
+            default_at = ("providers", name, "default_model")
+            yield ModelUse("", name, provider.default_model, default_at)
+    for agent_id, agent in config.agents.agents.items():
+        for entry in chain_of(config, agent_id, agent) if agent.enabled else ():
+            if entry.model_at and entry.provider in on:
+                yield ModelUse(agent_id, entry.provider, entry.model, entry.model_at)
+
+
+def configured_models(config: Config) -> list[tuple[str, str]]:
+    """Return (provider, model) of every `ModelUse` once, in the providers' order."""
+    order = {name: index for index, name in enumerate(config.providers.providers)}
+    found = dict.fromkeys((use.provider, use.model) for use in model_uses(config))
+    return sorted(found, key=lambda each: order[each[0]])
 
 
 def _entry(

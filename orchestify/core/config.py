@@ -79,7 +79,7 @@ class Config(Settings):
         return self._misnamed
 
     def origin(self, path: str | Sequence[str | int]) -> Origin | None:
-        """Return where a key is written, also one that came by a merge key; None: it is not.
+        """Return where a key is written, None where it is not; merged keys stand at their source.
 
         `path` is dotted, `agents.planner.model` or `budgets.0.name`, or a sequence of its parts.
         """

@@ -43,7 +43,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Refusal(TypedDict):
-    """What a `Discriminator` says where no form fits."""
+    """The error of a `Discriminator` for a value of none of its forms."""
 
     custom_error_type: str
     custom_error_message: str
@@ -52,7 +52,7 @@ class Refusal(TypedDict):
 def validated(
     model: type[ModelT], values: Any, context: object = None
 ) -> tuple[ModelT | None, list[Finding]]:
-    """Build a model, or say all that is wrong with the values: paths and sentences."""
+    """Return the model, or the path and the sentence of every mistake in the values."""
     try:
         return model.__pydantic_validator__.validate_python(values, context=context), []
     except ValidationError as error:
@@ -70,7 +70,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Finding]
 
 
 def refusal(what: str) -> Refusal:
-    """Return a union's words for a value of none of its forms, for its `Discriminator`."""
+    """Return the error of a union's `Discriminator` for a value of none of its forms."""
     return {"custom_error_type": _REFUSED, "custom_error_message": what}
 
 
@@ -94,7 +94,7 @@ def _raise(details: list[InitErrorDetails]) -> NoReturn:
 
 
 def sentence_of(details: ErrorDetails, model: type[BaseModel]) -> str | None:
-    """Say what is wrong in our words, None where there are none for it."""
+    """Return our sentence for an error of pydantic's, None where we have none."""
     kind, context = details["type"], details.get("ctx", {})
     if kind in _NEED_NO_MORE:
         return _NEED_NO_MORE[kind]
@@ -136,7 +136,7 @@ _SPECIAL: dict[str, Callable[[ErrorDetails, type[BaseModel]], str]] = {
 
 
 def _is_form(part: str | int) -> bool:
-    """Say whether a part of a location is the name of a union's form, `(one)`, and no key."""
+    """Say whether a part of a location names a union's form, as `(one)`, and is not a key."""
     return isinstance(part, str) and part.startswith("(") and part.endswith(")")
 
 

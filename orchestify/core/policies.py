@@ -82,7 +82,7 @@ class RateLimitConfig(Model):
 
 
 class Policies(Model):
-    """The policies of one level; None means that the level does not say."""
+    """The policies of one level; None where the level sets none."""
 
     retry: RetryConfig | None = None
     circuit_breaker: CircuitBreakerConfig | None = None
@@ -96,7 +96,7 @@ class Policies(Model):
 
 @dataclass(frozen=True, slots=True)
 class EffectivePolicies:
-    """The policies in force; `levels` says for each by its name where it was written."""
+    """The policies in force; `levels` holds by policy the level where it is written."""
 
     retry: RetryConfig
     circuit_breaker: CircuitBreakerConfig
@@ -183,7 +183,7 @@ class LedgerConfig(Model):
 
 
 class AlertsConfig(Model):
-    """When to say that something is wrong: a share of failures, a slow call, a day's cost."""
+    """Thresholds of alert events: a share of failures, a slow call, a day's cost."""
 
     error_rate: Share | None = Field(default=None, description="Share of failed calls, as 0.1")
     slow_s: Seconds | None = None
@@ -191,7 +191,7 @@ class AlertsConfig(Model):
 
 
 class Settings(Policies):
-    """The top of a configuration: the policies, and what stands nowhere else."""
+    """The top level of a configuration: policies, and keys that stand nowhere else."""
 
     default_provider: Text | None = Field(
         default=None, description="The provider of agents that name none"

@@ -20,9 +20,9 @@ def cross_checks(
     providers: Mapping[str, ProviderConfig],
     agents: Mapping[str, AgentConfig],
     known: Mapping[str, Collection[str]],
-    told: Collection[KeyPath] = (),
+    reported: Collection[KeyPath] = (),
 ) -> Iterator[Finding]:
-    """Iterate what is wrong between the parts, unless it follows from what is wrong at `told`.
+    """Iterate the mistakes between parts, but for those that follow from one at `reported`.
 
     `known` holds all names of `providers` and of `agents` as written, also of those that are not
     valid: a reference to them is right.
@@ -33,13 +33,13 @@ def cross_checks(
     yield from _check_budgets(settings, known)
     yield from check_names(agents, names)
     default = settings.default_provider
-    lacks_default = default is None and not any(_may_be_default_provider(path) for path in told)
+    lacks_default = default is None and not any(_may_be_default_provider(path) for path in reported)
     for name, agent in agents.items():
         here: KeyPath = ("agents", name)
         own = agent.provider or default
         if not agent.enabled:
             continue
-        if own is None and lacks_default and (*here, "provider") not in told:
+        if own is None and lacks_default and (*here, "provider") not in reported:
             yield (*here, "provider"), "missing; name one here or as default_provider"
         for path, what in _check_chain(agent, own, providers, names):
             yield (*here, *path), what

@@ -23,7 +23,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 
 
 class VariableText(str):
-    """What a variable that stands alone holds; a field that is no text rereads it.
+    """The value of a variable that is a whole scalar; fields of other types than text reread it.
 
     It must, also in quotes: between braces, YAML does not let `${A}` stand without them.
     """
@@ -32,7 +32,7 @@ class VariableText(str):
 
 
 class PlainText(VariableText):
-    """The same without quotes; free-form data rereads it too."""
+    """The same where the scalar is unquoted; free-form data rereads it too."""
 
     __slots__ = ()
 
@@ -56,5 +56,5 @@ def core_scalar(text: str) -> Scalar:
 
 
 def reread(value: object) -> object:
-    """Return what a variable's text means where it stood alone; any other value as it is."""
+    """Return the meaning of a variable's text that was a whole scalar; other values as they are."""
     return core_scalar(value) if isinstance(value, VariableText) else value

@@ -42,7 +42,7 @@ class VaultKeys:
     _problem: str = ""
 
     def find(self, name: str) -> SecretStr | str:
-        """Return the key of that name; where there is none, what to say of it.
+        """Return the key of that name, or a sentence that says why there is none.
 
         Raises:
             VaultError: no name, a vault that cannot be read, or a key that cannot be decrypted.
@@ -117,7 +117,7 @@ def substitute(
 
 
 def may_be_lacking(values: Any) -> bool:
-    """Say whether a part's `enabled` makes it no problem that what it takes is not there."""
+    """Say whether variables or keys may be missing, because the part is off or `enabled: auto`."""
     enabled = reread(values.get("enabled")) if isinstance(values, Mapping) else None
     return enabled is False or enabled == "auto"
 

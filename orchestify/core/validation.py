@@ -34,9 +34,9 @@ _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?)(.+
 
 @dataclass(slots=True)
 class ValidParts:
-    """The parts of a configuration that are valid; the others' problems are in the sources.
+    """The valid parts of a configuration; problems of the others are in the sources.
 
-    The settings are those that stand beside mistakes.
+    The settings are without the keys that are wrong.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -92,7 +92,7 @@ def _with_full_models(
 
 
 def _where_others_are(sources: Sources) -> str:
-    """Say how the other files are read, where one of a folder's was named alone."""
+    """Say how to have the other files read, where one file of a folder was given alone."""
     is_one_of_them = Path(sources.names[0]).stem in FILES and sources.folder is not None
     return "; name the folder, so that all its files are read" if is_one_of_them else ""
 
@@ -113,7 +113,7 @@ def _settings(sources: Sources, vault: VaultKeys) -> Settings | None:
 def _entries(
     sources: Sources, kind: str, model: type[ModelT], vault: VaultKeys
 ) -> tuple[dict[str, ModelT], dict[str, ModelT]]:
-    """Return the valid entries by name, and of the others what stands beside their mistakes."""
+    """Return the valid entries by name, and the others without the keys that are wrong."""
     valid: dict[str, ModelT] = {}
     faulty: dict[str, ModelT] = {}
     values = sources.values.get(kind, {})
@@ -132,7 +132,7 @@ def _entries(
 def _validated(
     sources: Sources, path: KeyPath, value: Any, model: type[ModelT], vault: VaultKeys
 ) -> tuple[ModelT | None, bool]:
-    """Return the entry, or what stands beside its mistakes, and whether there are none."""
+    """Return the entry, without its keys that are wrong, and whether it has none of those."""
     part = substitute(value, Variables(vault.environ), vault, path)
     substituted = part.values
     if isinstance(substituted, dict):  # a key without a value is not written

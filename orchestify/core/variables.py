@@ -41,7 +41,7 @@ _ABSENT: Final = _Absent()
 
 
 def may_hold_variable(text: str) -> bool:
-    """Say whether a text is worth a closer look."""
+    """Say whether a text may hold a variable; quick, and never wrongly no."""
     return "$" in text or text.startswith(_WHOLE_PREFIXES)
 
 

@@ -15,7 +15,7 @@ _IN_THE_CLEAR = "the key goes over plain http, and whoever is on the network can
 
 
 def config_warnings(config: Config) -> tuple[str, ...]:
-    """Return one line for each thing that is allowed but worth telling, in file order."""
+    """Return one line for each warning, in file order."""
     found = [warning_at(config, path, what) for path, what in _found(config)]
     found += [
         Problem(file, (), f"not read; the name is {name}") for file, name in config.misnamed.items()
@@ -40,7 +40,7 @@ def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _refused_above(config: Config, entry: ChainEntry, temperature: float | None) -> float | None:
-    """Return the highest temperature of a provider that is asked for a higher one."""
+    """Return the provider's highest temperature where the agent's is higher, else None."""
     provider = config.providers.providers.get(entry.provider)
     if provider is None or not provider.is_enabled:
         return None
@@ -66,7 +66,7 @@ def _provider_of(config: Config, agent: AgentConfig) -> ProviderConfig | None:
 
 
 def warning_at(config: Config, path: KeyPath, what: str) -> Problem:
-    """Return what is told of a key, at its place or that of the innermost key written around it."""
+    """Return a warning about a key, at its place or at the innermost written key around it."""
     for depth in range(len(path), 0, -1):
         origin = config.origin(path[:depth])
         if origin is not None:

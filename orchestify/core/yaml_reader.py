@@ -48,7 +48,7 @@ _CANNOT_BEGIN = "found character that cannot start any token"
 
 
 class Place(NamedTuple):
-    """Where a key (or a list's item) stands, from 1, and the places of what is inside it."""
+    """The line and column of a key or list item, from 1, and the places inside its value."""
 
     line: int
     column: int

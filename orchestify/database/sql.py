@@ -88,7 +88,7 @@ class Database:
         return self.tried(once)
 
     def connect(self, *, read_only: bool = False) -> Connection:
-        """Return a connection, to be closed, whose transactions are told by `begin`.
+        """Return a connection whose transactions the caller begins; the caller closes it.
 
         Raises:
             OrchestifyError: the database cannot be reached.
@@ -106,7 +106,7 @@ class Database:
         raise self._error(problem)  # out here it drags no error along that shows the URL
 
     def tried(self, once: Callable[[], T]) -> T:
-        """Return what a transaction returns; see `run`, which does so with one of its own."""
+        """Run a transaction, once more where `run` would, and return what it returns."""
         problem = ""
         for _ in range(self._tries):
             try:

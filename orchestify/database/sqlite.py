@@ -18,7 +18,7 @@ BUSY_S = 30.0
 
 
 def sqlite_engine(url: URL, durability: Durability) -> Engine:
-    """Return an engine whose transactions begin as writers, but where they say `read_only`."""
+    """Return an engine whose transactions begin as writers, unless they are `read_only`."""
     engine = create_engine(url, connect_args={"timeout": BUSY_S}, hide_parameters=True)
     synchronous = "FULL" if durability == "power" else "NORMAL"
 

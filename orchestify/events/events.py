@@ -131,7 +131,7 @@ _QUIET = (CircuitHalfOpened, CircuitClosed, TargetSkipped)  # logged at INFO, th
 
 
 class Events:
-    """Takes events to whoever asked for them, and to the log `orchestify.events`.
+    """Delivers events to subscribed handlers, and to the log `orchestify.events`.
 
     `emit` may be called from any thread, any task and `__del__`. Handlers and the log run in
     one daemon thread, in order, so a slow one delays the others and no call; at most `capacity`

@@ -73,7 +73,7 @@ class Health:
         self._models: dict[tuple[str, str], CallWindow] = {}
 
     def observe(self, record: Record) -> None:
-        """Take in a completed attempt; what says nothing of the provider is passed over."""
+        """Count a completed attempt, unless its outcome says nothing about the provider."""
         error = "" if record.outcome == "ok" else record.error or record.outcome
         if record.outcome in {"cancelled", "open"} or error in CALLERS_MISTAKES:
             return

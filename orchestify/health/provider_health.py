@@ -160,7 +160,7 @@ class ProviderState:
     _check_message: str = ""
 
     def book(self, call: ObservedCall, at: datetime) -> bool:
-        """Take in a call; return whether it is the one that makes an outage of its failures."""
+        """Count a call; return whether an outage begins with its failure."""
         self._pass(call.at)
         self.window.add(call)
         if not call.error:
@@ -179,7 +179,7 @@ class ProviderState:
     def check(
         self, now: float, at: datetime, ok: bool | None, latency_s: float | None, message: str
     ) -> bool:
-        """Take in a check, which could not tell where `ok` is None; return whether it is news."""
+        """Count a check (`ok` None: undecided); return whether an outage begins with it."""
         self._checked_at, self._check_latency_s, self._check_message = at, latency_s, message
         if ok is None:
             return False
@@ -189,7 +189,7 @@ class ProviderState:
         return was_up and not ok
 
     def high_error_rate(self) -> float | None:
-        """Return the error rate if it has just reached the alert's; once until it recovers."""
+        """Return the error rate when it reaches the alert's, once until it has recovered."""
         rate = self.window.error_rate
         if self.alert_rate is None or rate < self.alert_rate * RECOVERED:
             self._is_alerted = False
@@ -248,7 +248,7 @@ class ProviderState:
         return self.is_up and self._was_well
 
     def _status(self, now: float) -> tuple[Status, str]:
-        """Return the status, and why; what is older than the window says nothing."""
+        """Return the status and its reason; calls and checks older than the window do not count."""
         window = self.window
         if not window.calls and now - self._judged_at > window.age_s:
             silence = f"neither called nor checked in the last {window.age_s:.0f} s"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from orchestify.core.chains import chain_of
+from orchestify.core.chains import ModelUse, model_uses
 from orchestify.core.config import BudgetConfig, Config, ProviderConfig
 from orchestify.core.error_messages import Finding
-from orchestify.core.problems import KeyPath, in_file_order
+from orchestify.core.problems import in_file_order
 from orchestify.core.warnings import warning_at
 from orchestify.models.model_map import ModelMap, provider_at
 from orchestify.models.price_book import PriceBook, prices_of
@@ -19,22 +18,12 @@ _TYPE_OF_COMPANY = {"openai": "openai", "anthropic": "anthropic", "gemini": "gem
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """A model that an agent, or a provider's default ("" for the agent), may call."""
-
-    agent: str
-    provider: str
-    model: str
-    at: KeyPath
-
-
 def model_warnings(config: Config) -> tuple[str, ...]:
     """Return one line for each thing about models that is allowed but likely wrong, in file order.
 
     Reads the model map, and genai-prices for models that it lacks; sends nothing.
     """
-    uses = list(_uses(config))
+    uses = list(model_uses(config))
     by_model = {(use.provider, use.model): use.at for use in reversed(uses)}
     found = list(_unpriced(config, uses))
     for (name, model), at in by_model.items():
@@ -43,19 +32,7 @@ def model_warnings(config: Config) -> tuple[str, ...]:
     return tuple(in_file_order((warning_at(config, *each) for each in found), config.files))
 
 
-def _uses(config: Config) -> Iterator[_Use]:
-    on = {name: each for name, each in config.providers.providers.items() if each.is_enabled}
-    for name, provider in on.items():
-        if provider.default_model:
-            yield _Use("", name, provider.default_model, ("providers", name, "default_model"))
-    for agent_id, agent in config.agents.agents.items():
-        for entry in chain_of(config, agent_id, agent) if agent.enabled else ():
-            if entry.model and entry.provider in on:
-                at = entry.model_at or ("agents", agent_id)
-                yield _Use(agent_id, entry.provider, entry.model, at)
-
-
-def _unpriced(config: Config, uses: list[_Use]) -> Iterator[Finding]:
+def _unpriced(config: Config, uses: list[ModelUse]) -> Iterator[Finding]:
     """Iterate the budgets that refuse every call of a model because nobody knows its price."""
     blocking = [
         (index, budget)
@@ -79,12 +56,12 @@ def _unpriced(config: Config, uses: list[_Use]) -> Iterator[Finding]:
             )
 
 
-def _has_price(book: PriceBook, provider: ProviderConfig, use: _Use) -> bool:
+def _has_price(book: PriceBook, provider: ProviderConfig, use: ModelUse) -> bool:
     endpoint = book.model_map.provider_of(provider.type, use.model, provider.base_url)
     return book.price(use.provider, use.model, endpoint) is not None
 
 
-def _counts(budget: BudgetConfig, use: _Use) -> bool:
+def _counts(budget: BudgetConfig, use: ModelUse) -> bool:
     match = budget.match
     return (
         match.provider in (None, use.provider)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 
-from orchestify.core.chains import chain_of
+from orchestify.core.chains import model_uses
 from orchestify.core.config import Config
-from orchestify.core.problems import KeyPath
+from orchestify.core.warnings import warning_at
 from orchestify.models.model_map import ModelMap
 
 NOTICE = timedelta(days=60)
@@ -25,28 +24,15 @@ def retirement_notes(
 ) -> tuple[str, ...]:
     """Return one line for each configured model whose end is known, at its first place."""
     known, lines = models or ModelMap.load(), {}
-    for name, model, path in _configured(config):
+    for _, name, model, at in model_uses(config):
         provider = config.providers.providers[name]
         endpoint = known.provider_of(provider.type, model, provider.base_url)
         ends_on = _ends_on(known, model, endpoint)
         if ends_on is not None and (name, model) not in lines:
             when = f"ended on {ends_on}" if ends_on < today else f"ends on {ends_on}"
-            where = f"{config.origin(path)}: {'.'.join(map(str, path))}"
-            lines[name, model] = f"{where}: the provider's service of {name}/{model} {when}"
+            what = f"the provider's service of {name}/{model} {when}"
+            lines[name, model] = str(warning_at(config, at, what))
     return tuple(lines.values())
-
-
-def _configured(config: Config) -> Iterator[tuple[str, str, KeyPath]]:
-    """Each provider, model and place that calls may reach, as written."""
-    providers = config.providers.providers
-    for name, each in providers.items():
-        if each.is_enabled and each.default_model:
-            yield name, each.default_model, ("providers", name, "default_model")
-    for name, agent in config.agents.agents.items():
-        for link in chain_of(config, name, agent) if agent.enabled else ():
-            provider = providers.get(link.provider)
-            if link.model and link.model_at and provider and provider.is_enabled:
-                yield link.provider, link.model, link.model_at
 
 
 def _ends_on(models: ModelMap, model: str, endpoint: str | None) -> date | None:

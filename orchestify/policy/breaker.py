@@ -96,7 +96,7 @@ class CircuitBreaker:
         return permit
 
     def _judge(self, permit: Permit, *, ok: bool | None) -> None:
-        """Take a permit's verdict; None frees a probe's place and says nothing."""
+        """Take a permit's verdict; None frees a probe's place without one."""
         if ok is not False and self._state == "closed":
             return
         with self._lock:

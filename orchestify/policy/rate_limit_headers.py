@@ -92,7 +92,7 @@ class _Limit:
 
 
 def _tightest(limits: list[_Limit]) -> _Limit:
-    """Return the limit with least left, and of those the one that is whole again last."""
+    """Return the limit with the least left; among equals, the one that resets last."""
     known = [limit for limit in limits if limit.remaining is not None]
     return min(
         known, key=lambda limit: (limit.remaining, -(limit.reset_s or 0.0)), default=_Limit("")

@@ -78,7 +78,7 @@ class WaitQueue:
         return len(self._waiting)
 
     def head(self) -> Waiter | None:
-        """Return who goes first."""
+        """Return the first waiter, None where there is none."""
         while self._heap:
             waiter = self._waiting.get(self._heap[0])
             if waiter is not None and not waiter.is_stranded:

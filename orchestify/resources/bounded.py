@@ -20,10 +20,9 @@ def bounded_setdefault(
     limit: int = MODELS_KEPT,
     may_go: Callable[[_V], bool] | None = None,
 ) -> _V:
-    """Keep a value unless the key has one, and return what is kept; safe across threads.
+    """Set a value unless the key has one, and return the key's value; safe across threads.
 
-    In the place of the oldest, where there are `limit`; of those that `may_go` names, if it
-    names any.
+    Where there are `limit` keys, the oldest is removed: of those that `may_go` accepts, if any.
     """
     while key not in known and len(known) >= limit:
         # Another thread may change the mapping between two steps.

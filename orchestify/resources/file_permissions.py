@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 FOLDER = ".orchestify"
-"""Where vaults, databases and waiting records stand when nobody says otherwise."""
+"""The default folder of vaults, databases and records that wait to be written."""
 
 
 def make_private(path: Path) -> None:

@@ -11,7 +11,7 @@ MAX_CHARS = 100
 
 
 class ModelLabels:
-    """Tells the models that a configuration names from those that callers make up.
+    """Separates the models that a configuration names from those that callers make up.
 
     What is named has labels of its own. Of all else the first `MAX_MODELS` models of a provider
     do, and of a tenant's providers, which it may rename as often as it likes, the first

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from orchestify.core.chains import ChainEntry, chain_of, configured_models
+from orchestify.core.chains import (
+    ChainEntry,
+    ModelUse,
+    chain_of,
+    configured_models,
+    model_uses,
+)
 from orchestify.core.config import parse_config
 
 CONFIG = parse_config(
@@ -51,4 +57,21 @@ def test_configured_models_are_those_that_are_on_without_repetition() -> None:
         ("main", "gpt-5.1"),
         ("other", "gpt-4.1"),
         ("other", "o3"),
+    ]
+
+
+def test_every_use_of_a_model_has_the_place_of_its_name() -> None:
+    text = (
+        "providers:\n"
+        "  g: {type: groq}\n"
+        "  off: {type: xai, enabled: false}\n"
+        "agents:\n"
+        "  a: {provider: g, fallback: [{provider: g, model: m}, off]}\n"
+        "  b: {provider: g, model: m, enabled: false}\n"
+    )
+    default = ("providers", "g", "default_model")
+    assert list(model_uses(parse_config(text, environ={}))) == [
+        ModelUse("", "g", "llama-3.3-70b-versatile", default),
+        ModelUse("a", "g", "llama-3.3-70b-versatile", default),
+        ModelUse("a", "g", "m", ("agents", "a", "fallback", 0, "model")),
     ]

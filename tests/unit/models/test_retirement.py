@@ -11,6 +11,7 @@ MODELS = ModelMap(
         "old-1": {"litellm_provider": "openai", "deprecation_date": "2026-07-24"},
         "going-2": {"litellm_provider": "openai", "deprecation_date": "2026-11-30"},
         "new-3": {"litellm_provider": "openai"},
+        "grok-4": {"litellm_provider": "xai", "deprecation_date": "2026-11-30"},
     }
 )
 TODAY = date(2026, 11, 29)
@@ -33,6 +34,12 @@ def test_a_model_whose_end_is_known_is_noted_once_at_its_first_place() -> None:
         "config.yaml:6:22: agents.a.model: "
         "the provider's service of two/going-2 ends on 2026-11-30",
     )
+
+
+def test_a_companys_own_default_is_noted_at_the_provider() -> None:
+    config = parse_config("providers: {x: {type: xai}}", name="config.yaml")
+    (line,) = retirement_notes(config, TODAY, MODELS)
+    assert line.startswith("config.yaml:1:13: providers.x.default_model: the provider's service")
 
 
 def test_a_model_without_an_end_is_not_ending() -> None:
