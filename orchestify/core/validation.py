@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestify.core.agents import AgentConfig
+from orchestify.core.agents import AgentConfig, TargetConfig
 from orchestify.core.error_messages import validated
 from orchestify.core.fields import Model
 from orchestify.core.files import (
@@ -20,7 +20,7 @@ from orchestify.core.files import (
     SECTIONS,
     Sources,
 )
-from orchestify.core.policies import Settings
+from orchestify.core.policies import BudgetMatch, Settings
 from orchestify.core.problems import MOST_SHOWN, KeyPath, did_you_mean
 from orchestify.core.providers import AlreadySubstituted, ProviderConfig
 from orchestify.core.references import check_names, check_sendable, cross_checks
@@ -28,6 +28,7 @@ from orchestify.core.substitution import VaultKeys, substitute
 from orchestify.core.variables import Variables
 
 ModelT = TypeVar("ModelT", bound=Model)
+NamedT = TypeVar("NamedT", AgentConfig, TargetConfig, BudgetMatch)
 
 _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:|\?)(.+)")
 
@@ -59,10 +60,7 @@ def validate(sources: Sources, environ: Mapping[str, str]) -> ValidParts:
     if REQUIRED not in sources.values:
         sources.report((REQUIRED,), "missing" + _where_others_are(sources))
         return parts
-    parts.agents = {
-        name: _with_full_models(agent, parts.settings.default_provider, parts.providers)
-        for name, agent in parts.agents.items()
-    }
+    _name_full_models(parts)
     known = {kind: _keys(sources.values.get(kind)) for kind in SECTIONS}
     told = {problem.path for problem in sources.problems}
     found = cross_checks(parts.settings, parts.providers, parts.agents, known, told)
@@ -72,23 +70,35 @@ def validate(sources: Sources, environ: Mapping[str, str]) -> ValidParts:
     return parts
 
 
-def _with_full_models(
-    agent: AgentConfig, default_provider: str | None, providers: Mapping[str, ProviderConfig]
-) -> AgentConfig:
-    """Name an agent's models as their providers' lanes take them; see `full_model`."""
-    at = [(agent.provider or default_provider or "", agent.model)]
-    at += [(each.provider, each.model) for each in agent.fallback]
-    full = [
-        providers[name].full_model(model) if model and name in providers else model
-        for name, model in at
-    ]
-    if full == [model for _, model in at]:
-        return agent
-    fallback = (
-        each.model_copy(update={"model": model} if model else None)
-        for each, model in zip(agent.fallback, full[1:], strict=True)
+def _name_full_models(parts: ValidParts) -> None:
+    """Name the models of agents and budgets as their providers' lanes take them."""
+    default = parts.settings.default_provider
+
+    def full(provider: str | None, model: str | None) -> str | None:
+        found = parts.providers.get(provider or default or "")
+        return found.full_model(model) if found and model else model
+
+    for name, agent in parts.agents.items():
+        fallback = tuple(
+            _with_model(each, full(each.provider, each.model)) for each in agent.fallback
+        )
+        own = _with_model(agent, full(agent.provider, agent.model))
+        parts.agents[name] = own.model_copy(update={"fallback": fallback} if fallback else None)
+    budgets = tuple(
+        each.model_copy(
+            update={"match": _with_model(each.match, full(each.match.provider, each.match.model))}
+        )
+        if each.match.provider
+        else each
+        for each in parts.settings.budgets
     )
-    return agent.model_copy(update={"model": full[0], "fallback": tuple(fallback)})
+    parts.settings = parts.settings.model_copy(update={"budgets": budgets} if budgets else None)
+
+
+def _with_model(entry: NamedT, model: str | None) -> NamedT:
+    """Return an entry with another `model`, or as it is where that is the same."""
+    is_same = model == entry.model
+    return entry if is_same else entry.model_copy(update={"model": model})
 
 
 def _where_others_are(sources: Sources) -> str:

@@ -94,6 +94,19 @@ def test_models_at_a_prefixed_company_are_named_with_the_prefix_once() -> None:
     assert list(price) == ["gemini/gemini-2.5-pro"]
 
 
+def test_a_budget_of_a_prefixed_companys_model_matches_its_calls() -> None:
+    config = load(
+        "providers: {g: {type: gemini, api_key: made-up}}\n"
+        "budgets:\n"
+        "  - {name: a, limit_usd: 1, period: day, match: {provider: g, model: gemini-2.5-pro}}\n"
+        "  - {name: b, limit_usd: 1, period: day, match: {model: gemini-2.5-pro}}\n"
+    )
+    assert [each.match.model for each in config.budgets] == [
+        "gemini/gemini-2.5-pro",
+        "gemini-2.5-pro",
+    ]
+
+
 def test_the_same_target_is_found_twice_in_a_chain_whatever_its_prefix() -> None:
     text = (
         "providers: {g: {type: gemini, api_key: made-up}}\n"
