@@ -31,7 +31,7 @@ from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.core.policies import RateLimitConfig
 from orchestify.policy.rate_limit import Limiter, RateLimiter
-from orchestify.providers.shared import Surroundings
+from orchestify.providers.shared import SharedParts
 from orchestify.shared_limits import RedisLimits
 
 LIMITS = {
@@ -110,7 +110,7 @@ async def in_a_call(url: str, prefix: str, server: str, at_once: int) -> Line:
     config = parse_config(json.dumps(_config(server)))
     shared = RedisLimits(url, f"{prefix}-calls-{at_once}")
     found = []
-    for around in (Surroundings(), Surroundings(make_limiter=shared.for_tenant("bench"))):
+    for around in (SharedParts(), SharedParts(make_limiter=shared.for_tenant("bench"))):
         async with ProviderRegistry.assemble(config, around) as registry:
             provider = registry.get("main")
             await provider.complete("hi")

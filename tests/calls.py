@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from orchestify.calls.request import Defaults
 from orchestify.calls.route import Route
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.ledger.budgets.memory_book import BudgetBook
 from orchestify.ledger.memory import MemoryLedger
 from orchestify.ledger.record import Record
 from orchestify.models.price_book import PriceBook, configured_price
 from orchestify.policy.budget import Budget
 from orchestify.providers.base import LLMProvider
+from orchestify.providers.routed import RoutedProvider
 from orchestify.values import (
     CompletionRequest,
     LLMResponse,
@@ -116,6 +118,11 @@ class RecordingLedger(MemoryLedger):
         return [(each.provider, each.outcome, each.error) for each in self.completed]
 
 
+def routed(route: Route) -> RoutedProvider:
+    """A provider over a route whose first lane is a scripted provider."""
+    return RoutedProvider(route, cast("LLMProvider", route.targets[0].lane))
+
+
 @dataclass
 class Bench:
     """A runtime with a clock moved by hand and naps that take no time, and routes over it."""
@@ -148,12 +155,18 @@ class Bench:
 
     def target(self, provider: LLMProvider, model: str = "m", **more: Any) -> Target:
         """A provider as a target; it answers with 100 tokens at most."""
-        return Target(provider, model, **{"defaults": Defaults(max_tokens=100), **more})
+        return Target(
+            provider,
+            provider.provider_id,
+            model,
+            provider.provider_type,
+            **{"defaults": Defaults(max_tokens=100), **more},
+        )
 
-    def route(self, *providers: LLMProvider | Target, **more: Any) -> Route:
-        """A route over providers or targets, in this order."""
+    def route(self, *providers: LLMProvider | Target, **more: Any) -> RoutedProvider:
+        """A provider over providers or targets, in this order."""
         targets = [each if isinstance(each, Target) else self.target(each) for each in providers]
-        return Route(self.runtime, targets, **more)
+        return routed(Route(self.runtime, targets, **more))
 
     def spent(self, name: str) -> tuple[Decimal, Decimal]:
         """What is spent and held of a budget, in USD."""

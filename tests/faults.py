@@ -12,13 +12,15 @@ from typing import Any, Literal
 from orchestify import APIError, LLMResponse, StreamInterruptedError, TextDelta
 from orchestify.calls.request import Defaults
 from orchestify.calls.route import Route
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.core.providers import ProviderConfig
 from orchestify.ledger.record import Record
 from orchestify.models.price_book import PriceBook, configured_price
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.retry import RetryPolicy
 from orchestify.providers.building import provider_of
+from orchestify.providers.routed import RoutedProvider
 from tests.calls import RecordingLedger
 from tests.lanes import KEY, Lane, close_litellms_clients
 
@@ -33,14 +35,14 @@ PRICE = configured_price({"input_usd_per_mtok": 1, "output_usd_per_mtok": 1})
 class Lab:
     """One target over one lane, its ledger and its runtime."""
 
-    route: Route
+    route: RoutedProvider
     runtime: Runtime
     ledger: RecordingLedger = field(repr=False)
 
     @property
     def target(self) -> Target:
         """The only target."""
-        return self.route.targets[0]
+        return self.route.route.targets[0]
 
     async def ask(self, way: Way, **arguments: Any) -> Seen:
         """Make one call and return what is to be seen of it."""
@@ -105,14 +107,16 @@ async def lab(
     ledger = RecordingLedger()
     runtime = Runtime(ledger=ledger, prices=PriceBook({"it": PRICE}, use_genai=False))
     target = Target(
-        provider,
+        provider.lane,
+        "it",
         lane.model,
+        provider.provider_type,
         defaults=Defaults(max_tokens=100, **times),
         retry=RetryPolicy(max_attempts, 0.001, 0.002),
         breaker=BreakerSettings(failures=1000),
     )
     try:
-        yield Lab(Route(runtime, [target]), runtime, ledger)
+        yield Lab(RoutedProvider(Route(runtime, [target]), provider), runtime, ledger)
     finally:
         await provider.aclose()
         await close_litellms_clients()

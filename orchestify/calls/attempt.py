@@ -1,4 +1,4 @@
-"""One attempt's booking: what it holds while it runs, and how it is closed, exactly once."""
+"""One attempt and its account: what it holds while it runs, and how it is closed, exactly once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.calls.tracing import Trace, TracedAttempt
 from orchestify.errors import APIError, RateLimitError, StreamInterruptedError
 from orchestify.ledger.budgets.store import Hold
@@ -21,12 +22,12 @@ from orchestify.values import UNKNOWN_USAGE, Attempt, CompletionRequest, LLMResp
 
 
 @dataclass(slots=True)
-class Booking:
-    """What one attempt holds: places at the limits, a budget's hold, a permit, an open record.
+class AttemptState:
+    """What one attempt holds: grants of limiters, a budget's hold, a permit, an open record.
 
-    `usage` and `pieces` grow with a stream, so that whatever stops it can be booked. `close` is
-    synchronous and works in `finally`, in a cancelled task and in `__del__`; only its first
-    call counts.
+    `tokens` is its input estimate and its output cap together. `usage` and `pieces` grow with a
+    stream, so that whatever stops it can be booked. `close` is synchronous and works in
+    `finally`, in a cancelled task and in `__del__`; only its first call counts.
     """
 
     runtime: Runtime
@@ -36,6 +37,7 @@ class Booking:
     started: float
     tokens: int = 0
     budgets: tuple[Budget, ...] = ()
+    trace: Trace | None = None
     grants: list[tuple[Limiter, Grant]] = field(default_factory=list)
     hold: Hold | None = None
     permit: Permit | None = None
@@ -45,17 +47,6 @@ class Booking:
     usage: Usage = UNKNOWN_USAGE
     pieces: list[str] = field(default_factory=list)
     first_chunk_s: float | None = None
-    trace: Trace | None = None
-
-    def succeed(self, response: LLMResponse) -> tuple[Usage, Cost]:
-        """Book an answer; return its usage, estimated where not reported, and its cost."""
-        usage = response.usage or UNKNOWN_USAGE
-        if usage.source == "unknown":
-            usage = self._estimated(usage, _written(response))
-        if "0" in response.headers.values():  # something is used up
-            self._learn(response.headers)
-        reported = response.cost_usd if response.cost_source == "provider" else None
-        return usage, self.close("ok", usage, response.model, reported)
 
     def fail(self, error: BaseException) -> None:
         """Book what became of an attempt that raised `error`."""
@@ -68,8 +59,9 @@ class Booking:
             self.abandon()
 
     def abandon(self) -> None:
-        """Book a call that its caller no longer wants."""
-        self.close("cancelled", self._so_far())
+        """Book an attempt that its caller no longer wants."""
+        if not self.closed:
+            self.close("cancelled", self._so_far())
 
     def close(
         self,
@@ -79,24 +71,46 @@ class Booking:
         reported_usd: Decimal | None = None,
         error: BaseException | None = None,
     ) -> Cost:
-        """Settle and release everything, complete the record, and return the cost."""
+        """Settle and release everything, complete the record, and return the cost.
+
+        `answered` is the model that answered, `reported_usd` the cost by the provider itself.
+        """
         if self.closed:
             return UNPRICED
-        self.closed = True
-        self.outcome = outcome
-        price = None if reported_usd is not None else self.runtime.price(self.target, answered)
+        self.closed, self.outcome = True, outcome
+        runtime, permit = self.runtime, self.permit
+        price = None if reported_usd is not None else runtime.price(self.target, answered)
         cost = cost_of(usage, reported_usd, price)
+        name = "" if error is None else type(error).__name__
         try:
-            self._release(usage, cost, error)
-            self._judge(outcome, error)
+            if self.grants or self.hold is not None or error is not None:
+                self._release(usage, cost, error)
+            if permit is None:
+                pass
+            elif outcome == "ok":
+                permit.succeeded()
+            elif isinstance(error, APIError) and error.trips_breaker:
+                permit.failed()
+            else:
+                permit.released()
         finally:
             if self.opened:
-                self._complete(outcome, usage, answered, cost, error)
+                record = self.record.completed(
+                    outcome,
+                    usage=usage,
+                    model_answered=answered,
+                    cost=cost,
+                    latency_s=runtime.clock() - self.started,
+                    first_chunk_s=self.first_chunk_s,
+                    error=name,
+                )
+                runtime.ledger.complete(record)
+                runtime.observe(record)
             if self.trace is not None:
-                self.trace.attempted(self._traced(usage, cost, error))
+                self.trace.attempted(self._traced(usage, cost, name))
         return cost
 
-    def attempt(self, outcome: str, error: BaseException | None = None) -> Attempt:
+    def told(self, outcome: str, error: BaseException | None = None) -> Attempt:
         """Return the attempt as the response and the errors tell it."""
         return Attempt(
             self.target.provider_id,
@@ -106,38 +120,17 @@ class Booking:
             self.runtime.clock() - self.started,
         )
 
-    def _traced(self, usage: Usage, cost: Cost, error: BaseException | None) -> TracedAttempt:
-        return TracedAttempt(
-            provider=self.target.provider,
-            endpoint=self.target.endpoint,
-            model=self.target.model,
-            outcome=self.outcome if self.opened else "skipped",
-            error="" if error is None else type(error).__name__,
-            latency_s=self.runtime.clock() - self.started,
-            first_chunk_s=self.first_chunk_s,
-            usage=usage,
-            cost_usd=cost.usd,
-        )
+    def estimated(self, response: LLMResponse) -> Usage:
+        """Return the usage of an answer that came without it, estimated from its words."""
+        calls = (call.name + (call.raw_arguments or "") for call in response.tool_calls)
+        written = "".join((response.content, str(response.thinking or ""), *calls))
+        return self._estimated(response.usage or UNKNOWN_USAGE, written)
 
-    def _complete(
-        self,
-        outcome: Outcome,
-        usage: Usage,
-        answered: str,
-        cost: Cost,
-        error: BaseException | None,
-    ) -> None:
-        record = self.record.completed(
-            outcome,
-            usage=usage,
-            model_answered=answered,
-            cost=cost,
-            latency_s=self.runtime.clock() - self.started,
-            first_chunk_s=self.first_chunk_s,
-            error="" if error is None else type(error).__name__,
-        )
-        self.runtime.ledger.complete(record)
-        self.runtime.observe(record)
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Pause the target where its provider says that nothing is left until a reset."""
+        hint = rate_headers(headers, utc_now())
+        if hint is not None and hint.exhausted_s > 0:
+            self.runtime.pause(self.target).learn(hint)
 
     def _release(self, usage: Usage, cost: Cost, error: BaseException | None) -> None:
         unsent = not self.opened or (isinstance(error, APIError) and not error.may_be_billed)
@@ -155,34 +148,16 @@ class Booking:
             actual = unknown if cost.usd is None else cost.usd
             self.runtime.book.settle(self.hold, actual)
 
-    def _learn(self, headers: Mapping[str, str]) -> None:
-        """Pause the target where its provider says that nothing is left until a reset."""
-        hint = rate_headers(headers, utc_now())
-        if hint is not None and hint.exhausted_s > 0:
-            self.runtime.pause(self.target).learn(hint)
-
     def _slow_down(self, error: RateLimitError) -> None:
         """Pause the target for as long as the provider asks, and halve the rates that led here."""
         self.runtime.pause(self.target).penalise(error.retry_after_s)
         for limiter, grant in self.grants:
             limiter.penalise(None, grant)
 
-    def _judge(self, outcome: Outcome, error: BaseException | None) -> None:
-        if self.permit is None:
-            return
-        if outcome == "ok":
-            self.permit.succeeded()
-        elif isinstance(error, APIError) and error.trips_breaker:
-            self.permit.failed()
-        else:
-            self.permit.released()
-
     def _so_far(self) -> Usage:
         """What was used when the attempt ended early, as far as can be known."""
         text = "".join(self.pieces)
-        if not text:
-            return self.usage
-        return self._estimated(self.usage, text)
+        return self._estimated(self.usage, text) if text else self.usage
 
     def _estimated(self, known: Usage, text: str) -> Usage:
         request = self.request
@@ -190,8 +165,13 @@ class Booking:
         given = known.input_tokens or count_tokens(request.messages, request.tools, request.model)
         return replace(known, input_tokens=given, output_tokens=output, source="estimated")
 
-
-def _written(response: LLMResponse) -> str:
-    """All that the model wrote: the answer, what it thought, its calls of tools."""
-    calls = (call.name + (call.raw_arguments or "") for call in response.tool_calls)
-    return "".join((response.content, str(response.thinking or ""), *calls))
+    def _traced(self, usage: Usage, cost: Cost, error: str) -> TracedAttempt:
+        return TracedAttempt(
+            target=self.target,
+            outcome=self.outcome if self.opened else "skipped",
+            error=error,
+            latency_s=self.runtime.clock() - self.started,
+            first_chunk_s=self.first_chunk_s,
+            usage=usage,
+            cost_usd=cost.usd,
+        )

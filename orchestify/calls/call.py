@@ -1,15 +1,18 @@
-"""One call under way: its deadline, what was tried, and the attempt that is open."""
+"""The state of one call: its deadline, what was tried, and the attempt that is open."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from orchestify.calls.attempt import Booking
+from pydantic import ValidationError
+
+from orchestify.calls.attempt import AttemptState
 from orchestify.calls.request import Call
-from orchestify.calls.runtime import Runtime, Target
-from orchestify.calls.structured import parsed_answer
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.calls.tracing import Ending, Trace, TracedCall
 from orchestify.errors import (
     APIError,
@@ -19,13 +22,15 @@ from orchestify.errors import (
     OrchestifyError,
     RateLimitError,
     RequestTimeoutError,
+    StructuredOutputError,
 )
 from orchestify.ledger.record import Record, current_labels, new_id, utc_now
-from orchestify.policy.retry import RetryPolicy
 from orchestify.values import (
+    UNKNOWN_USAGE,
     Attempt,
     CompletionRequest,
     LLMResponse,
+    ResponseFormat,
     StreamEnd,
     StreamEvent,
     TextDelta,
@@ -34,12 +39,17 @@ from orchestify.values import (
     UsageUpdate,
 )
 
-Failure: TypeAlias = APIError | BudgetExceededError | InvalidParameterError
+TargetError: TypeAlias = APIError | BudgetExceededError | InvalidParameterError
+"""What one target ends with, and the next may be tried after."""
 
 
 @dataclass(slots=True)
-class Run:
-    """The state of one call; `deadline` is a moment of the runtime's clock."""
+class CallState:
+    """The state of one call; `deadline` is a moment of the runtime's clock.
+
+    `attempts` are those that have ended, `attempt` is the latest, `errors` holds each target
+    that was given up with its last error.
+    """
 
     call: Call
     agent: str
@@ -50,15 +60,9 @@ class Run:
     call_id: str = field(default_factory=new_id)
     deadline: float = 0.0
     attempts: list[Attempt] = field(default_factory=list)
-    failures: list[tuple[Target, Failure]] = field(default_factory=list)
-    booking: Booking | None = None
+    errors: list[tuple[Target, TargetError]] = field(default_factory=list)
+    attempt: AttemptState | None = None
     trace: Trace | None = None
-
-    def start(self) -> asyncio.Timeout:
-        """Begin to count the time, and return the timer that ends the call."""
-        self.deadline = self.runtime.clock() + self.timeout_s
-        self.timer = asyncio.timeout(self.timeout_s)
-        return self.timer
 
     @property
     def is_out_of_time(self) -> bool:
@@ -68,26 +72,35 @@ class Run:
     @property
     def tried(self) -> tuple[Attempt, ...]:
         """The attempts so far; the one under way is the last, its outcome is `open`."""
-        if self.booking is None or self.booking.closed:
+        if self.attempt is None or self.attempt.closed:
             return tuple(self.attempts)
-        return (*self.attempts, self.booking.attempt("open"))
+        return (*self.attempts, self.attempt.told("open"))
 
     def remaining_s(self) -> float:
         """Seconds left until the deadline."""
         return self.deadline - self.runtime.clock()
 
-    def retry(self, target: Target) -> RetryPolicy:
-        """Return the target's retries, as far as the caller did not say otherwise."""
-        given = self.call.max_attempts
-        return target.retry if given is None else replace(target.retry, max_attempts=given)
+    def begin_trace(self, target: Target) -> None:
+        """Let the runtime's tracer, where there is one, follow the call from its first target."""
+        tracer = self.runtime.tracer
+        if tracer is not None:
+            request = self.call.request(target.defaults, model=target.model)
+            self.trace = tracer.start(
+                TracedCall(
+                    call_id=self.call_id,
+                    agent=self.agent,
+                    target=target,
+                    request=request,
+                    is_stream=self.is_stream,
+                )
+            )
 
-    def book(self, target: Target, request: CompletionRequest) -> Booking:
-        """Return a booking for the next attempt; nothing is held or recorded yet."""
+    def next_attempt(self, target: Target, request: CompletionRequest) -> AttemptState:
+        """Return the state of the next attempt; nothing is held or recorded yet."""
         runtime, number = self.runtime, len(self.attempts) + 1
         labels = current_labels()
         budgets = runtime.budgets_of(target, self.agent, labels) if runtime.budgets else ()
         tokens = runtime.tokens(target, request) if runtime.estimates else (0, 0)
-        worst = runtime.worst_case_usd(target, tokens) if runtime.estimates else None
         record = Record(
             id=f"{self.call_id}-{number}",
             call_id=self.call_id,
@@ -96,39 +109,46 @@ class Run:
             provider=target.provider_id,
             agent=self.agent,
             model=target.model,
-            cost_at_most_usd=worst,
+            cost_at_most_usd=(
+                runtime.worst_case_usd(target, tokens) if runtime.estimates else None
+            ),
             labels=labels,
         )
-        self.booking = Booking(
-            runtime, target, request, record, runtime.clock(), sum(tokens), budgets
+        self.attempt = AttemptState(
+            runtime, target, request, record, runtime.clock(), sum(tokens), budgets, self.trace
         )
-        self.booking.trace = self.trace
-        return self.booking
+        return self.attempt
 
-    def note(self, booking: Booking, event: StreamEvent) -> StreamEvent:
+    def note(self, attempt: AttemptState, event: StreamEvent) -> StreamEvent:
         """Keep what an event tells for the account; the end is booked and completed."""
-        kind = type(event)
-        if kind is TextDelta or kind is ThinkingDelta:
-            booking.pieces.append(event.text)  # type: ignore[union-attr]
+        if isinstance(event, (TextDelta, ThinkingDelta)):
+            attempt.pieces.append(event.text)
         elif isinstance(event, ToolCallDelta):
-            booking.pieces.append(event.arguments)
+            attempt.pieces.append(event.arguments)
         elif isinstance(event, UsageUpdate):
-            booking.usage = event.usage
+            attempt.usage = event.usage
         elif isinstance(event, StreamEnd):
-            return StreamEnd(self.answered(booking, event.response))
+            return StreamEnd(self.answered(attempt, event.response))
         return event
 
-    def answered(self, booking: Booking, response: LLMResponse) -> LLMResponse:
+    def answered(self, attempt: AttemptState, response: LLMResponse) -> LLMResponse:
         """Book an answer and return it with what only the call knows.
 
         Raises:
             StructuredOutputError: it does not fit the form that was asked for; it is booked.
         """
-        usage, cost = booking.succeed(response)
-        self.attempts.append(booking.attempt("ok"))
+        target = attempt.target
+        usage = response.usage or UNKNOWN_USAGE
+        if usage.source == "unknown":
+            usage = attempt.estimated(response)
+        if "0" in response.headers.values():  # something is used up
+            attempt.learn(response.headers)
+        reported_usd = response.cost_usd if response.cost_source == "provider" else None
+        cost = attempt.close("ok", usage, response.model, reported_usd)
+        self.attempts.append(attempt.told("ok"))
         complete = LLMResponse(  # `replace` would take 2 µs more
             content=response.content,
-            model=response.model or booking.target.model,
+            model=response.model or target.model,
             tokens_input=usage.input_tokens,
             tokens_output=usage.output_tokens,
             finish_reason=response.finish_reason,
@@ -139,49 +159,30 @@ class Run:
             usage=usage,
             cost_usd=cost.usd,
             cost_source=cost.source,
-            provider=booking.target.provider_id,
-            latency_s=self.runtime.clock() - booking.started,
+            provider=target.provider_id,
+            latency_s=self.runtime.clock() - attempt.started,
             attempts=tuple(self.attempts),
             call_id=self.call_id,
             headers=response.headers,
         )
-        form = booking.request.response_format
+        form = attempt.request.response_format
         if form is not None:
             complete = parsed_answer(complete, form)
         if self.trace is not None:
             self.ended(complete)
         return complete
 
-    def failed(self, booking: Booking, error: BaseException) -> None:
-        """Book an attempt that raised `error`, or one that the deadline ended."""
+    def failed(self, attempt: AttemptState, error: BaseException) -> None:
+        """Book an attempt that raised `error`, or one that the deadline ended; once."""
+        if attempt.closed:
+            return
         if isinstance(error, asyncio.CancelledError) and self.is_out_of_time:
-            error = self.timed_out(booking.target)
+            error = self.timed_out(attempt.target)
         if isinstance(error, APIError) and error.provider is None:
-            error.provider, error.model = booking.target.provider_id, booking.target.model
-        booking.fail(error)
-        outcome = booking.outcome if booking.opened else "skipped"
-        self.attempts.append(booking.attempt(outcome, error))
-
-    def broke(self, booking: Booking, error: BaseException) -> None:
-        """Book the attempt of a stream that did not reach its end, and end the call."""
-        booking.fail(error)
-        self.ended(error)
-
-    def follow(self, target: Target) -> None:
-        """Let the runtime's tracer, where there is one, follow the call from its first target."""
-        tracer = self.runtime.tracer
-        if tracer is not None:
-            request = self.call.request(target.defaults, model=target.model)
-            self.trace = tracer.start(
-                TracedCall(
-                    call_id=self.call_id,
-                    agent=self.agent,
-                    provider=target.provider,
-                    endpoint=target.endpoint,
-                    request=request,
-                    is_stream=self.is_stream,
-                )
-            )
+            error.provider, error.model = attempt.target.provider_id, attempt.target.model
+        attempt.fail(error)
+        outcome = attempt.outcome if attempt.opened else "skipped"
+        self.attempts.append(attempt.told(outcome, error))
 
     def ended(self, ending: Ending) -> None:
         """Give an error the call's id, and tell who follows the call; only the first end counts."""
@@ -190,6 +191,11 @@ class Run:
         trace, self.trace = self.trace, None
         if trace is not None:
             trace.ended(ending)
+
+    def abandon(self) -> None:
+        """Book the open attempt as one that its caller no longer wants."""
+        if self.attempt is not None:
+            self.attempt.abandon()
 
     def circuit_open(self, target: Target) -> CircuitOpenError:
         """Return the error of a target whose circuit is open."""
@@ -211,7 +217,7 @@ class Run:
 
     def timed_out(self, target: Target) -> RequestTimeoutError:
         """Return the error of a call whose time is up."""
-        waits = self.booking is not None and not self.booking.opened
+        waits = self.attempt is not None and not self.attempt.opened
         error = RequestTimeoutError(
             f"{self._missed(target) if waits else 'no answer'} within {self.timeout_s:g} s",
             provider=target.provider_id,
@@ -224,12 +230,35 @@ class Run:
 
     def _missed(self, target: Target) -> str:
         """Say what a call waited for before it was sent: what is configured, else the ledger."""
-        budgets = self.booking is not None and self.booking.budgets
+        budgets = self.attempt is not None and self.attempt.budgets
         held = ["rate limits"] if self.runtime.limiters_of(target) else []
         held += ["budgets"] if budgets else []
         return f"no turn at the {' and '.join(held or ['ledger'])}"
 
-    def abandon(self) -> None:
-        """Book the open attempt as one that its caller no longer wants."""
-        if self.booking is not None and not self.booking.closed:
-            self.booking.abandon()
+
+def parsed_answer(response: LLMResponse, form: ResponseFormat) -> LLMResponse:
+    """Return the answer with `parsed` set; one that calls tools or was refused is left as it is.
+
+    Raises:
+        StructuredOutputError: the text is no JSON, or does not fit the model class; the error's
+            `response` is the answer.
+    """
+    if response.tool_calls or response.finish_reason in {"refusal", "content_filter"}:
+        return response
+    try:
+        return replace(response, parsed=_parsed(response.content, form))
+    except ValidationError as error:
+        places = sorted({".".join(map(str, each["loc"])) or "answer" for each in error.errors()})
+        reason = f"the answer does not fit {form.name}: {', '.join(places[:5])}"
+    except (ValueError, RecursionError):
+        cut = response.finish_reason == "length"
+        reason = "the answer is no JSON" + (", it was cut at max_tokens" if cut else "")
+    failure = StructuredOutputError(reason, provider=response.provider, model=response.model)
+    failure.response = response
+    raise failure
+
+
+def _parsed(text: str, form: ResponseFormat) -> Any:
+    if form.model_class is not None:
+        return form.model_class.model_validate_json(text)
+    return json.loads(text)

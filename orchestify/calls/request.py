@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from orchestify.calls.messages import MessagesLike, messages_of
 from orchestify.errors import InvalidParameterError
@@ -34,8 +34,36 @@ OURS = frozenset(
 )
 EFFORTS = ("low", "medium", "high")
 PRIORITIES = ("high", "normal", "low")
+_NUMBERS: Mapping[str, tuple[bool, float, float]] = {  # whether it is whole, at least, at most
+    "temperature": (False, 0, math.inf),
+    "max_tokens": (True, 1, math.inf),
+    "top_p": (False, 0, 1),
+    "seed": (True, -math.inf, math.inf),
+    "timeout_s": (False, 0, math.inf),
+    "max_attempts": (True, 1, math.inf),
+    "thinking.budget_tokens": (True, 1024, math.inf),  # Anthropic, "Extended thinking"
+}
 MODEL_CHARS = 500  # a model's name is remembered in several places
-MIN_THINKING_TOKENS = 1024  # Anthropic, "Extended thinking": the smallest budget_tokens
+
+
+class CallKeywords(TypedDict, total=False):
+    """What `complete` and `stream` take by keyword only; None says as little as leaving it out.
+
+    `timeout_s` covers the whole call in seconds, waits and fallbacks included; of a stream, the
+    time until its first output. `fallback` replaces the agent's chain, False means none.
+    `options` are extra fields of the request's body.
+    """
+
+    top_p: float | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    tool_choice: ToolChoiceLike | None
+    response_format: ResponseFormatLike | None
+    fallback: FallbackLike | None
+    timeout_s: float | None
+    max_attempts: int | None
+    priority: Priority
+    options: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,56 +146,33 @@ def call_of(
     max_tokens: int | None = None,
     tools: Iterable[ToolLike] | None = None,
     thinking: ThinkingLike | None = None,
-    *,
-    top_p: float | None = None,
-    stop: str | Sequence[str] | None = None,
-    seed: int | None = None,
-    tool_choice: ToolChoiceLike | None = None,
-    response_format: ResponseFormatLike | None = None,
-    fallback: FallbackLike | None = None,
-    timeout_s: float | None = None,
-    max_attempts: int | None = None,
-    priority: Priority = "normal",
-    options: Mapping[str, Any] | None = None,
+    **keywords: Unpack[CallKeywords],
 ) -> Call:
     """Check a call's arguments and return them as values.
 
     Raises:
         InvalidParameterError: one of them cannot be used; the message names it.
+        TypeError: a keyword that `CallKeywords` does not have.
     """
-    for name, value, check in (
-        ("model", model, _check_model),
-        ("temperature", temperature, _check_positive),
-        ("top_p", top_p, _check_share),
-        ("max_tokens", max_tokens, _check_count),
-        ("seed", seed, _check_whole),
-        ("timeout_s", timeout_s, _check_positive),
-        ("max_attempts", max_attempts, _check_count),
-    ):
-        if value is not None:
-            check(name, value)
-    if priority not in PRIORITIES:
-        raise InvalidParameterError(f"priority is one of {', '.join(PRIORITIES)}")
-    tool_values = tuple(map(tool_of, tools)) if tools else ()
-    return Call(
+    if model is not None and not (isinstance(model, str) and 0 < len(model) <= MODEL_CHARS):
+        raise InvalidParameterError(f"model is a text of 1 to {MODEL_CHARS} characters")
+    if temperature is not None:
+        _check_number("temperature", temperature)
+    if max_tokens is not None:
+        _check_number("max_tokens", max_tokens)
+    call = Call(
         messages=messages_of(messages),
         model=model,
         temperature=temperature,
         max_tokens=max_tokens,
-        tools=tool_values,
-        thinking=thinking_of(thinking),
-        thinking_off=thinking is False,
-        top_p=top_p,
-        stop=stop_of(stop),
-        seed=seed,
-        tool_choice=_tool_choice_of(tool_choice, tool_values),
-        response_format=response_format_of(response_format),
-        fallback=_fallback_of(fallback),
-        timeout_s=timeout_s,
-        max_attempts=max_attempts,
-        priority=priority,
-        options=_options_of(options),
     )
+    if tools:
+        call.tools = tuple(map(tool_of, tools))
+    if thinking is not None:
+        call.thinking, call.thinking_off = thinking_of(thinking), thinking is False
+    if keywords:
+        _take_keywords(call, keywords)
+    return call
 
 
 def tool_of(tool: ToolLike) -> Tool:
@@ -200,7 +205,7 @@ def thinking_of(thinking: ThinkingLike | None) -> ThinkingConfig | None:
         return ThinkingConfig(effort=thinking)
     if isinstance(thinking, Mapping) and set(thinking) == {"budget_tokens"}:
         budget = thinking["budget_tokens"]
-        _check_count("thinking.budget_tokens", budget, MIN_THINKING_TOKENS)
+        _check_number("thinking.budget_tokens", budget)
         return ThinkingConfig(budget_tokens=budget)
     raise InvalidParameterError(
         "thinking is true, false, 'low', 'medium', 'high' or {'budget_tokens': n}"
@@ -236,6 +241,25 @@ def stop_of(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     if not all(isinstance(sequence, str) and sequence for sequence in sequences):
         raise InvalidParameterError("stop is one text or several, none of them empty")
     return sequences
+
+
+def _take_keywords(call: Call, given: CallKeywords) -> None:
+    unknown = given.keys() - CallKeywords.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"a call got an unexpected keyword argument {min(unknown)!r}")
+    for name, value in given.items():
+        if value is not None and name in _NUMBERS:
+            _check_number(name, value)
+    call.priority = given.get("priority", "normal")
+    if call.priority not in PRIORITIES:
+        raise InvalidParameterError(f"priority is one of {', '.join(PRIORITIES)}")
+    call.top_p, call.seed = given.get("top_p"), given.get("seed")
+    call.timeout_s, call.max_attempts = given.get("timeout_s"), given.get("max_attempts")
+    call.stop = stop_of(given.get("stop"))
+    call.tool_choice = _tool_choice_of(given.get("tool_choice"), call.tools)
+    call.response_format = response_format_of(given.get("response_format"))
+    call.fallback = _fallback_of(given.get("fallback"))
+    call.options = _options_of(given.get("options"))
 
 
 def _tool(form: Mapping[str, Any], schema_key: str) -> Tool:
@@ -319,32 +343,10 @@ def _form_name(title: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", title)[:64] or "answer"
 
 
-def _check_model(name: str, value: object) -> None:
-    if not isinstance(value, str) or not 0 < len(value) <= MODEL_CHARS:
-        raise InvalidParameterError(f"{name} is a text of 1 to {MODEL_CHARS} characters")
-
-
-def _check_number(name: str, value: object, low: float, high: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidParameterError(f"{name} is a number")
-    if not low <= value <= high:
-        bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+def _check_number(name: str, value: object) -> None:
+    whole, least, most = _NUMBERS[name]
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise InvalidParameterError(f"{name} is a {'whole ' if whole else ''}number")
+    if not least <= value <= most:
+        bounds = f"at least {least}" if most == math.inf else f"from {least} to {most}"
         raise InvalidParameterError(f"{name} is {bounds}, not {value}")
-
-
-def _check_positive(name: str, value: object) -> None:
-    _check_number(name, value, 0)
-
-
-def _check_share(name: str, value: object) -> None:
-    _check_number(name, value, 0, 1)
-
-
-def _check_whole(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidParameterError(f"{name} is a whole number")
-
-
-def _check_count(name: str, value: object, low: int = 1) -> None:
-    _check_whole(name, value)
-    _check_number(name, value, low)

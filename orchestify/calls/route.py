@@ -1,30 +1,20 @@
-"""The call path: what happens between a call and its answer, in this order.
-
-strategy          which targets, in which order
- └ for each target, until one answers
-    └ for each attempt (the only retry anywhere)
-        breaker       open: next target, nothing sent
-        rate limit    wait, at most what the deadline leaves
-        budget        reserve the attempt's worst case, atomically
-        admit         half open: one probe
-        ledger        open the record
-        send          one HTTP request
-        finally       settle the budget, complete the record, whatever happened
-"""
+"""The call path itself: strategy, targets, retries, policies, one attempt; read this first."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
-from orchestify.calls.attempt import Booking
-from orchestify.calls.call import Failure, Run
+from orchestify.calls.attempt import AttemptState
+from orchestify.calls.call import CallState, TargetError
 from orchestify.calls.request import Call
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
 from orchestify.calls.stream import CompletionStream
+from orchestify.calls.target import Target
 from orchestify.core.policies import DEFAULT_TIMEOUT_S
 from orchestify.errors import (
     AllTargetsFailedError,
@@ -36,33 +26,32 @@ from orchestify.errors import (
     StreamInterruptedError,
 )
 from orchestify.events.events import FallbackTaken, TargetSkipped
-from orchestify.health.health import Health
-from orchestify.models.capability import has_thinking, has_tools, lacking
+from orchestify.models.capability import lacking
 from orchestify.models.pricing import CostRange
 from orchestify.policy.strategy import Strategy
-from orchestify.providers.base import LLMProvider
 from orchestify.values import (
     CompletionRequest,
     LLMResponse,
     StreamEvent,
+    TextDelta,
     TokenUsage,
     UsageUpdate,
 )
 
 T = TypeVar("T")
-Attempt: TypeAlias = Callable[["Run", Target, CompletionRequest, float], Awaitable[T]]
+Send: TypeAlias = Callable[[CallState, AttemptState], Awaitable[T]]
 
 
-class Opened(NamedTuple):
-    """A stream that has begun: its booking, its source and the events that have come."""
+class OpenedStream(NamedTuple):
+    """A stream that has begun: its attempt, its source and the events that have come."""
 
-    booking: Booking
+    attempt: AttemptState
     source: AsyncGenerator[StreamEvent, None]
     head: list[StreamEvent]
 
 
-class Route(LLMProvider):
-    """An ordered chain of targets that answers like one provider."""
+class Route:
+    """An ordered chain of targets; a call ends at the first that answers."""
 
     def __init__(
         self,
@@ -80,278 +69,257 @@ class Route(LLMProvider):
         the next target although they do not by themselves, and `resolve` finds targets that a
         caller names.
         """
-        self.provider_id = targets[0].provider_id
-        self._runtime = runtime
-        self._targets = tuple(targets)
+        self.runtime = runtime
+        self.targets = tuple(targets)
         self._agent = agent
         self._strategy = strategy
         self._fallback_on = fallback_on
         self._resolve = resolve
 
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        """The targets, in order of preference."""
-        return self._targets
+    def __repr__(self) -> str:
+        chain = ", ".join(f"{each.provider_id}/{each.model}" for each in self.targets)
+        return f"<Route {self._agent or self.targets[0].provider_id}: {chain}>"
+
+    async def complete(self, call: Call) -> LLMResponse:
+        """Send a call and return the whole answer."""
+        return await self._until_one_answers(self._begun(call), _send)
+
+    def stream(self, call: Call) -> CompletionStream:
+        """Return the answer to a call as it arrives; nothing is sent before it is read."""
+        state = self._begun(call, is_stream=True)
+        return CompletionStream(self._events(state), state)
+
+    def count_tokens(self, call: Call) -> int:
+        """Return about how many input tokens the call has at its first target."""
+        return self.runtime.tokens(*self._first_asked(call))[0]
+
+    def estimate_cost(self, call: Call) -> CostRange:
+        """Return what one attempt at the first target costs, at least and at most."""
+        return self.runtime.cost_range(*self._first_asked(call))
 
     def get_usage(self) -> TokenUsage:
         """Return the agent's usage since the last reset, or the provider's where there is none."""
-        return self._runtime.usage(agent=self._agent, provider=self.provider_id)
+        return self.runtime.usage(agent=self._agent, provider=self.targets[0].provider_id)
 
     def reset_usage(self) -> None:
         """Start a new period for what `get_usage` counts."""
-        self._runtime.reset(agent=self._agent, provider=self.provider_id)
+        self.runtime.reset(agent=self._agent, provider=self.targets[0].provider_id)
 
-    @property
-    def provider_type(self) -> str:
-        """The type of the first target's provider."""
-        return self._first.provider_type
+    def found(self, provider_id: str, model: str | None) -> Target:
+        """Return the target that a caller names.
 
-    def supports_tools(self) -> bool:
-        """Whether the first target's model can call tools, as far as is known."""
-        entry = self._runtime.entry(self._targets[0])
-        return self._first.supports_tools() if entry is None else has_tools(entry)
+        Raises:
+            ProviderNotFoundError: there is none, or it is off.
+        """
+        if self._resolve is not None:
+            return self._resolve(provider_id, model)
+        first = self.targets[0]
+        if provider_id != first.provider_id:
+            raise ProviderNotFoundError(f"no provider {provider_id!r}: this one has no registry")
+        return replace(first, model=model or first.model)
 
-    def supports_thinking(self) -> bool:
-        """Whether the first target's model has extended thinking, as far as is known."""
-        target = self._targets[0]
-        entry = self._runtime.entry(target)
-        if entry is None:
-            return self._first.supports_thinking()
-        return has_thinking(target.model, entry)
+    def _begun(self, call: Call, *, is_stream: bool = False) -> CallState:
+        timeout_s = call.timeout_s
+        if timeout_s is None:
+            timeout_s = self.targets[0].defaults.timeout_s
+        if timeout_s is None:
+            timeout_s = DEFAULT_TIMEOUT_S
+        return CallState(call, self._agent, self.runtime, timeout_s, is_stream)
 
-    def supports_code_execution(self) -> bool:
-        """Whether the first target's provider can run code that the model writes."""
-        return self._first.supports_code_execution()
-
-    async def list_models(self) -> list[str] | None:
-        """Return the models the first target's provider lists, by a free request."""
-        return await self._first.list_models()
-
-    def __repr__(self) -> str:
-        chain = ", ".join(f"{each.provider_id}/{each.model}" for each in self._targets)
-        return f"<Route {self._agent or self.provider_id}: {chain}>"
-
-    @property
-    def _health(self) -> Health:
-        return self._runtime.health
-
-    @property
-    def _first(self) -> LLMProvider:
-        return self._targets[0].provider
-
-    def _count_tokens(self, call: Call) -> int:
-        return self._runtime.tokens(*self._first_asked(call))[0]
-
-    def _estimate_cost(self, call: Call) -> CostRange:
-        return self._runtime.cost_range(*self._first_asked(call))
-
-    def _first_asked(self, call: Call) -> tuple[Target, CompletionRequest]:
-        first = self._targets[0]
-        target = self._found(first.provider_id, call.model) if call.model else first
-        return target, call.request(target.defaults, model=target.model)
-
-    def _complete(self, call: Call) -> Coroutine[Any, Any, LLMResponse]:
-        run = Run(call, self._agent, self._runtime, self._timeout_s(call))
-        return self._until_one_answers(run, self._send)
-
-    def _stream(self, call: Call) -> CompletionStream:
-        run = Run(call, self._agent, self._runtime, self._timeout_s(call), is_stream=True)
-        return CompletionStream(self._events(run), run)
-
-    async def _events(self, run: Run) -> AsyncGenerator[StreamEvent, None]:
-        booking, source, head = await self._until_one_answers(run, self._open)
-        async with aclosing(source):
-            try:
-                for event in head:
-                    yield run.note(booking, event)
-                async for event in source:
-                    yield run.note(booking, event)
-            except BaseException as error:
-                run.broke(booking, error)
-                raise
-            if not booking.closed:
-                cut = StreamInterruptedError(
-                    provider=booking.target.provider_id, model=booking.target.model
-                )
-                run.broke(booking, cut)
-                raise cut
-
-    async def _until_one_answers(self, run: Run, attempt: Attempt[T]) -> T:
+    async def _until_one_answers(self, state: CallState, send: Send[T]) -> T:
+        """Try the targets within the call's time, and end the call with what came of it."""
+        state.deadline = self.runtime.clock() + state.timeout_s
+        state.timer = asyncio.timeout(state.timeout_s)
         try:
             try:
-                async with run.start():
-                    return await self._over_targets(run, attempt)
+                async with state.timer:
+                    return await self._over_targets(state, send)
             except TimeoutError:
-                if not run.is_out_of_time:
+                if not state.is_out_of_time:
                     raise
-            target = self._targets[0] if run.booking is None else run.booking.target
-            raise _combined([*run.failures, (target, run.timed_out(target))])
+            target = self.targets[0] if state.attempt is None else state.attempt.target
+            raise _combined([*state.errors, (target, state.timed_out(target))])
         except BaseException as error:
-            run.ended(error)
+            state.ended(error)
             raise
 
-    async def _over_targets(self, run: Run, attempt: Attempt[T]) -> T:
-        targets = self._ordered(run)
-        run.follow(targets[0])
+    async def _over_targets(self, state: CallState, send: Send[T]) -> T:
+        """Try each target with its retries until one answers; raise what all failed with."""
+        targets = self._ordered(state.call)
+        state.begin_trace(targets[0])
         for position, target in enumerate(targets):
             following = targets[position + 1 :]
             try:
-                request = self._request(run, target)
-                return await self._with_retries(run, target, request, attempt, last=not following)
+                request = state.call.request(target.defaults, model=target.model)
+                lack = lacking(request, self.runtime.entry(target))
+                if lack is not None:
+                    raise InvalidParameterError(
+                        f"{target.provider_id}/{target.model}: the model {lack}"
+                    )
+                return await self._with_retries(state, target, request, send, last=not following)
             except (APIError, BudgetExceededError, InvalidParameterError) as error:
-                run.failures.append((target, error))
-                if run.remaining_s() <= 0 or not self._moves_on(error):
+                state.errors.append((target, error))
+                if state.remaining_s() <= 0 or not self._moves_on(error):
                     break
             if following:
-                self._tell(run, target, following[0], run.failures[-1][1])
-                self._note_use(following[0])
-        raise _combined(run.failures)
+                self._fall_back(state, target, following[0])
+        raise _combined(state.errors)
 
     async def _with_retries(
         self,
-        run: Run,
+        state: CallState,
         target: Target,
         request: CompletionRequest,
-        attempt: Attempt[T],
+        send: Send[T],
         *,
         last: bool,
     ) -> T:
-        policy = run.retry(target)
+        """Repeat the attempt as the target's policy says; the only retry anywhere."""
+        policy, given = target.retry, state.call.max_attempts
+        if given is not None:
+            policy = replace(policy, max_attempts=given)
         patience_s = math.inf if last else policy.max_delay_s
         number = 0
         while True:
             number += 1
             try:
-                return await attempt(run, target, request, patience_s)
+                return await self._attempt(state, target, request, send, patience_s)
             except APIError as error:
-                delay_s = policy.delay_s(error, number, self._runtime.chance)
-                if delay_s is None or delay_s >= run.remaining_s():
+                delay_s = policy.delay_s(error, number, self.runtime.chance)
+                if delay_s is None or delay_s >= state.remaining_s():
                     raise
                 if delay_s > patience_s:
                     raise
-                if delay_s < self._runtime.breaker(target).open_for_s:
+                if delay_s < self.runtime.breaker(target).open_for_s:
                     raise
-            await self._runtime.sleep(delay_s)
+            await self.runtime.sleep(delay_s)
 
-    async def _send(
-        self, run: Run, target: Target, request: CompletionRequest, patience_s: float
-    ) -> LLMResponse:
-        booking = await self._admit(run, target, request, patience_s)
-        try:
-            return run.answered(booking, await target.provider.send(request))
-        except BaseException as error:
-            run.failed(booking, error)
-            raise
+    async def _attempt(
+        self,
+        state: CallState,
+        target: Target,
+        request: CompletionRequest,
+        send: Send[T],
+        patience_s: float,
+    ) -> T:
+        """Pass the policies, open the record and send; whatever fails closes the account.
 
-    async def _open(
-        self, run: Run, target: Target, request: CompletionRequest, patience_s: float
-    ) -> Opened:
-        booking = await self._admit(run, target, request, patience_s)
-        source = target.provider.open_stream(request)
-        head: list[StreamEvent] = []
-        try:
-            async for event in source:
-                head.append(event)
-                if not isinstance(event, UsageUpdate):
-                    booking.first_chunk_s = self._runtime.clock() - booking.started
-                    return Opened(booking, source, head)
-                booking.usage = event.usage
-            raise StreamInterruptedError(provider=target.provider_id, model=target.model)
-        except BaseException as error:
-            run.failed(booking, error)
-            await source.aclose()
-            raise
-
-    async def _admit(
-        self, run: Run, target: Target, request: CompletionRequest, patience_s: float
-    ) -> Booking:
-        """Pass the policies and open the record; a pause over `patience_s` is not waited for."""
-        runtime = self._runtime
+        A pause of the target over `patience_s` is not waited for.
+        """
+        runtime = self.runtime
         breaker = runtime.breaker(target)
-        booking = run.book(target, request)
+        attempt = state.next_attempt(target, request)
         try:
             if not breaker.allows():
-                raise run.circuit_open(target)
-            if runtime.paused_for_s(target) > patience_s:
-                raise run.paused(target)
-            for limiter in runtime.limiters_of(target):
+                raise state.circuit_open(target)
+            limiters = target.limiters
+            if runtime.pauses:
+                limiters = runtime.limiters_of(target)
+                if runtime.paused_for_s(target) > patience_s:
+                    raise state.paused(target)
+            for limiter in limiters:
                 grant = await limiter.acquire(
-                    booking.tokens, priority=run.call.priority, deadline=run.deadline
+                    attempt.tokens, priority=state.call.priority, deadline=state.deadline
                 )
-                booking.grants.append((limiter, grant))
-            if booking.budgets:
-                worst_usd = booking.record.cost_at_most_usd
-                booking.hold = await runtime.book.reserve(
-                    booking.budgets, worst_usd, run.deadline, booking.record.id
+                attempt.grants.append((limiter, grant))
+            if attempt.budgets:
+                worst_usd = attempt.record.cost_at_most_usd
+                attempt.hold = await runtime.book.reserve(
+                    attempt.budgets, worst_usd, state.deadline, attempt.record.id
                 )
-            booking.permit = breaker.admit()
-            if booking.permit is None:
-                raise run.circuit_open(target)
-            await runtime.ledger.open(booking.record)
-            booking.opened = True
+            attempt.permit = breaker.admit()
+            if attempt.permit is None:
+                raise state.circuit_open(target)
+            await runtime.ledger.open(attempt.record)
+            attempt.opened = True
+            return await send(state, attempt)
         except BaseException as error:
-            run.failed(booking, error)
+            state.failed(attempt, error)
             raise
-        return booking
 
-    def _timeout_s(self, call: Call) -> float:
-        default_s = self._targets[0].defaults.timeout_s
-        given_s = default_s if call.timeout_s is None else call.timeout_s
-        return DEFAULT_TIMEOUT_S if given_s is None else given_s
+    async def _events(self, state: CallState) -> AsyncGenerator[StreamEvent, None]:
+        """Open a stream and yield its events; whatever ends it closes the account."""
+        attempt, source, head = await self._until_one_answers(state, _open)
+        async with aclosing(source):
+            try:
+                for event in head:
+                    yield state.note(attempt, event)
+                async for event in source:
+                    if type(event) is TextDelta:
+                        attempt.pieces.append(event.text)
+                        yield event
+                    else:
+                        yield state.note(attempt, event)
+                if not attempt.closed:
+                    target = attempt.target
+                    raise StreamInterruptedError(provider=target.provider_id, model=target.model)
+            except BaseException as error:
+                attempt.fail(error)
+                state.ended(error)
+                raise
 
-    def _ordered(self, run: Run) -> list[Target]:
+    def _ordered(self, call: Call) -> list[Target]:
         """The targets of a call: the caller's model and chain over the agent's, by strategy."""
-        call = run.call
-        targets = list(self._targets)
+        targets = list(self.targets)
         if call.model is not None and call.model != targets[0].model:
-            targets[0] = self._found(targets[0].provider_id, call.model)
+            targets[0] = self.found(targets[0].provider_id, call.model)
         if call.fallback is not None:
-            return targets[:1] + [self._found(*named) for named in call.fallback]
+            return targets[:1] + [self.found(*named) for named in call.fallback]
         if self._strategy is not None:
             return [targets[index] for index in self._strategy.order(targets)]
         return targets
 
-    def _found(self, provider_id: str, model: str | None) -> Target:
-        if self._resolve is not None:
-            return self._resolve(provider_id, model)
-        first = self._targets[0]
-        if provider_id != first.provider_id:
-            raise ProviderNotFoundError(f"no provider {provider_id!r}: this one has no registry")
-        return replace(first, model=model or first.model)
+    def _first_asked(self, call: Call) -> tuple[Target, CompletionRequest]:
+        first = self.targets[0]
+        target = self.found(first.provider_id, call.model) if call.model else first
+        return target, call.request(target.defaults, model=target.model)
 
-    def _request(self, run: Run, target: Target) -> CompletionRequest:
-        """Return what the target is asked; raise where it is known to lack what that needs."""
-        request = run.call.request(target.defaults, model=target.model)
-        lack = lacking(request, self._runtime.entry(target))
-        if lack is not None:
-            raise InvalidParameterError(f"{target.provider_id}/{target.model}: the model {lack}")
-        return request
-
-    def _moves_on(self, error: Failure) -> bool:
+    def _moves_on(self, error: TargetError) -> bool:
         if isinstance(error, BudgetExceededError):
-            budgets = self._runtime.budgets
+            budgets = self.runtime.budgets
             return any(each.name == error.budget and each.match.is_of_target for each in budgets)
         if isinstance(error, APIError):
             return error.falls_back or type(error).__name__ in self._fallback_on
         return True
 
-    def _tell(self, run: Run, target: Target, following: Target, error: Failure) -> None:
-        events = self._runtime.events
-        name = type(error).__name__
+    def _fall_back(self, state: CallState, target: Target, following: Target) -> None:
+        """Tell the listeners, and the strategy, that a call goes on to the next target."""
+        events, error = self.runtime.events, state.errors[-1][1]
         where = (self._agent, target.provider_id, target.model)
-        if isinstance(error, APIError) and run.attempts[-1].outcome != "skipped":
+        name = type(error).__name__
+        if isinstance(error, APIError) and state.attempts[-1].outcome != "skipped":
             events.emit(FallbackTaken(*where, following.provider_id, following.model, name))
         else:
             events.emit(TargetSkipped(*where, name))
-
-    def _note_use(self, target: Target) -> None:
-        """Tell the strategy that a call goes on to the target."""
         if self._strategy is not None:
-            indices = (index for index, each in enumerate(self._targets) if each is target)
+            indices = (index for index, each in enumerate(self.targets) if each is following)
             self._strategy.used(next(indices, 0))
 
 
-def _combined(failures: Sequence[tuple[Target, Failure]]) -> OrchestifyError:
+async def _send(state: CallState, attempt: AttemptState) -> LLMResponse:
+    return state.answered(attempt, await attempt.target.lane.send(attempt.request))
+
+
+async def _open(state: CallState, attempt: AttemptState) -> OpenedStream:
+    """Open a stream and read it until its first output."""
+    target = attempt.target
+    source = target.lane.open_stream(attempt.request)
+    head: list[StreamEvent] = []
+    try:
+        async for event in source:
+            head.append(event)
+            if not isinstance(event, UsageUpdate):
+                attempt.first_chunk_s = state.runtime.clock() - attempt.started
+                return OpenedStream(attempt, source, head)
+            attempt.usage = event.usage
+        raise StreamInterruptedError(provider=target.provider_id, model=target.model)
+    except BaseException as error:
+        state.failed(attempt, error)  # before the source is closed, which may wait
+        await source.aclose()
+        raise
+
+
+def _combined(failures: Sequence[tuple[Target, TargetError]]) -> OrchestifyError:
     """The error of a call: its only target's own, or one that holds them all, in order."""
     errors = [error for _, error in failures]
     if len(errors) == 1:

@@ -9,9 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeAlias
 
-from orchestify.calls.request import Defaults
+from orchestify.calls.target import Target
 from orchestify.calls.tracing import Tracer
+from orchestify.core.policies import RateLimitConfig
 from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.lanes.anthropic.request import MAX_TOKENS
@@ -29,9 +31,6 @@ from orchestify.models.pricing import CostRange, Price, plain_cost_usd
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
 from orchestify.policy.budget import Budget
 from orchestify.policy.rate_limit import Limiter, RateLimiter
-from orchestify.policy.retry import RetryPolicy
-from orchestify.providers.base import LLMProvider
-from orchestify.providers.shared import MakeLimiter
 from orchestify.resources.bounded import bounded_setdefault
 from orchestify.values import CircuitState, CompletionRequest, TokenUsage
 
@@ -42,26 +41,10 @@ INPUT_MARGIN = 1.25  # the input estimate plus a quarter (design: worst case)
 INPUT_AT_LEAST = 0.75
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A provider and a model, with the policies in force there.
+LimiterKey: TypeAlias = tuple[str, str, str]
+"""`provider` or `agent`, its name, and the limit as it is configured, as text."""
 
-    `endpoint` is LiteLLM's name of the company at the other end, None where no map knows it.
-    `provider_id` is the provider's name in the configuration.
-    """
-
-    provider: LLMProvider
-    model: str
-    endpoint: str | None = None
-    defaults: Defaults = field(default_factory=Defaults)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    breaker: BreakerSettings = field(default_factory=BreakerSettings)
-    limiters: tuple[Limiter, ...] = ()
-    weight: float = 1.0
-    provider_id: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "provider_id", self.provider.provider_id)
+MakeLimiter: TypeAlias = Callable[[LimiterKey, RateLimitConfig], Limiter]
 
 
 @dataclass(slots=True)
@@ -71,7 +54,8 @@ class Runtime:
     `clock` is monotonic, in seconds; `sleep` and `chance` (uniform in [0, 1)) are passed in so
     that tests can move time by hand and repeat a run. `estimates` says whether somebody wants
     an attempt's worst case: a budget, a limit on tokens, a ledger that keeps records.
-    `make_limiter`, `observers` and `tracer` are those of `Surroundings`.
+    `make_limiter` makes the limiters of providers and agents, where not in memory. `observers`
+    are told of every attempt that has ended; `tracer` follows every call.
     """
 
     ledger: Ledger = field(default_factory=MemoryLedger)
@@ -95,7 +79,7 @@ class Runtime:
         default_factory=dict, repr=False
     )
     _doubted: set[tuple[str, str]] = field(default_factory=set, repr=False)
-    _pauses: dict[tuple[str, str], RateLimiter] = field(default_factory=dict, repr=False)
+    pauses: dict[tuple[str, str], RateLimiter] = field(default_factory=dict, repr=False)
 
     def breaker(self, target: Target) -> CircuitBreaker:
         """Return the circuit breaker of the target, one for each provider and model."""
@@ -117,9 +101,9 @@ class Runtime:
 
         That is their breakers and their pauses after a 429; calls under way there count here too.
         """
-        breakers, pauses = dict(older._breakers), dict(older._pauses)  # others may add to them
+        breakers, pauses = dict(older._breakers), dict(older.pauses)  # others may add to them
         self._breakers |= {key: each for key, each in breakers.items() if key[0] in providers}
-        self._pauses |= {key: each for key, each in pauses.items() if key[0] in providers}
+        self.pauses |= {key: each for key, each in pauses.items() if key[0] in providers}
 
     def limiter(self, key: tuple[str, str, str], make: Callable[[], Limiter]) -> Limiter:
         """Return the limiter of a provider or an agent, made at its first use."""
@@ -131,21 +115,21 @@ class Runtime:
     def pause(self, target: Target) -> RateLimiter:
         """Return what holds a target back after a 429, made at its first."""
         key = (target.provider_id, target.model)
-        pause = self._pauses.get(key)
+        pause = self.pauses.get(key)
         if pause is None:
             pause = bounded_setdefault(
-                self._pauses, key, RateLimiter(clock=self.clock), may_go=_is_over
+                self.pauses, key, RateLimiter(clock=self.clock), may_go=_is_over
             )
         return pause
 
     def paused_for_s(self, target: Target) -> float:
         """Return for how many seconds more the provider asked that nothing be sent."""
-        pause = self._pauses.get((target.provider_id, target.model)) if self._pauses else None
+        pause = self.pauses.get((target.provider_id, target.model))
         return 0.0 if pause is None else pause.wait_s(0)
 
     def limiters_of(self, target: Target) -> tuple[Limiter, ...]:
         """Return the limiters a call at the target passes, in order."""
-        pause = self._pauses.get((target.provider_id, target.model)) if self._pauses else None
+        pause = self.pauses.get((target.provider_id, target.model))
         return target.limiters if pause is None else (pause, *target.limiters)
 
     def price(self, target: Target, answered: str = "") -> Price | None:
@@ -206,7 +190,7 @@ class Runtime:
         for observer in self.observers:
             try:
                 observer(record)
-            except Exception as error:  # the door to a host's own function
+            except Exception as error:  # a host's own function
                 log.error("an observer of attempts raised %s", type(error).__name__)
         for name in record.usage.invalid:
             if (record.provider, name) not in self._doubted:
@@ -225,7 +209,7 @@ class Runtime:
 
     def _usual_cap(self, target: Target) -> int:
         """The output cap of a request that names none: what its lane, or its model, sets."""
-        if target.provider.provider_type == "anthropic":
+        if target.provider_type == "anthropic":
             return MAX_TOKENS
         entry = self.entry(target)
         known = entry.max_output_tokens if entry is not None else None

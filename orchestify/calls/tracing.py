@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol, TypeAlias
 
-from orchestify.providers.base import LLMProvider
+from orchestify.calls.target import Target
 from orchestify.values import CompletionRequest, LLMResponse, Usage
 
 Ending: TypeAlias = LLMResponse | BaseException
@@ -15,15 +15,11 @@ Ending: TypeAlias = LLMResponse | BaseException
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedCall:
-    """A call that begins: what its first target is asked.
-
-    `endpoint` is LiteLLM's name of the company at the other end, None where no map knows it.
-    """
+    """A call that begins: what its first target is asked."""
 
     call_id: str
     agent: str
-    provider: LLMProvider
-    endpoint: str | None
+    target: Target
     request: CompletionRequest
     is_stream: bool
 
@@ -37,9 +33,7 @@ class TracedAttempt:
     knows the price.
     """
 
-    provider: LLMProvider
-    endpoint: str | None
-    model: str
+    target: Target
     outcome: str
     error: str
     latency_s: float

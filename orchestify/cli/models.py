@@ -40,15 +40,15 @@ def command(path: Path, provider: str | None, as_json: bool) -> None:
 def _infos(config: Config, provider: str | None) -> list[ModelInfo]:
     from orchestify.core.chains import configured_models  # noqa: PLC0415 - slow to import
     from orchestify.providers.catalogue import model_info, models_of  # noqa: PLC0415
-    from orchestify.providers.explain import directory_of  # noqa: PLC0415
+    from orchestify.providers.explain import lookup_of  # noqa: PLC0415
 
-    directory = directory_of(config)
-    runtime = directory.runtime
+    lookup = lookup_of(config)
+    runtime = lookup.runtime
     if provider is None:
-        pairs = [pair for pair in configured_models(config) if pair[0] in directory.providers]
+        pairs = [pair for pair in configured_models(config) if pair[0] in lookup.providers]
     else:
-        pairs = [(provider, model) for model in models_of(directory.target(provider), runtime)]
-    return [model_info(directory.target(*pair), runtime) for pair in pairs]
+        pairs = [(provider, model) for model in models_of(lookup.target(provider), runtime)]
+    return [model_info(lookup.target(*pair), runtime) for pair in pairs]
 
 
 def _show(found: list[ModelInfo]) -> None:

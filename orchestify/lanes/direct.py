@@ -30,6 +30,7 @@ from orchestify.lanes.failures import (
 )
 from orchestify.lanes.http.endpoint import Endpoint, Sealed, check_base_url, read_body
 from orchestify.lanes.http.transport import FAILURES, transport_error
+from orchestify.lanes.lane import DEFAULT_URLS
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.openai.answer import ChatAnswer
 from orchestify.lanes.openai.dialects import dialect_of
@@ -38,8 +39,6 @@ from orchestify.lanes.redaction import secrets_of
 from orchestify.lanes.stream import StreamRun
 from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEvent
 
-OPENAI_URL = "https://api.openai.com/v1"
-ANTHROPIC_URL = "https://api.anthropic.com"
 MODELS_TIMEOUT_S = 30.0
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -224,7 +223,7 @@ class OpenAILane(DirectLane):
     def __init__(
         self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
     ) -> None:
-        base_url = _openai_url(config.base_url or OPENAI_URL)
+        base_url = _openai_url(config.base_url or DEFAULT_URLS["openai"])
         self._dialect = dialect_of(base_url)
         super().__init__(provider_id, config, base_url, self._dialect.key_header, rule)
 
@@ -257,7 +256,8 @@ class AnthropicLane(DirectLane):
     def __init__(
         self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
     ) -> None:
-        base_url = re.sub(r"(/v1)*(/messages)?/*$", "", config.base_url or ANTHROPIC_URL)
+        given = config.base_url or DEFAULT_URLS["anthropic"]
+        base_url = re.sub(r"(/v1)*(/messages)?/*$", "", given)
         super().__init__(provider_id, config, base_url, "x-api-key", rule)
         own = {name.lower(): value for name, value in config.headers.items()}
         beta = own.get("anthropic-beta")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from orchestify.values import CompletionRequest, LLMResponse, StreamEvent
 
+DEFAULT_URLS: Mapping[str, str] = {
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com/v1",
+}
+"""Where the requests of a provider's `type` go, unless its `base_url` says otherwise."""
 
-class Sender(Protocol):
-    """Whatever can send one request: a lane, or a provider."""
+
+class Lane(Protocol):
+    """How one configured provider sends one request: no policy, no retry, no booking."""
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request and return the whole answer.
@@ -27,10 +33,6 @@ class Sender(Protocol):
             StreamInterruptedError: the stream ended before its protocol's end, after output.
             APIError: another subclass, before any output.
         """
-
-
-class Lane(Sender, Protocol):
-    """How one configured provider sends one request: no policy, no retry, no booking."""
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, or None where no free request exists.

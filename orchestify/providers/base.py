@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 from orchestify.calls.messages import MessagesLike
-from orchestify.calls.request import (
-    Call,
-    Defaults,
-    FallbackLike,
-    ResponseFormatLike,
-    ThinkingLike,
-    ToolChoiceLike,
-    ToolLike,
-    call_of,
-)
+from orchestify.calls.request import CallKeywords, Defaults, ThinkingLike, ToolLike, call_of
+from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import synchronous, synchronous_stream
 from orchestify.health.health import Health, ProviderHealth
@@ -28,7 +20,6 @@ from orchestify.values import (
     CompletionRequest,
     LLMMessage,
     LLMResponse,
-    Priority,
     StreamEvent,
     TokenUsage,
 )
@@ -45,6 +36,7 @@ class LLMProvider(ABC):
     """
 
     provider_id: str = ""
+    _call_route: Route | None = None  # its registry's, once it is registered
 
     @property
     @abstractmethod
@@ -59,23 +51,12 @@ class LLMProvider(ABC):
         max_tokens: int | None = None,
         tools: Iterable[ToolLike] | None = None,
         thinking: ThinkingLike | None = None,
-        *,
-        top_p: float | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        tool_choice: ToolChoiceLike | None = None,
-        response_format: ResponseFormatLike | None = None,
-        fallback: FallbackLike | None = None,
-        timeout_s: float | None = None,
-        max_attempts: int | None = None,
-        priority: Priority = "normal",
-        options: Mapping[str, Any] | None = None,
+        **keywords: Unpack[CallKeywords],
     ) -> LLMResponse:
         """Send a conversation and return the answer.
 
         None means: what the agent, then the provider, configures; what nobody configures is
-        not sent. `timeout_s` covers the whole call in seconds, waits and fallbacks included.
-        `options` are extra fields of the request's body.
+        not sent. What is taken by keyword only stands in `CallKeywords`.
 
         Raises:
             InvalidParameterError: an argument cannot be used, or the model cannot think.
@@ -83,26 +64,11 @@ class LLMProvider(ABC):
             AllTargetsFailedError: several targets were tried, and all failed.
             BudgetExceededError: a hard budget has no room for the call.
         """
-        return await self._complete(
-            call_of(
-                messages,
-                model,
-                temperature,
-                max_tokens,
-                tools,
-                thinking,
-                top_p=top_p,
-                stop=stop,
-                seed=seed,
-                tool_choice=tool_choice,
-                response_format=response_format,
-                fallback=fallback,
-                timeout_s=timeout_s,
-                max_attempts=max_attempts,
-                priority=priority,
-                options=options,
-            )
-        )
+        call = call_of(messages, model, temperature, max_tokens, tools, thinking, **keywords)
+        route = self._call_route or self._make_call_route()
+        if route is None:
+            return await self.send(call.request(Defaults(), model=call.model or ""))
+        return await route.complete(call)
 
     def stream(
         self,
@@ -112,45 +78,19 @@ class LLMProvider(ABC):
         max_tokens: int | None = None,
         tools: Iterable[ToolLike] | None = None,
         thinking: ThinkingLike | None = None,
-        *,
-        top_p: float | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        tool_choice: ToolChoiceLike | None = None,
-        response_format: ResponseFormatLike | None = None,
-        fallback: FallbackLike | None = None,
-        timeout_s: float | None = None,
-        max_attempts: int | None = None,
-        priority: Priority = "normal",
-        options: Mapping[str, Any] | None = None,
+        **keywords: Unpack[CallKeywords],
     ) -> CompletionStream:
         """Return the answer as it arrives; takes what `complete` takes.
-
-        `timeout_s` covers the time until the first output.
 
         Raises:
             InvalidParameterError: an argument cannot be used. All else is raised on iterating.
         """
-        return self._stream(
-            call_of(
-                messages,
-                model,
-                temperature,
-                max_tokens,
-                tools,
-                thinking,
-                top_p=top_p,
-                stop=stop,
-                seed=seed,
-                tool_choice=tool_choice,
-                response_format=response_format,
-                fallback=fallback,
-                timeout_s=timeout_s,
-                max_attempts=max_attempts,
-                priority=priority,
-                options=options,
-            )
-        )
+        call = call_of(messages, model, temperature, max_tokens, tools, thinking, **keywords)
+        route = self._call_route or self._make_call_route()
+        if route is None:
+            request = call.request(Defaults(), model=call.model or "")
+            return CompletionStream(self.open_stream(request))
+        return route.stream(call)
 
     complete_sync = synchronous(complete)
     stream_sync = synchronous_stream(stream)
@@ -179,7 +119,11 @@ class LLMProvider(ABC):
         Raises:
             InvalidParameterError: an argument cannot be used.
         """
-        return self._count_tokens(call_of(messages, model, tools=tools))
+        call = call_of(messages, model, tools=tools)
+        route = self._call_route or self._make_call_route()
+        if route is None:
+            return count_tokens(call.messages, call.tools, call.model or "")
+        return route.count_tokens(call)
 
     def estimate_cost(
         self,
@@ -196,7 +140,9 @@ class LLMProvider(ABC):
         Raises:
             InvalidParameterError: an argument cannot be used.
         """
-        return self._estimate_cost(call_of(messages, model, None, max_tokens, tools))
+        call = call_of(messages, model, None, max_tokens, tools)
+        route = self._call_route or self._make_call_route()
+        return CostRange() if route is None else route.estimate_cost(call)
 
     def supports_tools(self) -> bool:
         """Whether the default model can call tools, as far as is known."""
@@ -212,10 +158,14 @@ class LLMProvider(ABC):
 
     def get_usage(self) -> TokenUsage:
         """Return the usage since the last reset."""
-        return TokenUsage()
+        route = self._call_route or self._make_call_route()
+        return TokenUsage() if route is None else route.get_usage()
 
     def reset_usage(self) -> None:
         """Start a new period; a call under way is counted in the new one."""
+        route = self._call_route or self._make_call_route()
+        if route is not None:
+            route.reset_usage()
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider offers, by a free request; None where there is none."""
@@ -226,25 +176,15 @@ class LLMProvider(ABC):
 
         What its calls did counts as well. `unknown` is what has no free request and no calls.
         """
+        route = self._call_route or self._make_call_route()
+        health = Health() if route is None else route.runtime.health
         checks = {self.provider_id: partial(check, self)}
-        found = await Monitor(checks, self._health, timeout_s=timeout_s).check_now()
+        found = await Monitor(checks, health, timeout_s=timeout_s).check_now()
         return found[self.provider_id]
 
     async def aclose(self) -> None:
         """Close what is open."""
 
-    @property
-    def _health(self) -> Health:
-        return Health()
-
-    def _count_tokens(self, call: Call) -> int:
-        return count_tokens(call.messages, call.tools, call.model or "")
-
-    def _estimate_cost(self, call: Call) -> CostRange:
-        return CostRange()
-
-    async def _complete(self, call: Call) -> LLMResponse:
-        return await self.send(call.request(Defaults(), model=call.model or ""))
-
-    def _stream(self, call: Call) -> CompletionStream:
-        return CompletionStream(self.open_stream(call.request(Defaults(), model=call.model or "")))
+    def _make_call_route(self) -> Route | None:
+        """Return the route of a provider that no registry has taken; None where it has none."""
+        return None

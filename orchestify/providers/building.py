@@ -18,7 +18,7 @@ from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.litellm_provider import LiteLLMProvider
 from orchestify.providers.mock import MockProvider
 from orchestify.providers.openai_provider import OpenAIProvider
-from orchestify.providers.shared import ALONE, Surroundings
+from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 
 PROVIDER_CLASSES: Mapping[str, type[ConfiguredProvider]] = {
     "anthropic": ClaudeProvider,
@@ -29,29 +29,25 @@ PROVIDER_CLASSES: Mapping[str, type[ConfiguredProvider]] = {
 
 
 def provider_of(
-    provider_id: str, config: ProviderConfig, around: Surroundings = ALONE
+    provider_id: str, config: ProviderConfig, shared: SharedParts = NOTHING_SHARED
 ) -> ConfiguredProvider:
     """Return the provider that a configuration of a built-in type asks for.
 
     Raises:
         ConfigError: the lane cannot use the configuration.
     """
-    provider = PROVIDER_CLASSES[config.type](provider_id, config)
-    rule = around.rule_for(provider_id)
-    if rule is not None:
-        provider.guard(rule)
-    if not around.fetches:
-        provider.fetch_nothing()
-    return provider
+    return PROVIDER_CLASSES[config.type](
+        provider_id, config, rule=shared.rule_for(provider_id), fetches=shared.fetches
+    )
 
 
 def runtime_of(
     providers: Mapping[str, ProviderConfig],
     settings: Settings,
-    around: Surroundings = ALONE,
+    shared: SharedParts = NOTHING_SHARED,
 ) -> Runtime:
     """Return the state that a registry's routes share: ledger, prices, budgets, health."""
-    events = around.events or Events()
+    events = shared.events or Events()
     alerts = settings.alerts
     budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
 
@@ -59,24 +55,24 @@ def runtime_of(
         budget = state.budget
         events.emit(BudgetThreshold(budget.name, share, state.spent_usd, budget.limit_usd))
 
-    books = around.ledger or _ledger(settings.ledger)
-    health = around.health or Health(
+    ledger = shared.ledger or _ledger(settings.ledger)
+    health = shared.health or Health(
         error_rate=alerts.error_rate if alerts else None,
         slow_s=alerts.slow_s if alerts else None,
         emit=events.emit,
     )
-    books.keep_health(lambda: [each.as_dict() for each in health.all().values()])
+    ledger.keep_health(lambda: [each.as_dict() for each in health.all().values()])
     return Runtime(
-        ledger=books,
+        ledger=ledger,
         prices=PriceBook.of(providers),
         budgets=budgets,
-        book=books.budget_book(tell),
+        book=ledger.budget_book(tell),
         events=events,
         health=health,
-        estimates=bool(budgets) or not isinstance(books, MemoryLedger),
-        make_limiter=around.make_limiter,
-        observers=around.observers,
-        tracer=around.tracer,
+        estimates=bool(budgets) or not isinstance(ledger, MemoryLedger),
+        make_limiter=shared.make_limiter,
+        observers=shared.observers,
+        tracer=shared.tracer,
     )
 
 

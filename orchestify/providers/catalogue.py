@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.core.config import Config
 from orchestify.errors import InvalidParameterError
 from orchestify.models.capability import has_thinking

@@ -1,28 +1,24 @@
-"""A provider made from its configuration: a lane, and the path its calls take."""
+"""The base of the built-in providers: a configuration, its lane, and the route of its calls."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any, ClassVar, NoReturn
 
-from orchestify.calls.request import Call
 from orchestify.calls.route import Route
 from orchestify.calls.runtime import Runtime
-from orchestify.calls.stream import CompletionStream
 from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, OrchestifyError
-from orchestify.health.health import Health
 from orchestify.lanes.lane import Lane
 from orchestify.lanes.litellm.lane import LiteLLMLane
 from orchestify.lanes.mock import MockLane
 from orchestify.models import capability
 from orchestify.models.model_map import ModelEntry, ModelMap
 from orchestify.models.price_book import PriceBook
-from orchestify.models.pricing import CostRange
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.targets import target_of
-from orchestify.values import CompletionRequest, LLMResponse, StreamEvent, TokenUsage
+from orchestify.values import CompletionRequest, LLMResponse, StreamEvent
 
 
 class ConfiguredProvider(LLMProvider):
@@ -34,8 +30,19 @@ class ConfiguredProvider(LLMProvider):
 
     type: ClassVar[str]
 
-    def __init__(self, provider_id: str, config: ProviderConfig | Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        provider_id: str,
+        config: ProviderConfig | Mapping[str, Any],
+        *,
+        rule: AddressRule | None = None,
+        fetches: bool = True,
+    ) -> None:
         """Make a provider from its part of the configuration.
+
+        Under a `rule` it reaches only what that allows, since strangers wrote its configuration,
+        and uses no credentials or proxies of this process. Unless it `fetches`, no image is
+        fetched by the URL that a caller gives.
 
         Raises:
             ConfigError: the configuration cannot be used, or is of another type.
@@ -48,10 +55,9 @@ class ConfiguredProvider(LLMProvider):
                 f"providers.{provider_id}.type: {type(self).__name__} takes {self.type}"
             )
         self.config = config
-        self._rule: AddressRule | None = None
-        self._fetches = True
+        self._rule = rule
+        self._fetches = fetches
         self._lane = self._make_lane()
-        self._route: Route | None = None
 
     @property
     def provider_type(self) -> str:
@@ -59,29 +65,23 @@ class ConfiguredProvider(LLMProvider):
         return self.type
 
     @property
+    def lane(self) -> Lane:
+        """What sends its requests: the provider itself where a subclass says how."""
+        kind = type(self)
+        is_own = (
+            kind.send is ConfiguredProvider.send
+            and kind.open_stream is ConfiguredProvider.open_stream
+        )
+        return self._lane if is_own else self
+
+    @property
     def route(self) -> Route:
-        """The path its calls take."""
-        if self._route is None:
-            runtime = Runtime(prices=PriceBook.of({self.provider_id: self.config}))
-            self._route = Route(runtime, [target_of(runtime, self, self.config)])
-        return self._route
+        """The route that its calls take."""
+        return self._call_route or self._make_call_route()
 
     def join(self, route: Route) -> None:
         """Let the calls take a registry's route from now on."""
-        self._route = route
-
-    def guard(self, rule: AddressRule) -> None:
-        """Let the provider reach only what a rule allows: strangers wrote its configuration.
-
-        Nor does it use credentials or proxies of this process. To be said before its first call.
-        """
-        self._rule = rule
-        self._lane = self._make_lane()
-
-    def fetch_nothing(self) -> None:
-        """Let no image be fetched by the URL that a caller gives; before the first call."""
-        self._fetches = False
-        self._lane = self._make_lane()
+        self._call_route = route
 
     def send(self, request: CompletionRequest) -> Coroutine[Any, Any, LLMResponse]:
         """Send one request through the lane; no policy, no booking."""
@@ -99,14 +99,6 @@ class ConfiguredProvider(LLMProvider):
         """Whether the default model has extended thinking; True where nobody knows."""
         return capability.has_thinking(self.config.default_model or "", self._entry())
 
-    def get_usage(self) -> TokenUsage:
-        """Return the usage since the last reset."""
-        return self.route.get_usage()
-
-    def reset_usage(self) -> None:
-        """Start a new period; a call under way is counted in the new one."""
-        self.route.reset_usage()
-
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, by a free request; None where there is none."""
         return await self._lane.list_models()
@@ -115,21 +107,12 @@ class ConfiguredProvider(LLMProvider):
         """Close the provider's connections."""
         await self._lane.aclose()
 
-    @property
-    def _health(self) -> Health:
-        return self.route._health
-
-    def _count_tokens(self, call: Call) -> int:
-        return self.route._count_tokens(call)
-
-    def _estimate_cost(self, call: Call) -> CostRange:
-        return self.route._estimate_cost(call)
-
-    def _complete(self, call: Call) -> Coroutine[Any, Any, LLMResponse]:
-        return self.route._complete(call)
-
-    def _stream(self, call: Call) -> CompletionStream:
-        return self.route._stream(call)
+    def _make_call_route(self) -> Route:
+        prices = PriceBook.of({self.provider_id: self.config})
+        runtime = Runtime(prices=prices)
+        target = target_of(runtime, self.lane, self.provider_id, self.type, self.config)
+        self._call_route = Route(runtime, [target])
+        return self._call_route
 
     def _entry(self) -> ModelEntry | None:
         config, models = self.config, ModelMap.load()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from orchestify.calls.request import Call
-from orchestify.calls.runtime import Target
+from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.chains import ChainEntry, chain_of
 from orchestify.core.config import Config, Origin
@@ -22,7 +22,7 @@ from orchestify.models.capability import lacking
 from orchestify.models.sampling import left_out
 from orchestify.policy.budget import Budget
 from orchestify.providers.building import runtime_of
-from orchestify.providers.lookup import Directory
+from orchestify.providers.lookup import ProviderLookup
 
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
 
@@ -105,11 +105,11 @@ class Explanation:
         return sum((cost for cost in costs if cost), Decimal(0)) if None not in costs else None
 
 
-def directory_of(config: Config) -> Directory:
+def lookup_of(config: Config) -> ProviderLookup:
     """Return the targets of a configuration for reading: nothing is sent, litellm not imported."""
     providers = config.providers
     on = {name: each for name, each in providers.providers.items() if each.is_enabled}
-    return Directory(runtime_of(on, providers.settings), providers)
+    return ProviderLookup(runtime_of(on, providers.settings), providers)
 
 
 def explain(
@@ -118,11 +118,11 @@ def explain(
     *,
     input_tokens: int = INPUT_TOKENS,
     max_tokens: int | None = None,
-    directory: Directory | None = None,
+    lookup: ProviderLookup | None = None,
 ) -> Explanation:
     """Explain a call of `input_tokens` whose answer has at most `max_tokens`.
 
-    `directory` is a running registry's, whose circuits, limits and budgets then count; without
+    `lookup` is a running registry's, whose circuits, limits and budgets then count; without
     it they are those of a new process. A circuit that is open now does not lower what a call
     may take at most, as it may close before.
 
@@ -133,7 +133,7 @@ def explain(
     if agent is None or not agent.enabled:
         raise AgentNotFoundError(f"agent {agent_id!r} is {'off' if agent else 'not configured'}")
     planner = _Planner(
-        config, agent_id, agent, directory or directory_of(config), input_tokens, max_tokens
+        config, agent_id, agent, lookup or lookup_of(config), input_tokens, max_tokens
     )
     links = chain_of(config, agent_id, agent)
     return Explanation(
@@ -152,7 +152,7 @@ class _Planner:
     config: Config
     agent_id: str
     agent: AgentConfig
-    directory: Directory
+    lookup: ProviderLookup
     input_tokens: int
     max_tokens: int | None
 
@@ -167,14 +167,14 @@ class _Planner:
         """Plan one target; what is off, or the host has yet to register, is skipped for good."""
         settings = tuple(self._target_settings(link))
         try:
-            target = self.directory.target(
+            target = self.lookup.target(
                 link.provider, link.model, agent_id=self.agent_id, agent=self.agent
             )
         except ProviderNotFoundError:
             return TargetPlan(link.provider, link.model, settings, skipped=self._absence(link))
         call = Call(messages=(), max_tokens=self.max_tokens)
         request = call.request(target.defaults, model=target.model)
-        runtime = self.directory.runtime
+        runtime = self.lookup.runtime
         tokens = (self.input_tokens, runtime.tokens(target, request)[1])
         attempt_usd, price = runtime.worst_case_usd(target, tokens), runtime.price(target)
         lack = lacking(request, runtime.entry(target))
@@ -193,7 +193,7 @@ class _Planner:
 
     def budgets(self, links: Sequence[ChainEntry]) -> Iterable[BudgetPlan]:
         """The budgets that a call at any of the targets counts against."""
-        labels, runtime = current_labels(), self.directory.runtime
+        labels, runtime = current_labels(), self.lookup.runtime
         written: dict[str, KeyPath] = {
             each.name: ("budgets", index) for index, each in enumerate(self.config.budgets)
         }
@@ -210,7 +210,7 @@ class _Planner:
                 )
 
     def _absence(self, link: ChainEntry) -> str:
-        why = self.directory.off.get(link.provider)
+        why = self.lookup.off.get(link.provider)
         return f"the provider is off: {why}" if why else "the host has not registered the provider"
 
     def _target_settings(self, link: ChainEntry) -> Iterable[Setting]:
@@ -263,7 +263,7 @@ class _Planner:
         self, target: Target, attempt_usd: Decimal | None, tokens: tuple[int, int]
     ) -> str | None:
         """Why the target's policies would send nothing now."""
-        runtime = self.directory.runtime
+        runtime = self.lookup.runtime
         for_s = runtime.breaker(target).open_for_s
         if for_s > 0:
             return f"its circuit is open for {for_s:.0f} s more"

@@ -1,4 +1,4 @@
-"""A host's own provider, made callable through the call path."""
+"""The lane of a host's own provider: what its class defines, as one request sent once."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from orchestify.values import (
 )
 
 
-class ExternalProvider(LLMProvider):
-    """Calls `send` and `open_stream` of a host's provider, or its `complete` and `stream`.
+class ExternalLane:
+    """Sends by a host's own provider: its `send` and `open_stream`, or `complete` and `stream`.
 
     Its `complete` is given, by name, what was asked for and is not None; an error that is none
-    of ours becomes an `APIError` that names its class.
+    of ours becomes an `APIError` that names its class. See `orchestify.lanes.lane.Lane`.
     """
 
     def __init__(self, provider_id: str, provider: LLMProvider) -> None:
-        """Wrap a provider.
+        """Make the lane of a provider.
 
         Raises:
             InvalidParameterError: it defines neither pair of methods.
         """
-        self.provider_id = provider_id
-        self.provider = provider
+        self._provider_id = provider_id
+        self._provider = provider
         kind = type(provider)
         self._sends = kind.send is not LLMProvider.send
         self._streams = kind.open_stream is not LLMProvider.open_stream
@@ -61,50 +61,33 @@ class ExternalProvider(LLMProvider):
                 f"{kind.__name__} defines neither complete and stream nor send and open_stream"
             )
 
-    @property
-    def provider_type(self) -> str:
-        """The host's own word."""
-        return self.provider.provider_type
-
-    def supports_tools(self) -> bool:
-        """What the host's provider says."""
-        return self.provider.supports_tools()
-
-    def supports_thinking(self) -> bool:
-        """What the host's provider says."""
-        return self.provider.supports_thinking()
-
-    def supports_code_execution(self) -> bool:
-        """What the host's provider says."""
-        return self.provider.supports_code_execution()
-
     async def list_models(self) -> list[str] | None:
         """What the host's provider says."""
-        return await self.provider.list_models()
+        return await self._provider.list_models()
 
     async def aclose(self) -> None:
         """Close the host's provider."""
-        await self.provider.aclose()
+        await self._provider.aclose()
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Let the host's provider answer."""
         failure: APIError
         try:
             if self._sends:
-                response = await self.provider.send(request)
+                response = await self._provider.send(request)
             else:
-                complete = self.provider.complete
+                complete = self._provider.complete
                 response = await complete(**_arguments(request, complete))
             return self._checked(response)
         except OrchestifyError:
             raise
-        except Exception as error:  # the door to a provider that is not ours
+        except Exception as error:  # a provider that is not ours
             failure = self._translated(error, request.model)
         raise failure
 
     async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Let the host's provider stream; texts become events."""
-        events = self.provider.open_stream(request) if self._streams else self._texts(request)
+        events = self._provider.open_stream(request) if self._streams else self._texts(request)
         texts: list[str] = []
         usage: Usage | None = None
         has_output = False
@@ -129,12 +112,12 @@ class ExternalProvider(LLMProvider):
             failure = error
         except OrchestifyError:
             raise
-        except Exception as error:  # the door to a provider that is not ours
+        except Exception as error:  # a provider that is not ours
             failure = self._translated(error, request.model)
         raise interrupted(failure, "".join(texts), usage) if has_output else failure
 
     async def _texts(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
-        method: Any = self.provider.stream
+        method: Any = self._provider.stream
         opened = method(**_arguments(request, method))
         texts: AsyncIterator[str] = await opened if inspect.isawaitable(opened) else opened
         pieces: list[str] = []
@@ -172,7 +155,7 @@ class ExternalProvider(LLMProvider):
             kind = APIConnectionError
         return kind(
             f"the provider raised {type(error).__name__}{_place(error)}",
-            provider=self.provider_id,
+            provider=self._provider_id,
             model=model,
         )
 

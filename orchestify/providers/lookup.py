@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestify.calls.route import Route
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.providers import ProviderConfig, ProvidersConfig
 from orchestify.errors import ConfigError, InvalidParameterError, ProviderNotFoundError
+from orchestify.lanes.lane import Lane
 from orchestify.policy.strategy import Strategy
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.building import provider_of
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.external import ExternalProvider
-from orchestify.providers.shared import ALONE, Surroundings
+from orchestify.providers.external import ExternalLane
+from orchestify.providers.routed import RoutedProvider
+from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.providers.targets import NO_AGENT, target_of
 
 FALLBACK_ERRORS = {
@@ -25,27 +28,28 @@ DEFAULT_ORDER = ("azure", "openai", "anthropic", "deepseek", "ollama")
 EXTERNAL = ProviderConfig(type="external")
 
 
-class Directory:
-    """Finds providers by name and makes the routes that callers get.
+class ProviderLookup:
+    """Finds providers by name, and makes targets and routes of them.
 
-    `providers` holds what sends, `faces` what stands before a host's own provider, both by name
-    in order of registration.
+    `providers` holds those that were configured or registered, by name in that order; `off`
+    says why others are not to be had.
     """
 
     def __init__(
-        self, runtime: Runtime, config: ProvidersConfig, around: Surroundings = ALONE
+        self, runtime: Runtime, config: ProvidersConfig, shared: SharedParts = NOTHING_SHARED
     ) -> None:
         self.runtime = runtime
-        self._around = around
+        self._shared = shared
         self.settings = config.settings
         self.off = dict(config.off)
         self.providers: dict[str, LLMProvider] = {}
-        self._faces: dict[str, Route] = {}
+        self._external: dict[str, Lane] = {}  # of the hosts' own providers
+        self._routed: dict[str, RoutedProvider] = {}
         self._keyed: dict[tuple[str, str], ConfiguredProvider] = {}
         self._configs = {name: each for name, each in config.providers.items() if each.is_enabled}
         for name, each in self._configs.items():
             if each.type != "external":
-                self.register(name, provider_of(name, each, around))
+                self.register(name, provider_of(name, each, shared))
 
     def register(self, provider_id: str, provider: LLMProvider) -> None:
         """Register a provider; its calls take this registry's path from now on.
@@ -61,21 +65,22 @@ class Directory:
             self._configs[provider_id] = provider.config
             self.runtime.prices.configure({provider_id: provider.config})
             self.providers[provider_id] = provider
-            self._faces.pop(provider_id, None)
+            self._routed.pop(provider_id, None)
             provider.join(self.route([self.target(provider_id)]))
         else:
             self._configs.setdefault(provider_id, EXTERNAL)
-            self.providers[provider_id] = ExternalProvider(provider_id, provider)
-            self._faces[provider_id] = self.route([self.target(provider_id)])
+            self._external[provider_id] = ExternalLane(provider_id, provider)
+            self.providers[provider_id] = provider
+            self._routed[provider_id] = self.routed([self.target(provider_id)])
 
-    def face(self, provider_id: str) -> LLMProvider:
-        """Return what callers get for a name.
+    def provider(self, provider_id: str) -> LLMProvider:
+        """Return what callers get for a name: the provider, or what stands before a host's own.
 
         Raises:
             ProviderNotFoundError: no such provider, or it is off.
         """
         provider = self._find(provider_id)
-        return self._faces.get(provider_id, provider)
+        return self._routed.get(provider_id, provider)
 
     def target(
         self,
@@ -91,13 +96,17 @@ class Directory:
         Raises:
             ProviderNotFoundError: no such provider, or it is off.
         """
-        provider = self._find(provider_id)
-        own = agent.provider or self.settings.default_provider
-        if agent.api_key is not None and provider_id == own:
-            provider = self._with_key(provider_id, agent_id, agent)
+        provider = self._provider_for(provider_id, agent_id, agent)
+        lane = (
+            provider.lane
+            if isinstance(provider, ConfiguredProvider)
+            else self._external[provider_id]
+        )
         return target_of(
             self.runtime,
-            provider,
+            lane,
+            provider_id,
+            provider.provider_type,
             self._configs[provider_id],
             model=model,
             weight=weight,
@@ -110,7 +119,11 @@ class Directory:
         """Return a route over targets, for callers that are no agent."""
         return Route(self.runtime, targets, resolve=self.target)
 
-    def agent_route(self, agent_id: str, agent: AgentConfig) -> Route:
+    def routed(self, targets: Sequence[Target]) -> RoutedProvider:
+        """Return a provider over targets, for callers that are no agent."""
+        return RoutedProvider(self.route(targets), self.providers[targets[0].provider_id])
+
+    def agent_provider(self, agent_id: str, agent: AgentConfig) -> RoutedProvider:
         """Return an agent's chain; targets that are off are left out.
 
         Raises:
@@ -129,7 +142,7 @@ class Directory:
             for each in agent.fallback
             if each.provider not in self.off
         ]
-        return Route(
+        route = Route(
             self.runtime,
             targets,
             agent=agent_id,
@@ -137,8 +150,9 @@ class Directory:
             fallback_on=frozenset(FALLBACK_ERRORS[name] for name in agent.fallback_on),
             resolve=target,
         )
+        return RoutedProvider(route, self._provider_for(first, agent_id, agent))
 
-    def default_route(self, preferred: str | None) -> Route:
+    def default_provider(self, preferred: str | None) -> RoutedProvider:
         """Return a chain over all providers: the preferred, then `DEFAULT_ORDER`, then the rest.
 
         Raises:
@@ -150,7 +164,7 @@ class Directory:
         names = sorted(self.providers, key=lambda name: (name != first, self._rank(name)))
         if not names:
             raise ProviderNotFoundError("no provider is registered")
-        return self.route([self.target(name) for name in names])
+        return self.routed([self.target(name) for name in names])
 
     def score(self, target: Target) -> float:
         """Return how healthy a target is, from 0 to 1."""
@@ -174,17 +188,22 @@ class Directory:
         known = ", ".join(self.providers) or "none"
         raise ProviderNotFoundError(f"provider {provider_id!r} {why}; there are: {known}")
 
-    def _with_key(self, provider_id: str, agent_id: str, agent: AgentConfig) -> LLMProvider:
-        """The agent's own instance of a provider, with the agent's key."""
+    def _provider_for(self, provider_id: str, agent_id: str, agent: AgentConfig) -> LLMProvider:
+        """The provider by name; an agent with a key of its own has its own instance of its own."""
+        provider = self._find(provider_id)
+        if agent.api_key is None or provider_id != (
+            agent.provider or self.settings.default_provider
+        ):
+            return provider
         config = self._configs[provider_id].model_copy(update={"api_key": agent.api_key})
         if config.type == "external":
             problem = f"agents.{agent_id}.api_key: {provider_id} is external and takes no key"
             raise ConfigError(problem)
-        provider = self._keyed.get((provider_id, agent_id))
-        if provider is None or provider.config != config:
-            provider = provider_of(provider_id, config, self._around)
-            self._keyed[provider_id, agent_id] = provider
-        return provider
+        keyed = self._keyed.get((provider_id, agent_id))
+        if keyed is None or keyed.config != config:
+            keyed = provider_of(provider_id, config, self._shared)
+            self._keyed[provider_id, agent_id] = keyed
+        return keyed
 
     def _strategy(self, agent: AgentConfig, targets: Sequence[Target]) -> Strategy[Target] | None:
         if agent.strategy is None or agent.strategy == "priority":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.lanes.lane import Lane
 from orchestify.lanes.mock import MockAnswer, MockLane
@@ -26,12 +27,14 @@ class MockProvider(ConfiguredProvider):
         config: ProviderConfig | Mapping[str, Any] | None = None,
         *,
         answers: Sequence[str | MockAnswer] = (),
+        rule: AddressRule | None = None,
+        fetches: bool = True,
     ) -> None:
         """`answers` are given in order, the last repeats; without them `options` has them."""
         self._answers = [
             MockAnswer(text=each) if isinstance(each, str) else each for each in answers
         ]
-        super().__init__(provider_id, {} if config is None else config)
+        super().__init__(provider_id, {} if config is None else config, rule=rule, fetches=fetches)
 
     @property
     def requests(self) -> Sequence[CompletionRequest]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +12,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from orchestify.calls.route import Route
 from orchestify.calls.tracing import Tracer
 from orchestify.core.agents import AgentConfig, AgentsConfig
 from orchestify.core.config import Config
@@ -23,7 +23,7 @@ from orchestify.errors import (
     ProviderNotFoundError,
 )
 from orchestify.health.health import ProviderHealth
-from orchestify.health.monitor import CHECK_TIMEOUT_S, Monitor, check
+from orchestify.health.monitor import CHECK_TIMEOUT_S, Check, Monitor, check, check_all
 from orchestify.lanes.litellm.lane import begin_import
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.record import Record
@@ -33,11 +33,11 @@ from orchestify.providers import catalogue
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.building import runtime_of
 from orchestify.providers.catalogue import ModelInfo
-from orchestify.providers.connectivity import check_in_thread
 from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
-from orchestify.providers.lookup import Directory
-from orchestify.providers.shared import ALONE, Surroundings
+from orchestify.providers.lookup import ProviderLookup
+from orchestify.providers.routed import RoutedProvider
+from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.values import CircuitState, TokenUsage
 
 
@@ -69,20 +69,20 @@ class ProviderRegistry:
         registry = cls.__new__(cls)
         registry._start(_whole(providers_config))
         if validate_connectivity:
-            problems = check_in_thread(registry._directory.providers)
+            problems = _check_in_thread(registry._lookup.providers)
             if problems:
                 raise ConfigError(problems)
         return registry
 
     @classmethod
-    def assemble(cls, config: Config, around: Surroundings) -> Self:
+    def assemble(cls, config: Config, shared: SharedParts) -> Self:
         """Build the registry of a configuration with parts that a host of many gives it.
 
         Raises:
             ConfigError: a provider cannot be built.
         """
         registry = cls.__new__(cls)
-        registry._start(config, around)
+        registry._start(config, shared)
         return registry
 
     @classmethod
@@ -100,7 +100,7 @@ class ProviderRegistry:
         Raises:
             InvalidParameterError: it is no provider, or defines none of the methods it needs.
         """
-        self._directory.register(provider_id, provider)
+        self._lookup.register(provider_id, provider)
         self._agents.clear()
 
     def get(self, provider_id: str) -> LLMProvider:
@@ -109,7 +109,7 @@ class ProviderRegistry:
         Raises:
             ProviderNotFoundError: there is none, or it is off; the message says why.
         """
-        return self._directory.face(provider_id)
+        return self._lookup.provider(provider_id)
 
     def get_for_agent(
         self, agent_id: str, agents_config: AgentsConfig | None = None
@@ -128,13 +128,13 @@ class ProviderRegistry:
             raise AgentNotFoundError(f"agent {agent_id!r} {state}; there are: {known or 'none'}")
         bound = self._agents.get(agent_id)
         if bound is None or bound[0] is not agent:
-            bound = (agent, self._directory.agent_route(agent_id, agent))
+            bound = (agent, self._lookup.agent_provider(agent_id, agent))
             self._agents[agent_id] = bound
         return bound[1]
 
     def list_providers(self) -> list[str]:
         """Return the names of the registered providers, in order of registration."""
-        return list(self._directory.providers)
+        return list(self._lookup.providers)
 
     def list_agents(self) -> list[str]:
         """Return the names of the configured agents that are on, in order."""
@@ -149,7 +149,7 @@ class ProviderRegistry:
         Raises:
             ProviderNotFoundError: `preferred` is not registered, or nothing is.
         """
-        return self._directory.default_route(preferred)
+        return self._lookup.default_provider(preferred)
 
     def get_best_provider(self, capability: str) -> LLMProvider:
         """Return the best provider for `tools`, `images`, `thinking`, `structured_output`...
@@ -163,45 +163,43 @@ class ProviderRegistry:
         """
         ranked = [
             (catalogue.capable(capability, target, self._runtime), target)
-            for target in map(self._directory.target, self._directory.providers)
+            for target in map(self._lookup.target, self._lookup.providers)
         ]
         able = [(known, target) for known, target in ranked if known is not False]
         if not able:
             raise ProviderNotFoundError(f"no registered provider has {capability}")
-        best = max(able, key=lambda each: (each[0] is True, self._directory.score(each[1])))
+        best = max(able, key=lambda each: (each[0] is True, self._lookup.score(each[1])))
         return self.get(best[1].provider_id)
 
     def list_models(self, provider_id: str) -> list[str]:
         """Return the models that are known for a provider, without a request."""
-        return catalogue.models_of(self._directory.target(provider_id), self._runtime)
+        return catalogue.models_of(self._lookup.target(provider_id), self._runtime)
 
     def named_models(self) -> set[tuple[str, str]]:
         """Return the providers and models of the configuration and of what was registered."""
-        targets = map(self._directory.target, self._directory.providers)
+        targets = map(self._lookup.target, self._lookup.providers)
         own = {(target.provider_id, target.model) for target in targets}
         return own.union(catalogue.written_models(self._config))
 
     def get_model_info(self, provider_id: str, model: str) -> ModelInfo:
         """Return a model's context window, price and capabilities, as far as is known."""
-        return catalogue.model_info(self._directory.target(provider_id, model), self._runtime)
+        return catalogue.model_info(self._lookup.target(provider_id, model), self._runtime)
 
     def calculate_cost(
         self, provider_id: str, model: str, input_tokens: int, output_tokens: int
     ) -> Decimal | None:
         """Return what so many tokens cost in USD; None where nobody knows the price."""
-        target = self._directory.target(provider_id, model)
+        target = self._lookup.target(provider_id, model)
         return catalogue.cost_of_tokens(target, self._runtime, input_tokens, output_tokens)
 
     def get_total_usage(self) -> dict[str, TokenUsage]:
         """Return the usage of each provider since the last reset."""
         totals = self._runtime.ledger.totals
-        return {
-            name: token_usage(totals.total(provider=name)) for name in self._directory.providers
-        }
+        return {name: token_usage(totals.total(provider=name)) for name in self._lookup.providers}
 
     def get_usage_summary(self) -> dict[str, Any]:
         """Return usage as plain numbers: `total`, `by_provider`, `by_agent`, `by_model`."""
-        return summary_of(self._runtime.ledger.totals, list(self._directory.providers))
+        return summary_of(self._runtime.ledger.totals, list(self._lookup.providers))
 
     def reset_all_usage(self) -> None:
         """Start a new period for all; calls under way are counted in it."""
@@ -238,7 +236,7 @@ class ProviderRegistry:
             agent_id,
             input_tokens=input_tokens,
             max_tokens=max_tokens,
-            directory=self._directory,
+            lookup=self._lookup,
         )
 
     def on(self, handler: Callable[[Any], object], *kinds: type[Any]) -> Callable[[], None]:
@@ -284,7 +282,7 @@ class ProviderRegistry:
 
     def get_health(self) -> dict[str, ProviderHealth]:
         """Return how each provider has been doing, from real calls and from checks."""
-        return {name: self._runtime.health.stats(name) for name in self._directory.providers}
+        return {name: self._runtime.health.stats(name) for name in self._lookup.providers}
 
     async def health_history(
         self, provider_id: str | None = None, since: datetime | None = None
@@ -303,14 +301,14 @@ class ProviderRegistry:
     def monitor(self, interval_s: float = 30.0, timeout_s: float = CHECK_TIMEOUT_S) -> Monitor:
         """Return a background check: `async with registry.monitor(interval_s=30): ...`."""
         checks = {
-            name: partial(check, provider) for name, provider in self._directory.providers.items()
+            name: partial(check, provider) for name, provider in self._lookup.providers.items()
         }
         return Monitor(checks, self._runtime.health, interval_s=interval_s, timeout_s=timeout_s)
 
     async def aclose(self) -> None:
         """Close all connections, and the ledger once it has written what is pending."""
         try:
-            await self._directory.aclose()
+            await self._lookup.aclose()
         finally:
             await self._runtime.ledger.aclose()
             await asyncio.to_thread(self._runtime.events.close)
@@ -327,23 +325,23 @@ class ProviderRegistry:
         await self.aclose()
 
     def __len__(self) -> int:
-        return len(self._directory.providers)
+        return len(self._lookup.providers)
 
     def __contains__(self, provider_id: object) -> bool:
-        return provider_id in self._directory.providers
+        return provider_id in self._lookup.providers
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._directory.providers)
+        return iter(self._lookup.providers)
 
     def __repr__(self) -> str:
-        return f"<ProviderRegistry: {', '.join(self._directory.providers) or 'empty'}>"
+        return f"<ProviderRegistry: {', '.join(self._lookup.providers) or 'empty'}>"
 
-    def _start(self, config: Config, around: Surroundings = ALONE) -> None:
+    def _start(self, config: Config, shared: SharedParts = NOTHING_SHARED) -> None:
         self._config, providers = config, config.providers
         on = {name: each for name, each in providers.providers.items() if each.is_enabled}
-        self._runtime = runtime_of(on, providers.settings, around)
-        self._directory = Directory(self._runtime, providers, around)
-        self._agents: dict[str, tuple[AgentConfig, Route]] = {}
+        self._runtime = runtime_of(on, providers.settings, shared)
+        self._lookup = ProviderLookup(self._runtime, providers, shared)
+        self._agents: dict[str, tuple[AgentConfig, RoutedProvider]] = {}
         if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):
             begin_import()
 
@@ -355,3 +353,21 @@ def _whole(config: ProvidersConfig | Config) -> Config:
     settings = config.settings
     written = {name: getattr(settings, name) for name in settings.model_fields_set}
     return Config(**written, providers=config)
+
+
+def _check_in_thread(providers: Mapping[str, LLMProvider]) -> list[str]:
+    """Ask all providers at once, in a thread with a loop of its own; return what failed."""
+    found: dict[str, Check] = {}
+
+    async def ask() -> None:
+        checks = {name: partial(check, provider) for name, provider in providers.items()}
+        try:
+            found.update(await check_all(checks, CHECK_TIMEOUT_S))
+        finally:
+            for provider in providers.values():
+                await provider.aclose()
+
+    thread = threading.Thread(target=lambda: asyncio.run(ask()), name="orchestify-check")
+    thread.start()
+    thread.join()
+    return [f"providers.{name}: {each.message}" for name, each in found.items() if each.ok is False]

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from orchestify.calls.runtime import MakeLimiter
 from orchestify.calls.tracing import Tracer
 from orchestify.core.addresses import AddressRule
-from orchestify.core.policies import RateLimitConfig
 from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.record import Record
-from orchestify.policy.rate_limit import Limiter
-
-LimiterKey: TypeAlias = tuple[str, str, str]
-"""`provider` or `agent`, its name, and the limit as it is configured, as text."""
-
-MakeLimiter: TypeAlias = Callable[[LimiterKey, RateLimitConfig], Limiter]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SharedParts:
     """The parts that outlive a registry, or that several share; None where it makes its own.
 
     `ledger` stands in place of the configured one. `make_limiter` is asked once a registry for
@@ -49,4 +42,4 @@ class Surroundings:
         return (self.addresses or AddressRule()) if provider_id in self.guarded else None
 
 
-ALONE = Surroundings()
+NOTHING_SHARED = SharedParts()

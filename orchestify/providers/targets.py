@@ -5,22 +5,24 @@ from __future__ import annotations
 from functools import partial
 
 from orchestify.calls.request import Defaults, thinking_of
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import LimiterKey, Runtime
+from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig, ThinkingBudget
 from orchestify.core.policies import EffectivePolicies, Policies, RateLimitConfig, policies_for
 from orchestify.core.providers import ProviderConfig
+from orchestify.lanes.lane import DEFAULT_URLS, Lane
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.policy.retry import RetryPolicy
-from orchestify.providers.base import LLMProvider
-from orchestify.providers.shared import LimiterKey
 
 NO_AGENT = AgentConfig()
 
 
 def target_of(
     runtime: Runtime,
-    provider: LLMProvider,
+    lane: Lane,
+    provider_id: str,
+    provider_type: str,
     config: ProviderConfig,
     *,
     model: str | None = None,
@@ -32,14 +34,18 @@ def target_of(
     """Return the target that an agent, or a caller without one, reaches at a provider."""
     policies = policies_for(top, config, agent)
     chosen = config.full_model(model or config.default_model or config.type)
+    base_url = config.base_url or DEFAULT_URLS.get(config.type)
     return Target(
-        provider=provider,
+        lane=lane,
+        provider_id=provider_id,
         model=chosen,
+        provider_type=provider_type,
         endpoint=runtime.prices.model_map.provider_of(config.type, chosen, config.base_url),
+        base_url=None if config.engine == "mock" else base_url,
         defaults=_defaults(config, agent, policies),
         retry=RetryPolicy(**dict(policies.retry)),
         breaker=BreakerSettings(**dict(policies.circuit_breaker)),
-        limiters=_limiters(runtime, provider.provider_id, config, agent_id, agent, top),
+        limiters=_limiters(runtime, provider_id, config, agent_id, agent, top),
         weight=1.0 if weight is None else float(weight),
     )
 

@@ -8,10 +8,8 @@ from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+from orchestify.calls.target import Target
 from orchestify.calls.tracing import TracedAttempt, TracedCall
-from orchestify.lanes.direct import ANTHROPIC_URL, OPENAI_URL
-from orchestify.providers.base import LLMProvider
-from orchestify.providers.configured import ConfiguredProvider
 from orchestify.telemetry.names import PROVIDERS, Names
 from orchestify.values import LLMResponse
 
@@ -21,10 +19,10 @@ Facts: TypeAlias = dict[str, Value]
 _PORTS = {"https": 443, "http": 80}
 
 
-def of_target(provider: LLMProvider, endpoint: str | None) -> Facts:
+def of_target(target: Target) -> Facts:
     """Return who is asked, in the conventions' words, and where."""
-    company = (endpoint or provider.provider_type).partition("-")[0]
-    return {Names.PROVIDER: PROVIDERS.get(company, company), **_server(_address(provider))}
+    company = (target.endpoint or target.provider_type).partition("-")[0]
+    return {Names.PROVIDER: PROVIDERS.get(company, company), **_server(target.base_url)}
 
 
 def of_request(call: TracedCall) -> Facts:
@@ -47,8 +45,8 @@ def of_request(call: TracedCall) -> Facts:
 def of_attempt(attempt: TracedAttempt) -> Facts:
     """Return what became of one attempt."""
     facts: Facts = {
-        Names.OWN_PROVIDER: attempt.provider.provider_id,
-        Names.REQUEST_MODEL: attempt.model,
+        Names.OWN_PROVIDER: attempt.target.provider_id,
+        Names.REQUEST_MODEL: attempt.target.model,
         Names.OUTCOME: attempt.outcome,
         Names.LATENCY: attempt.latency_s,
     }
@@ -61,7 +59,7 @@ def of_attempts(attempts: Sequence[TracedAttempt]) -> Facts:
         return {}
     last = attempts[-1]
     facts: Facts = {
-        Names.OWN_PROVIDER: last.provider.provider_id,
+        Names.OWN_PROVIDER: last.target.provider_id,
         Names.OUTCOME: last.outcome,
     }
     if last.first_chunk_s is not None:
@@ -88,14 +86,6 @@ def of_response(response: LLMResponse) -> Facts:
         Names.RESPONSE_MODEL: response.model,
         Names.FINISH_REASONS: (response.finish_reason,),
     }
-
-
-def _address(provider: LLMProvider) -> str | None:
-    """Where a provider's requests go, None where only LiteLLM or the host knows."""
-    if not isinstance(provider, ConfiguredProvider) or provider.config.engine == "mock":
-        return None
-    defaults = {"openai": OPENAI_URL, "anthropic": ANTHROPIC_URL}
-    return provider.config.base_url or defaults.get(provider.config.type)
 
 
 @lru_cache(maxsize=1000)

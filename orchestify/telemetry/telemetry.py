@@ -168,13 +168,13 @@ class CallSpan:
 
     def _target_of(self, asked: TracedCall | TracedAttempt) -> dict[str, facts.Value]:
         """The attributes of a target, the same on spans and metrics."""
-        model = asked.request.model if isinstance(asked, TracedCall) else asked.model
-        provider = asked.provider
-        _, label = self._telemetry.labels.of(self._tenant, provider.provider_id, model)
+        target = asked.target
+        model = asked.request.model if isinstance(asked, TracedCall) else target.model
+        _, label = self._telemetry.labels.of(self._tenant, target.provider_id, model)
         return {
             Names.OPERATION: CHAT,
             Names.REQUEST_MODEL: label,
-            **facts.of_target(provider, asked.endpoint),
+            **facts.of_target(target),
             **({Names.TENANT: self._tenant} if self._tenant else {}),
         }
 

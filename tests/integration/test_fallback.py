@@ -207,7 +207,7 @@ async def test_weights_share_the_calls_out(server: StubServer) -> None:
     }
     async with registry_on(server, ABC, agents) as registry:
         draws = iter([0.1, 0.9, 0.9, 0.1, 0.3, 0.9, 0.2, 0.8] * 2)
-        registry._directory.runtime.chance = lambda: next(draws)
+        registry._lookup.runtime.chance = lambda: next(draws)
         agent = registry.get_for_agent("it")
         used = Counter([(await agent.complete("hi")).provider for _ in range(8)])
     assert used == {"a": 6, "b": 2}

@@ -21,7 +21,7 @@ from orchestify.errors import AllTargetsFailedError, APIConnectionError, ConfigE
 from orchestify.lanes.http.endpoint import _sockets
 from orchestify.ledger.record import Record
 from orchestify.providers.building import provider_of
-from orchestify.providers.shared import Surroundings
+from orchestify.providers.shared import SharedParts
 from orchestify.testing import StubServer
 from tests.lanes import ANTHROPIC, KEY, LANE_NAME, OPENAI, Lane
 
@@ -50,7 +50,7 @@ def assembled(
         "agents": agents or {},
         "retry": {"max_attempts": 3, "first_delay_s": 0.001, "max_delay_s": 0.002},
     }
-    around = Surroundings(addresses=rule, guarded=frozenset(guarded), observers=observers)
+    around = SharedParts(addresses=rule, guarded=frozenset(guarded), observers=observers)
     return ProviderRegistry.assemble(parse_config(json.dumps(written)), around)
 
 
@@ -278,4 +278,4 @@ def test_a_provider_that_is_built_apart_obeys_too(tmp_path: Path) -> None:
     written = {"type": "litellm", "default_model": "bedrock/claude", "api_key": KEY}
     config = parse_config(json.dumps({"providers": {"it": written}})).providers.providers["it"]
     with pytest.raises(ConfigError, match="begins with one of azure/, gemini/, ollama_chat/"):
-        provider_of("it", config, Surroundings(guarded=frozenset({"it"})))
+        provider_of("it", config, SharedParts(guarded=frozenset({"it"})))

@@ -29,7 +29,7 @@ from orchestify.ledger.sql.schema import health_history
 from orchestify.ledger.sql.spool import Spool
 from orchestify.ledger.sql.tenant import TenantLedger
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
-from orchestify.providers.shared import Surroundings
+from orchestify.providers.shared import SharedParts
 from tests.integration.test_ledger_spool import Line
 from tests.ledgers import answered, database, opened, postgres_schema, until
 
@@ -502,7 +502,7 @@ async def test_registries_of_two_tenants_run_beside_each_other(whole: SqlLedger)
     config = parse_config(CONFIG)
     mine, theirs = (
         ProviderRegistry.assemble(
-            config, Surroundings(ledger=whole.for_tenant(tenant), observers=(seen.append,))
+            config, SharedParts(ledger=whole.for_tenant(tenant), observers=(seen.append,))
         )
         for tenant in ("acme", "zeta")
     )

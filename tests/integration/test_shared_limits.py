@@ -14,7 +14,7 @@ from orchestify.core.config import parse_config
 from orchestify.core.policies import RateLimitConfig
 from orchestify.errors import RateLimitError
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.providers.shared import Surroundings
+from orchestify.providers.shared import SharedParts
 from orchestify.shared_limits import RedisLimits, RedisLink, SharedRateLimiter, SharedWindow
 from orchestify.shared_limits.limiter import SharedGrant
 from orchestify.values import Priority
@@ -378,7 +378,7 @@ async def test_registries_of_a_tenant_share_its_providers_limit(prefix: str) -> 
     )
     machines = [RedisLimits(REDIS, prefix, machines=2) for _ in range(2)]
     registries = [
-        await assembled(config, Surroundings(make_limiter=each.for_tenant("acme")))
+        await assembled(config, SharedParts(make_limiter=each.for_tenant("acme")))
         for each in machines
     ]
     for registry in (*registries, registries[0]):
@@ -391,7 +391,7 @@ async def test_registries_of_a_tenant_share_its_providers_limit(prefix: str) -> 
         await each.aclose()
 
 
-async def assembled(config: Any, around: Surroundings) -> ProviderRegistry:
+async def assembled(config: Any, around: SharedParts) -> ProviderRegistry:
     return ProviderRegistry.assemble(config, around)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestify.calls.runtime import LimiterKey
 from orchestify.core.config import Config
 from orchestify.errors import (
     ConfigError,
@@ -26,7 +27,7 @@ from orchestify.events.events import CircuitOpened
 from orchestify.lanes.litellm.lane import door
 from orchestify.ledger.record import Record
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.providers.shared import LimiterKey, Surroundings
+from orchestify.providers.shared import SharedParts
 from orchestify.server.storage.store import Store
 from orchestify.server.tenants.notices import LocalNotices
 from orchestify.server.tenants.registry import TenantRegistry
@@ -133,7 +134,7 @@ class TestBuilding:
 
     async def test_observers_are_told_of_the_tenants_records(self, sqlite: str) -> None:
         seen: list[Record] = []
-        around = Surroundings(observers=(seen.append,))
+        around = SharedParts(observers=(seen.append,))
         async with tenanted(sqlite, operators(), around=around) as made:
             for tenant in ("acme", "other"):
                 await (await made.tenants.get(tenant)).get("house").complete("hi")
@@ -444,7 +445,7 @@ class TestFinding:
         self, tenants: TenantRegistry, model: str, place: tuple[str, str]
     ) -> None:
         found: Any = await tenants.get_provider("acme", model)
-        assert (found.targets[0].provider_id, found.targets[0].model) == place
+        assert (found.route.targets[0].provider_id, found.route.targets[0].model) == place
 
     @pytest.mark.parametrize(
         "model",
@@ -468,7 +469,7 @@ class TestFinding:
         }
         async with tenanted(sqlite, operators(providers=providers, default_provider="b")) as made:
             found: Any = await made.tenants.get_provider("acme", "same")
-            assert found.targets[0].provider_id == "b"
+            assert found.route.targets[0].provider_id == "b"
 
     async def test_listed_models_are_named(self, tenants: TenantRegistry) -> None:
         named = (await tenants.get("acme")).named_models()

@@ -28,7 +28,8 @@ from orchestify import (
 )
 from orchestify.calls.request import Defaults
 from orchestify.calls.route import Route
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.core.config import parse_config
 from orchestify.ledger.budgets.memory_book import BudgetBook
 from orchestify.models.price_book import PriceBook, configured_price
@@ -37,7 +38,7 @@ from orchestify.policy.budget import Budget
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.values import CompletionRequest, StreamEvent, TextDelta
-from tests.calls import RecordingLedger, answer, events_of
+from tests.calls import RecordingLedger, answer, events_of, routed
 from tests.virtual import run
 
 SOON_S = 1e-6  # scheduling, where nothing takes time
@@ -164,6 +165,7 @@ async def played(world: World) -> Trace:
     targets = [
         Target(
             provider,
+            provider.provider_id,
             "m",
             defaults=Defaults(max_tokens=50),
             retry=RetryPolicy(world.max_attempts, 1.0, world.max_delay_s),
@@ -172,7 +174,7 @@ async def played(world: World) -> Trace:
         )
         for provider in providers
     ]
-    route = Route(runtime, targets)
+    route = routed(Route(runtime, targets))
     ends = await asyncio.gather(*(ended(route, world) for _ in range(world.calls)))
     held = [runtime.book.state(each).held_usd for each in budgets]
     return Trace(
@@ -183,7 +185,7 @@ async def played(world: World) -> Trace:
     )
 
 
-async def ended(route: Route, world: World) -> tuple[str, float]:
+async def ended(route: LLMProvider, world: World) -> tuple[str, float]:
     """Make one call; return what came of it, and after how many seconds."""
     loop = asyncio.get_running_loop()
     began = loop.time()

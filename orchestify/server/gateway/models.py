@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestify.calls.route import Route
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.configured import ConfiguredProvider
+from orchestify.providers.routed import RoutedProvider
 from orchestify.server.tenants.tenant_providers import AGENT, TenantProviders
 
 OWNER = "orchestify"
@@ -33,9 +33,9 @@ def model_named(name: str, registry: TenantProviders) -> dict[str, Any]:
 
 def speaks_openai(provider: LLMProvider) -> bool:
     """Whether every target of a provider takes the fields of OpenAI's protocol."""
-    route = provider.route if isinstance(provider, ConfiguredProvider) else provider
-    targets = route.targets if isinstance(route, Route) else ()
-    return bool(targets) and all(each.provider.provider_type == "openai" for each in targets)
+    if not isinstance(provider, (ConfiguredProvider, RoutedProvider)):
+        return False
+    return all(each.provider_type == "openai" for each in provider.route.targets)
 
 
 def _model(name: str, owner: str) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
+from orchestify.calls.runtime import MakeLimiter
 from orchestify.errors import ConfigError, LedgerError, StoreError
 from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.shared import ALONE, MakeLimiter, Surroundings
+from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.rows.stored import TenantRows
 from orchestify.server.rows.tenant_config import config_of
@@ -47,7 +48,7 @@ class TenantRegistry:
     A tenant that changed, here or on another machine, is rebuilt at its next use: its rows'
     revision is asked for every `poll_s` seconds, one question for all, and notices come faster.
     Ledger, limits, events, health and the breakers of providers that stay as they were outlive a
-    rebuild. Who is not used for `idle_s` is closed. `around` is what all registries are given
+    rebuild. Who is not used for `idle_s` is closed. `shared` is what all registries are given
     beside what is their own: observers, tracer. `make_limits` makes limits that several machines
     share. `watch` is told of each registry that is built, and whose it is.
     """
@@ -57,7 +58,7 @@ class TenantRegistry:
         store: Store,
         ledger: SqlLedger,
         *,
-        around: Surroundings = ALONE,
+        shared: SharedParts = NOTHING_SHARED,
         make_limits: MakeLimits | None = None,
         notices: Notices | None = None,
         watch: Watch | None = None,
@@ -67,7 +68,7 @@ class TenantRegistry:
     ) -> None:
         self._store = store
         self._ledger = ledger
-        self._around = replace(around, addresses=store.rule, fetches=False)
+        self._shared = replace(shared, addresses=store.rule, fetches=False)
         self._make_limits = make_limits
         self._notices = notices or LocalNotices()
         self._watch_built = watch
@@ -205,8 +206,8 @@ class TenantRegistry:
 
     def _generation(self, tenancy: Tenancy, rows: TenantRows) -> Generation:
         made = config_of(self._store.base, rows, self._store.rule, self._store.open_key)
-        around = replace(
-            self._around,
+        shared = replace(
+            self._shared,
             addresses=replace(self._store.rule, party=tenancy.tenant_id),
             ledger=tenancy.ledger,
             make_limiter=tenancy.limits.of,
@@ -214,7 +215,7 @@ class TenantRegistry:
             health=tenancy.health,
         )
         older = tenancy.generation.registry if tenancy.generation is not None else None
-        registry = TenantProviders.build(made, around, older)
+        registry = TenantProviders.build(made, shared, older)
         if self._watch_built is not None:
             self._watch_built(registry, tenancy.tenant_id)
         return Generation(registry, rows.revision)

@@ -6,12 +6,12 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
+from orchestify.calls.runtime import LimiterKey, MakeLimiter
 from orchestify.core.policies import RateLimitConfig
 from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.ledger.sql.tenant import TenantLedger
 from orchestify.policy.rate_limit import Limiter, RateLimiter
-from orchestify.providers.shared import LimiterKey, MakeLimiter
 from orchestify.resources.bounded import bounded_setdefault
 from orchestify.server.tenants.tenant_providers import TenantProviders
 

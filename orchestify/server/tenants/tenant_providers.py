@@ -16,7 +16,7 @@ from orchestify.errors import (
 )
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.shared import Surroundings
+from orchestify.providers.shared import SharedParts
 from orchestify.resources.bounded import bounded_setdefault
 from orchestify.server.rows.allowed import model_problem
 from orchestify.server.rows.tenant_config import TenantConfig
@@ -35,18 +35,18 @@ class TenantProviders(ProviderRegistry):
     _companies: dict[str, str | None]
 
     @classmethod
-    def build(cls, tenant: TenantConfig, around: Surroundings, older: Self | None = None) -> Self:
+    def build(cls, tenant: TenantConfig, shared: SharedParts, older: Self | None = None) -> Self:
         """Build the registry of a tenant's configuration; `older` is the one whose place it takes.
 
         Raises:
             ConfigError: a provider cannot be built.
         """
-        registry = cls.assemble(tenant.config, replace(around, guarded=tenant.guarded))
+        registry = cls.assemble(tenant.config, replace(shared, guarded=tenant.guarded))
         registry._tenant, registry._found = tenant, {}
         registry._named = registry.named_models()
         registry._companies = {}
-        registry._directory.off |= tenant.closed
-        for target in map(registry._directory.target, registry):
+        registry._lookup.off |= tenant.closed
+        for target in map(registry._lookup.target, registry):
             registry._companies[target.provider_id] = target.endpoint
             registry._runtime.price(target)  # may read a file: better in this thread than in a call
         if older is not None:
@@ -98,7 +98,7 @@ class TenantProviders(ProviderRegistry):
 
     async def disconnect(self) -> None:
         """Close all connections; what others share stays open."""
-        await self._directory.aclose()
+        await self._lookup.aclose()
 
     def _find(self, model: str) -> LLMProvider:
         if model.startswith(AGENT) and len(model) <= MODEL_CHARS:
@@ -108,7 +108,7 @@ class TenantProviders(ProviderRegistry):
                 raise ModelNotFoundError(str(error)) from error
         if model_problem(model) is None:
             for provider, name in self._places(model):
-                return self._directory.route([self._directory.target(provider, name)])
+                return self._lookup.routed([self._lookup.target(provider, name)])
             self._check_opens(model.partition("/")[0])
         raise ModelNotFoundError(
             "no provider has this model; name it as PROVIDER/MODEL, or an agent as agent:NAME"

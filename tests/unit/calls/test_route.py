@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestify.calls.call import Run
+from orchestify.calls.call import CallState
 from orchestify.calls.request import Call, Defaults
 from orchestify.errors import (
     AllTargetsFailedError,
@@ -865,9 +865,9 @@ class TestDeadline:
         limiter = RateLimiter(concurrency=1)
         await limiter.acquire(0)
         target = bench.target(Scripted("one", HANG), limiters=(limiter,))
-        run = Run(Call(messages=()), "", bench.runtime, 2.0)
-        run.book(target, CompletionRequest(messages=(), model="m"))
-        assert str(run.timed_out(target)) == (
+        state = CallState(Call(messages=()), "", bench.runtime, 2.0)
+        state.next_attempt(target, CompletionRequest(messages=(), model="m"))
+        assert str(state.timed_out(target)) == (
             "one/m: no turn at the rate limits and budgets within 2 s"
         )
 

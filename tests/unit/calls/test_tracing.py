@@ -23,7 +23,7 @@ from orchestify.errors import (
     StructuredOutputError,
 )
 from orchestify.policy.budget import Budget
-from orchestify.providers.shared import Surroundings
+from orchestify.providers.shared import SharedParts
 from orchestify.values import LLMResponse, TextDelta
 from tests.calls import HANG, Bench, Scripted
 
@@ -68,7 +68,7 @@ async def test_an_answered_call_begins_and_ends_once() -> None:
     assert recorder.told == ["start", "ok", "end"]
     assert recorder.endings == [response]
     assert (call.call_id, call.agent, call.is_stream) == (response.call_id, "planner", False)
-    assert (call.provider.provider_id, call.request.model) == ("one", "m")
+    assert (call.target.provider_id, call.request.model) == ("one", "m")
     assert (call.request.temperature, call.request.max_tokens) == (0.5, 100)
 
 
@@ -78,7 +78,7 @@ async def test_an_attempt_tells_what_it_used_and_cost() -> None:
     (attempt,) = recorder.attempts
     assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (10, 2)
     assert attempt.cost_usd == Decimal("0.012")
-    assert (attempt.model, attempt.error, attempt.first_chunk_s) == ("m", "", None)
+    assert (attempt.target.model, attempt.error, attempt.first_chunk_s) == ("m", "", None)
 
 
 async def test_retries_and_fallbacks_are_attempts_of_one_call() -> None:
@@ -86,9 +86,9 @@ async def test_retries_and_fallbacks_are_attempts_of_one_call() -> None:
     failing = Scripted("one", ServerError("down"))
     await bench.route(failing, Scripted("two")).complete("hi", max_attempts=2)
     assert recorder.told == ["start", "failed", "failed", "ok", "end"]
-    assert [each.provider.provider_id for each in recorder.attempts] == ["one", "one", "two"]
+    assert [each.target.provider_id for each in recorder.attempts] == ["one", "one", "two"]
     assert [each.error for each in recorder.attempts] == ["ServerError", "ServerError", ""]
-    assert recorder.calls[0].provider is failing
+    assert recorder.calls[0].target.lane is failing
 
 
 async def test_a_call_that_fails_ends_with_what_it_raises() -> None:
@@ -247,14 +247,14 @@ async def test_the_callers_own_model_is_the_one_asked_for() -> None:
     response: LLMResponse = await bench.route(target).complete("hi", model="other")
     assert recorder.calls[0].request.model == "other"
     assert recorder.calls[0].request.temperature == 0.1
-    assert recorder.attempts[0].model == "other"
+    assert recorder.attempts[0].target.model == "other"
     assert response.content == "yes"
 
 
 async def test_a_registrys_surroundings_may_bring_the_tracer() -> None:
     recorder = Recorder()
     config = parse_config("providers: {one: {type: mock, default_model: m}}")
-    registry = ProviderRegistry.assemble(config, Surroundings(tracer=recorder))
+    registry = ProviderRegistry.assemble(config, SharedParts(tracer=recorder))
     await registry.get("one").complete("hi")
     registry.trace(None)
     await registry.get("one").complete("hi")

@@ -8,7 +8,7 @@ import pytest
 
 from orchestify import LLMProvider, LLMResponse, ProviderRegistry
 from orchestify.lanes.reported_usage import checked_usage, openai_usage
-from orchestify.providers.external import ExternalProvider
+from orchestify.providers.external import ExternalLane
 from orchestify.values import CompletionRequest, LLMMessage, Usage
 from tests.calls import Bench, Scripted, answer
 
@@ -83,12 +83,12 @@ def test_counts_that_can_be_true_are_kept():
 
 
 async def test_a_hosts_own_usage_is_checked():
-    response = await ExternalProvider("e", Hosts(0, Usage(5, 2, reasoning=3))).send(REQUEST)
+    response = await ExternalLane("e", Hosts(0, Usage(5, 2, reasoning=3))).send(REQUEST)
     assert response.usage == Usage(5, 2, invalid=("reasoning",))
 
 
 async def test_a_hosts_two_counts_are_checked():
-    response = await ExternalProvider("e", Hosts(-5)).send(REQUEST)
+    response = await ExternalLane("e", Hosts(-5)).send(REQUEST)
     assert response.usage == Usage(0, 2, invalid=("input_tokens",))
 
 

@@ -12,7 +12,7 @@ from orchestify import LLMProvider, LLMResponse
 from orchestify.lanes.litellm.usage import answered_usage
 from orchestify.lanes.reported_usage import openai_usage, reported_cost_usd
 from orchestify.models.pricing import Price, Rates, cost_of
-from orchestify.providers.external import ExternalProvider
+from orchestify.providers.external import ExternalLane
 from orchestify.values import MOST_USD, CompletionRequest, LLMMessage, Usage, bounded_usd
 from tests.calls import answer
 
@@ -102,7 +102,7 @@ class Hosts(LLMProvider):
 @pytest.mark.parametrize("cost_usd", [Decimal("1e999999"), Decimal("NaN"), "a lot", -1])
 async def test_a_hosts_cost_is_doubted_as_well(cost_usd: Any) -> None:
     request = CompletionRequest(messages=(LLMMessage("user", "hi"),), model="m")
-    response = await ExternalProvider("e", Hosts(cost_usd)).send(request)
+    response = await ExternalLane("e", Hosts(cost_usd)).send(request)
     assert (response.cost_usd, response.cost_source) == (None, "none")
     assert response.usage.invalid == ("cost",)
 

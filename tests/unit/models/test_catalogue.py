@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.errors import InvalidParameterError
 from orchestify.models.model_map import ModelMap
 from orchestify.models.price_book import PriceBook, configured_price
@@ -42,7 +43,7 @@ def runtime() -> Runtime:
 
 
 def target(model: str = "known", endpoint: str | None = "openai") -> Target:
-    return Target(Scripted(), model, endpoint)
+    return Target(Scripted(), "one", model, endpoint=endpoint)
 
 
 def test_what_the_map_knows() -> None:

@@ -151,7 +151,7 @@ def test_limits_are_every_providers() -> None:
             "LLM_RATE_LIMIT_PER_DAY": "1000",
         }
     )
-    target = registry._directory.target("deepseek")
+    target = registry._lookup.target("deepseek")
     assert [(each.requests_per_minute, each.requests_per_day) for each in target.limiters] == [
         (60, 1000)
     ]

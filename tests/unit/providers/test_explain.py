@@ -6,7 +6,7 @@ import pytest
 
 from orchestify.core.config import parse_config
 from orchestify.errors import AgentNotFoundError, ServerError
-from orchestify.providers.explain import Explanation, Setting, TargetPlan, directory_of, explain
+from orchestify.providers.explain import Explanation, Setting, TargetPlan, explain, lookup_of
 
 CONFIG = parse_config(
     """\
@@ -114,14 +114,14 @@ def test_a_budget_without_room_is_told() -> None:
 
 
 def test_an_open_circuit_of_a_running_registry_is_told_and_lowers_no_bound() -> None:
-    directory = directory_of(CONFIG)
-    breaker = directory.runtime.breaker(
-        directory.target("first", agent_id="one", agent=CONFIG.agents.agents["one"])
+    lookup = lookup_of(CONFIG)
+    breaker = lookup.runtime.breaker(
+        lookup.target("first", agent_id="one", agent=CONFIG.agents.agents["one"])
     )
     for permit in [breaker.admit() for _ in range(5)]:
         assert permit is not None
         permit.failed()
-    plan = explain(CONFIG, "one", directory=directory)
+    plan = explain(CONFIG, "one", lookup=lookup)
     assert plan.targets[0].skipped == "its circuit is open for 30 s more"
     assert plan.attempts_at_most == 3
 
@@ -143,12 +143,12 @@ agents:
   asked: {provider: down, retry: {max_attempts: 4, first_delay_s: 0, max_delay_s: 0}}
 """
     )
-    directory = directory_of(config)
-    plan = explain(config, "asked", directory=directory)
+    lookup = lookup_of(config)
+    plan = explain(config, "asked", lookup=lookup)
     with pytest.raises(ServerError):
-        await directory.agent_route("asked", config.agents.agents["asked"]).complete("hello")
+        await lookup.agent_provider("asked", config.agents.agents["asked"]).complete("hello")
     assert plan.attempts_at_most == 4
-    assert directory.runtime.ledger.totals.total().attempts == 4
+    assert lookup.runtime.ledger.totals.total().attempts == 4
 
 
 def test_an_explanation_without_targets_costs_nothing() -> None:

@@ -21,9 +21,9 @@ from orchestify.errors import (
     RequestTimeoutError,
     StreamInterruptedError,
 )
-from orchestify.providers import MockProvider
+from orchestify.providers import MockProvider, ProviderRegistry
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.external import ExternalProvider
+from orchestify.providers.external import ExternalLane
 from orchestify.values import (
     CompletionRequest,
     LLMMessage,
@@ -138,7 +138,8 @@ class Typed(LLMProvider):
 
 
 def face(bench: Bench, provider: LLMProvider) -> Any:
-    return bench.route(bench.target(ExternalProvider("one", provider)))
+    lane = ExternalLane("one", provider)
+    return bench.route(replace(bench.target(provider), lane=lane, provider_id="one"))
 
 
 class TestComplete:
@@ -261,7 +262,7 @@ class TestStream:
         own = Wrapping()
         async with face(Bench(), own).stream("hi") as stream:
             await anext(stream)
-        assert own.inner.route._runtime.ledger.totals.total().cancelled == 1
+        assert own.inner.route.runtime.ledger.totals.total().cancelled == 1
 
     async def test_typed_events(self) -> None:
         own = Typed(UsageUpdate(Usage(5, 0)), TextDelta("a"), StreamEnd(answer("a")))
@@ -316,7 +317,7 @@ class TestFace:
             provider_type = "own"
 
         with pytest.raises(InvalidParameterError, match="Empty defines neither"):
-            ExternalProvider("one", Empty())
+            ExternalLane("one", Empty())
 
     async def test_it_says_what_the_host_says(self) -> None:
         class Able(Typed):
@@ -332,7 +333,9 @@ class TestFace:
             async def list_models(self) -> list[str] | None:
                 return ["own-1"]
 
-        one = ExternalProvider("one", Able())
+        registry = ProviderRegistry()
+        registry.register("one", Able())
+        one = registry.get("one")
         assert one.provider_type == "own"
         assert (one.supports_tools(), one.supports_thinking()) == (False, True)
         assert one.supports_code_execution() is True

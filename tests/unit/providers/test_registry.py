@@ -265,7 +265,7 @@ class TestOwnKey:
 
     def keys(self, agent: str, **call: Any) -> list[str]:
         route: Any = registry_of(self.TEXT).get_for_agent(agent)
-        return [each.provider.config.api_key.get_secret_value() for each in route.targets]
+        return [each.lane._config.api_key.get_secret_value() for each in route.route.targets]
 
     def test_an_agents_own_key_goes_to_its_own_provider_only(self) -> None:
         assert self.keys("x") == ["key-of-x", "key-of-b"]
@@ -282,7 +282,7 @@ class TestOwnKey:
     def test_another_model_does_not_make_another_connection_pool(self) -> None:
         registry = registry_of(self.TEXT)
         route: Any = registry.get_for_agent("x")
-        assert route._found("a", "other").provider is route.targets[0].provider
+        assert route.route.found("a", "other").lane is route.route.targets[0].lane
 
     def test_an_external_provider_takes_none(self) -> None:
         registry = registry_of(self.TEXT)
@@ -390,7 +390,7 @@ class TestChoosing:
     def test_the_default_is_seed_001s_chain(self) -> None:
         registry = self.providers("other", "ollama", "deepseek", "anthropic", "openai", "azure")
         route: Any = registry.get_default()
-        assert [each.provider_id for each in route.targets] == [
+        assert [each.provider_id for each in route.route.targets] == [
             "azure",
             "openai",
             "anthropic",
@@ -401,7 +401,7 @@ class TestChoosing:
 
     def test_the_preferred_one_comes_first(self) -> None:
         route: Any = self.providers("openai", "ollama").get_default("ollama")
-        assert [each.provider_id for each in route.targets] == ["ollama", "openai"]
+        assert [each.provider_id for each in route.route.targets] == ["ollama", "openai"]
 
     def test_the_configured_default_comes_first(self) -> None:
         registry = registry_of("default_provider: b\nproviders: {a: {type: mock}, b: {type: mock}}")
@@ -415,7 +415,7 @@ class TestChoosing:
             " base_url: 'https://api.deepseek.com/v1'}\n"
         )
         route: Any = registry.get_default()
-        assert [each.provider_id for each in route.targets] == ["y", "x"]
+        assert [each.provider_id for each in route.route.targets] == ["y", "x"]
 
     def test_a_preferred_one_that_is_not_there_is_told(self) -> None:
         with pytest.raises(ProviderNotFoundError, match="'gone' is not registered"):

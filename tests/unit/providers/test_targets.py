@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from orchestify.calls.request import Defaults
-from orchestify.calls.runtime import Runtime, Target
+from orchestify.calls.runtime import Runtime
+from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.policies import Policies
 from orchestify.core.providers import ProviderConfig
@@ -23,7 +24,9 @@ def built(runtime: Runtime | None = None, **given: Any) -> Target:
     """A target of a scripted provider; `provider`, `agent` and `top` are configurations."""
     return target_of(
         runtime or Runtime(),
-        MockProvider("one"),
+        MockProvider("one").lane,
+        "one",
+        "mock",
         ProviderConfig(type="mock", **given.get("provider", {})),
         model=given.get("model"),
         weight=given.get("weight"),
@@ -148,8 +151,11 @@ def test_the_endpoint_is_the_company_at_the_address() -> None:
         type="openai", default_model="deepseek-chat", base_url="https://api.deepseek.com/v1"
     )
     unknown = ProviderConfig(type="openai", default_model="m", base_url="http://10.0.0.1/v1")
-    assert target_of(Runtime(), MockProvider("one"), deepseek).endpoint == "deepseek"
-    assert target_of(Runtime(), MockProvider("one"), unknown).endpoint is None
+    assert (
+        target_of(Runtime(), MockProvider("one").lane, "one", "mock", deepseek).endpoint
+        == "deepseek"
+    )
+    assert target_of(Runtime(), MockProvider("one").lane, "one", "mock", unknown).endpoint is None
 
 
 def test_prices_are_one_for_all_models_or_by_model() -> None:
