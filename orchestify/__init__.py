@@ -1,280 +1,128 @@
-"""The provider layer of a host orchestrator: YAML in, accountable LLM providers out."""
+"""The provider layer of a host orchestrator: YAML in, accountable LLM providers out.
+
+The public names are those imported below; each is imported when it is first used. Begin with
+`load_config` and `ProviderRegistry`; how a call goes is drawn in `orchestify.calls`.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from orchestify.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from orchestify.calls.stream import (
-        CompletionStream,
+        CompletionStream as CompletionStream,
     )
     from orchestify.core.config import (
-        AgentConfig,
-        AgentsConfig,
-        Config,
-        ProviderConfig,
-        ProvidersConfig,
-        load_config,
+        AgentConfig as AgentConfig,
+        AgentsConfig as AgentsConfig,
+        Config as Config,
+        ProviderConfig as ProviderConfig,
+        ProvidersConfig as ProvidersConfig,
+        load_config as load_config,
     )
     from orchestify.errors import (
-        AccessError,
-        AgentNotFoundError,
-        AllTargetsFailedError,
-        APIConnectionError,
-        APIError,
-        AuthenticationError,
-        BudgetExceededError,
-        CircuitOpenError,
-        ConfigError,
-        ConflictError,
-        ContentFilterError,
-        ContextWindowError,
-        EndpointRefusedError,
-        InvalidParameterError,
-        InvalidRequestError,
-        InvalidResponseError,
-        LedgerError,
-        MissingExtraError,
-        ModelNotFoundError,
-        NotFoundError,
-        OrchestifyError,
-        PermissionDeniedError,
-        ProviderNotFoundError,
-        RateLimitError,
-        RequestTimeoutError,
-        ServerError,
-        StoreError,
-        StreamInterruptedError,
-        StructuredOutputError,
-        VaultError,
+        AccessError as AccessError,
+        AgentNotFoundError as AgentNotFoundError,
+        AllTargetsFailedError as AllTargetsFailedError,
+        APIConnectionError as APIConnectionError,
+        APIError as APIError,
+        AuthenticationError as AuthenticationError,
+        BudgetExceededError as BudgetExceededError,
+        CircuitOpenError as CircuitOpenError,
+        ConfigError as ConfigError,
+        ConflictError as ConflictError,
+        ContentFilterError as ContentFilterError,
+        ContextWindowError as ContextWindowError,
+        EndpointRefusedError as EndpointRefusedError,
+        InvalidParameterError as InvalidParameterError,
+        InvalidRequestError as InvalidRequestError,
+        InvalidResponseError as InvalidResponseError,
+        LedgerError as LedgerError,
+        MissingExtraError as MissingExtraError,
+        ModelNotFoundError as ModelNotFoundError,
+        NotFoundError as NotFoundError,
+        OrchestifyError as OrchestifyError,
+        PermissionDeniedError as PermissionDeniedError,
+        ProviderNotFoundError as ProviderNotFoundError,
+        RateLimitError as RateLimitError,
+        RequestTimeoutError as RequestTimeoutError,
+        ServerError as ServerError,
+        StoreError as StoreError,
+        StreamInterruptedError as StreamInterruptedError,
+        StructuredOutputError as StructuredOutputError,
+        VaultError as VaultError,
     )
     from orchestify.events.events import (
-        BudgetThreshold,
-        CircuitClosed,
-        CircuitHalfOpened,
-        CircuitOpened,
-        ErrorRateHigh,
-        EventsDropped,
-        FallbackTaken,
-        ProviderUnavailable,
-        SlowCall,
-        TargetSkipped,
+        BudgetThreshold as BudgetThreshold,
+        CircuitClosed as CircuitClosed,
+        CircuitHalfOpened as CircuitHalfOpened,
+        CircuitOpened as CircuitOpened,
+        ErrorRateHigh as ErrorRateHigh,
+        EventsDropped as EventsDropped,
+        FallbackTaken as FallbackTaken,
+        ProviderUnavailable as ProviderUnavailable,
+        SlowCall as SlowCall,
+        TargetSkipped as TargetSkipped,
     )
     from orchestify.health.health import (
-        ProviderHealth,
+        ProviderHealth as ProviderHealth,
     )
-    from orchestify.lanes.mock import MockAnswer
+    from orchestify.lanes.mock import (
+        MockAnswer as MockAnswer,
+    )
     from orchestify.ledger.base import (
-        UsageReport,
+        UsageReport as UsageReport,
     )
-    from orchestify.ledger.record import scope
+    from orchestify.ledger.record import (
+        scope as scope,
+    )
     from orchestify.models.pricing import (
-        CostRange,
+        CostRange as CostRange,
     )
-    from orchestify.providers.base import LLMProvider
-    from orchestify.providers.claude import ClaudeProvider
-    from orchestify.providers.litellm_provider import LiteLLMProvider
-    from orchestify.providers.mock import MockProvider
-    from orchestify.providers.openai_provider import OpenAIProvider
-    from orchestify.providers.registry import ProviderRegistry
+    from orchestify.providers.base import (
+        LLMProvider as LLMProvider,
+    )
+    from orchestify.providers.claude import (
+        ClaudeProvider as ClaudeProvider,
+    )
+    from orchestify.providers.litellm_provider import (
+        LiteLLMProvider as LiteLLMProvider,
+    )
+    from orchestify.providers.mock import (
+        MockProvider as MockProvider,
+    )
+    from orchestify.providers.openai_provider import (
+        OpenAIProvider as OpenAIProvider,
+    )
+    from orchestify.providers.registry import (
+        ProviderRegistry as ProviderRegistry,
+    )
     from orchestify.values import (
-        Attempt,
-        CompletionRequest,
-        ImagePart,
-        LLMMessage,
-        LLMResponse,
-        ResponseFormat,
-        StreamEnd,
-        StreamEvent,
-        TextDelta,
-        TextPart,
-        Thinking,
-        ThinkingConfig,
-        ThinkingDelta,
-        TokenUsage,
-        Tool,
-        ToolCall,
-        ToolCallDelta,
-        ToolChoice,
-        Usage,
-        UsageUpdate,
+        Attempt as Attempt,
+        CompletionRequest as CompletionRequest,
+        ImagePart as ImagePart,
+        LLMMessage as LLMMessage,
+        LLMResponse as LLMResponse,
+        ResponseFormat as ResponseFormat,
+        StreamEnd as StreamEnd,
+        StreamEvent as StreamEvent,
+        TextDelta as TextDelta,
+        TextPart as TextPart,
+        Thinking as Thinking,
+        ThinkingConfig as ThinkingConfig,
+        ThinkingDelta as ThinkingDelta,
+        TokenUsage as TokenUsage,
+        Tool as Tool,
+        ToolCall as ToolCall,
+        ToolCallDelta as ToolCallDelta,
+        ToolChoice as ToolChoice,
+        Usage as Usage,
+        UsageUpdate as UsageUpdate,
     )
 
-_HOMES = {
-    "APIConnectionError": "orchestify.errors",
-    "APIError": "orchestify.errors",
-    "AccessError": "orchestify.errors",
-    "AgentConfig": "orchestify.core.config",
-    "AgentNotFoundError": "orchestify.errors",
-    "AgentsConfig": "orchestify.core.config",
-    "AllTargetsFailedError": "orchestify.errors",
-    "Attempt": "orchestify.values",
-    "AuthenticationError": "orchestify.errors",
-    "BudgetExceededError": "orchestify.errors",
-    "BudgetThreshold": "orchestify.events.events",
-    "CircuitClosed": "orchestify.events.events",
-    "CircuitHalfOpened": "orchestify.events.events",
-    "CircuitOpenError": "orchestify.errors",
-    "CircuitOpened": "orchestify.events.events",
-    "ClaudeProvider": "orchestify.providers.claude",
-    "CompletionRequest": "orchestify.values",
-    "CompletionStream": "orchestify.calls.stream",
-    "Config": "orchestify.core.config",
-    "ConfigError": "orchestify.errors",
-    "ContentFilterError": "orchestify.errors",
-    "ContextWindowError": "orchestify.errors",
-    "ConflictError": "orchestify.errors",
-    "EndpointRefusedError": "orchestify.errors",
-    "CostRange": "orchestify.models.pricing",
-    "ErrorRateHigh": "orchestify.events.events",
-    "EventsDropped": "orchestify.events.events",
-    "FallbackTaken": "orchestify.events.events",
-    "ImagePart": "orchestify.values",
-    "InvalidParameterError": "orchestify.errors",
-    "InvalidRequestError": "orchestify.errors",
-    "InvalidResponseError": "orchestify.errors",
-    "LLMMessage": "orchestify.values",
-    "LLMProvider": "orchestify.providers.base",
-    "LLMResponse": "orchestify.values",
-    "LedgerError": "orchestify.errors",
-    "LiteLLMProvider": "orchestify.providers.litellm_provider",
-    "MissingExtraError": "orchestify.errors",
-    "MockAnswer": "orchestify.lanes.mock",
-    "MockProvider": "orchestify.providers.mock",
-    "ModelNotFoundError": "orchestify.errors",
-    "NotFoundError": "orchestify.errors",
-    "OpenAIProvider": "orchestify.providers.openai_provider",
-    "OrchestifyError": "orchestify.errors",
-    "PermissionDeniedError": "orchestify.errors",
-    "ProviderConfig": "orchestify.core.config",
-    "ProviderHealth": "orchestify.health.health",
-    "ProviderNotFoundError": "orchestify.errors",
-    "ProviderRegistry": "orchestify.providers.registry",
-    "ProviderUnavailable": "orchestify.events.events",
-    "ProvidersConfig": "orchestify.core.config",
-    "RateLimitError": "orchestify.errors",
-    "RequestTimeoutError": "orchestify.errors",
-    "ResponseFormat": "orchestify.values",
-    "ServerError": "orchestify.errors",
-    "StoreError": "orchestify.errors",
-    "SlowCall": "orchestify.events.events",
-    "StreamEnd": "orchestify.values",
-    "StreamEvent": "orchestify.values",
-    "StreamInterruptedError": "orchestify.errors",
-    "StructuredOutputError": "orchestify.errors",
-    "TargetSkipped": "orchestify.events.events",
-    "TextDelta": "orchestify.values",
-    "TextPart": "orchestify.values",
-    "Thinking": "orchestify.values",
-    "ThinkingConfig": "orchestify.values",
-    "ThinkingDelta": "orchestify.values",
-    "TokenUsage": "orchestify.values",
-    "Tool": "orchestify.values",
-    "ToolCall": "orchestify.values",
-    "ToolCallDelta": "orchestify.values",
-    "ToolChoice": "orchestify.values",
-    "Usage": "orchestify.values",
-    "UsageReport": "orchestify.ledger.base",
-    "UsageUpdate": "orchestify.values",
-    "VaultError": "orchestify.errors",
-    "load_config": "orchestify.core.config",
-    "scope": "orchestify.ledger.record",
-}
-
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "AccessError",
-    "AgentConfig",
-    "AgentNotFoundError",
-    "AgentsConfig",
-    "AllTargetsFailedError",
-    "Attempt",
-    "AuthenticationError",
-    "BudgetExceededError",
-    "BudgetThreshold",
-    "CircuitClosed",
-    "CircuitHalfOpened",
-    "CircuitOpenError",
-    "CircuitOpened",
-    "ClaudeProvider",
-    "CompletionRequest",
-    "CompletionStream",
-    "Config",
-    "ConfigError",
-    "ConflictError",
-    "ContentFilterError",
-    "ContextWindowError",
-    "CostRange",
-    "EndpointRefusedError",
-    "ErrorRateHigh",
-    "EventsDropped",
-    "FallbackTaken",
-    "ImagePart",
-    "InvalidParameterError",
-    "InvalidRequestError",
-    "InvalidResponseError",
-    "LLMMessage",
-    "LLMProvider",
-    "LLMResponse",
-    "LedgerError",
-    "LiteLLMProvider",
-    "MissingExtraError",
-    "MockAnswer",
-    "MockProvider",
-    "ModelNotFoundError",
-    "NotFoundError",
-    "OpenAIProvider",
-    "OrchestifyError",
-    "PermissionDeniedError",
-    "ProviderConfig",
-    "ProviderHealth",
-    "ProviderNotFoundError",
-    "ProviderRegistry",
-    "ProviderUnavailable",
-    "ProvidersConfig",
-    "RateLimitError",
-    "RequestTimeoutError",
-    "ResponseFormat",
-    "ServerError",
-    "SlowCall",
-    "StoreError",
-    "StreamEnd",
-    "StreamEvent",
-    "StreamInterruptedError",
-    "StructuredOutputError",
-    "TargetSkipped",
-    "TextDelta",
-    "TextPart",
-    "Thinking",
-    "ThinkingConfig",
-    "ThinkingDelta",
-    "TokenUsage",
-    "Tool",
-    "ToolCall",
-    "ToolCallDelta",
-    "ToolChoice",
-    "Usage",
-    "UsageReport",
-    "UsageUpdate",
-    "VaultError",
-    "__version__",
-    "load_config",
-    "scope",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return _version()
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __version__: str
 
 
 def _version() -> str:
@@ -285,3 +133,7 @@ def _version() -> str:
         return version("orchestify")
     except PackageNotFoundError:
         return "0+unknown"
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __version__=_version)

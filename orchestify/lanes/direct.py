@@ -19,8 +19,7 @@ from orchestify.errors import APIError, InvalidParameterError
 from orchestify.lanes.answers import Answer, kept_headers
 from orchestify.lanes.anthropic import answer as anthropic_answer
 from orchestify.lanes.anthropic.answer import MessageAnswer
-from orchestify.lanes.anthropic.request import VERSION, betas
-from orchestify.lanes.anthropic.request import request_body as messages_body
+from orchestify.lanes.anthropic.request import VERSION, betas, request_body as messages_body
 from orchestify.lanes.classify import build_error
 from orchestify.lanes.failures import (
     MISSHAPEN,

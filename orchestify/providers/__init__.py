@@ -1,55 +1,57 @@
-"""Providers: what sends requests, the path their calls take, and the registry over them."""
+"""What a host holds: the registry, its providers, and how they are made from a configuration.
+
+Read first `base.py`, the interface of every provider, then `registry.py`. A provider has a
+route (`orchestify.calls`, which draws the whole way of a call), its route has targets, and a
+target has a lane (`orchestify.lanes`).
+
+    base.py          LLMProvider: complete, stream, and what else a caller sees
+    configured.py    the base of the four kinds: claude, openai_provider, litellm_provider, mock
+    external.py      the lane of a host's own class
+    routed.py        what a caller gets for an agent, a default chain, a host's own provider
+    registry.py      providers by name and agent, and the account of all calls
+    lookup.py        providers by name; the targets and routes that lead to them
+    building.py, targets.py, environment.py     from a configuration, or an environment, to these
+    shared.py        what a host of many registries gives each of them
+    explain.py, catalogue.py, provider_check.py, template.py    what is known without a call
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from orchestify.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from orchestify.errors import APIConnectionError, APIError, RateLimitError
-    from orchestify.lanes.mock import MockAnswer
-    from orchestify.providers.base import LLMProvider
-    from orchestify.providers.claude import ClaudeProvider
-    from orchestify.providers.litellm_provider import LiteLLMProvider
-    from orchestify.providers.mock import MockProvider
-    from orchestify.providers.openai_provider import OpenAIProvider
-    from orchestify.providers.registry import ProviderRegistry
-    from orchestify.values import LLMMessage, LLMResponse, TokenUsage
-
-_HOMES = {
-    "APIConnectionError": "orchestify.errors",
-    "APIError": "orchestify.errors",
-    "ClaudeProvider": "orchestify.providers.claude",
-    "LLMMessage": "orchestify.values",
-    "LLMProvider": "orchestify.providers.base",
-    "LLMResponse": "orchestify.values",
-    "LiteLLMProvider": "orchestify.providers.litellm_provider",
-    "MockAnswer": "orchestify.lanes.mock",
-    "MockProvider": "orchestify.providers.mock",
-    "OpenAIProvider": "orchestify.providers.openai_provider",
-    "ProviderRegistry": "orchestify.providers.registry",
-    "RateLimitError": "orchestify.errors",
-    "TokenUsage": "orchestify.values",
-}
-
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "ClaudeProvider",
-    "LLMMessage",
-    "LLMProvider",
-    "LLMResponse",
-    "LiteLLMProvider",
-    "MockAnswer",
-    "MockProvider",
-    "OpenAIProvider",
-    "ProviderRegistry",
-    "RateLimitError",
-    "TokenUsage",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    from orchestify.errors import (
+        APIConnectionError as APIConnectionError,
+        APIError as APIError,
+        RateLimitError as RateLimitError,
+    )
+    from orchestify.lanes.mock import (
+        MockAnswer as MockAnswer,
+    )
+    from orchestify.providers.base import (
+        LLMProvider as LLMProvider,
+    )
+    from orchestify.providers.claude import (
+        ClaudeProvider as ClaudeProvider,
+    )
+    from orchestify.providers.litellm_provider import (
+        LiteLLMProvider as LiteLLMProvider,
+    )
+    from orchestify.providers.mock import (
+        MockProvider as MockProvider,
+    )
+    from orchestify.providers.openai_provider import (
+        OpenAIProvider as OpenAIProvider,
+    )
+    from orchestify.providers.registry import (
+        ProviderRegistry as ProviderRegistry,
+    )
+    from orchestify.values import (
+        LLMMessage as LLMMessage,
+        LLMResponse as LLMResponse,
+        TokenUsage as TokenUsage,
+    )
+else:
+    __getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -7,8 +7,7 @@ import tempfile
 from decimal import Decimal
 from pathlib import Path
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from orchestify.database.sql import Database
 from orchestify.ledger.budgets.batch import Sitting

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from orchestify.core.config import Config, ConfigError, ProviderConfig, parse_config
 from orchestify.core.yaml_reader import compose

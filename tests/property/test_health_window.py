@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from orchestify.health.health import Health
 from orchestify.health.provider_health import CallWindow, ObservedCall, quantile

@@ -11,8 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeAlias
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from orchestify.ledger import Record, Total, Totals, UsageReport
 from orchestify.ledger.record import new_id

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from itertools import combinations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestify.errors import BudgetExceededError, RateLimitError, ServerError

@@ -9,8 +9,7 @@ from collections.abc import Coroutine
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from orchestify import errors
 from orchestify.errors import APIError, OrchestifyError

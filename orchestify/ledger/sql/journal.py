@@ -11,8 +11,7 @@ from sqlalchemy import Connection
 
 from orchestify.database.sql import Database, OwnConnection
 from orchestify.errors import LedgerError
-from orchestify.ledger.budgets.reservations import lapse
-from orchestify.ledger.budgets.reservations import prune as prune_budgets
+from orchestify.ledger.budgets.reservations import lapse, prune as prune_budgets
 from orchestify.ledger.record import Record, new_id
 from orchestify.ledger.sql.booking import book
 from orchestify.ledger.sql.lease import close_expired, release, renew

@@ -1,0 +1,118 @@
+"""What type checkers say of the calls that hosts write: `mypy --strict`, on a host's module."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from mypy import api
+
+PROJECT = Path(__file__).parents[3]
+
+RIGHT = """
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, Unpack
+
+from orchestify import (
+    CompletionRequest, CompletionStream, LLMProvider, LLMResponse, ProviderRegistry, StreamEvent,
+)
+from orchestify.calls.messages import MessagesLike
+from orchestify.calls.request import CallKeywords, ThinkingLike, ToolLike
+from orchestify.providers import ClaudeProvider, MockProvider
+
+
+async def calls(provider: LLMProvider) -> None:
+    answer: LLMResponse = await provider.complete(
+        "hi", "m", 0.5, 100, [{"name": "f"}], True, top_p=0.9, stop=["x"], seed=1,
+        tool_choice="auto", response_format={}, fallback=["other"], timeout_s=1.5,
+        max_attempts=2, priority="high", options={"a": 1},
+    )
+    stream: CompletionStream = provider.stream([{"role": "user", "content": "hi"}], stop=None)
+    provider.complete_sync("hi", timeout_s=3)
+    provider.stream_sync("hi", seed=None)
+    content: str = answer.content
+
+
+class Sends(LLMProvider):
+    provider_type = "own"
+
+    async def send(self, request: CompletionRequest) -> LLMResponse:
+        raise NotImplementedError
+
+    async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        raise NotImplementedError
+        yield
+
+
+class TakesAll(LLMProvider):
+    provider_type = "own"
+
+    async def complete(self, messages: Any, *args: Any, **more: Any) -> LLMResponse:
+        raise NotImplementedError
+
+
+class Repeats(LLMProvider):
+    provider_type = "own"
+
+    async def complete(
+        self,
+        messages: MessagesLike,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        tools: Iterable[ToolLike] | None = None,
+        thinking: ThinkingLike | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> LLMResponse:
+        return await MockProvider().complete(messages, model, **keywords)
+
+
+class Narrows(ClaudeProvider):
+    async def send(self, request: CompletionRequest) -> LLMResponse:
+        raise NotImplementedError
+"""
+
+WRONG = {
+    'provider.complete("hi", timeouts=1)': 'Unexpected keyword argument "timeouts"',
+    'provider.complete("hi", timeout_s="1")': 'Argument "timeout_s"',
+    'provider.complete("hi", priority="urgent")': 'Argument "priority"',
+    'provider.complete("hi", "m", None, "many")': "Argument 4",
+    "provider.complete()": 'Missing positional argument "messages"',
+    'provider.stream("hi", seed=0.5)': 'Argument "seed"',
+    'provider.stream("hi", top_k=1)': 'Unexpected keyword argument "top_k"',
+    'provider.complete_sync("hi", retries=1)': 'Unexpected keyword argument "retries"',
+    'provider.stream_sync("hi", stop=1)': 'Argument "stop"',
+    "orchestify.Manager": 'Module has no attribute "Manager"',
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What mypy says of both modules, by module."""
+    folder = tmp_path_factory.mktemp("host")
+    head = "import orchestify\ndef calls(provider: orchestify.LLMProvider) -> None:"
+    (folder / "wrong.py").write_text("\n    ".join([head, *WRONG]) + "\n")
+    (folder / "right.py").write_text(RIGHT)
+    told, _, _ = api.run(
+        ["--config-file=", "--strict", "--no-error-summary", "--hide-error-context", "--no-pretty"]
+        + ["--disable-error-code=unused-coroutine"]
+        + ["--cache-dir", str(PROJECT / ".mypy_cache")]
+        + [str(folder / name) for name in ("right.py", "wrong.py")]
+    )
+    found = [re.match(r".*(right|wrong)\.py:(\d+): (.*)", line) for line in told.splitlines()]
+    by_module: dict[str, list[str]] = {"right": [], "wrong": []}
+    for each in found:
+        if each is not None:
+            by_module[each[1]].append(f"{int(each[2])}: {each[3]}")
+    return by_module
+
+
+def test_what_the_documentation_shows_is_right(said: dict[str, list[str]]) -> None:
+    assert said["right"] == []
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)))
+def test_what_no_call_takes_is_an_error(said: dict[str, list[str]], number: int) -> None:
+    line = f"{number + 3}: error: "
+    assert [each for each in said["wrong"] if each.startswith(line + list(WRONG.values())[number])]
