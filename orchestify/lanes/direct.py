@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -41,11 +42,13 @@ from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEve
 MODELS_TIMEOUT_S = 30.0
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
-_T = TypeVar("_T")
 
-
-class DirectLane(ABC):
+class DirectLane:
     """What both protocols share: sending, reading, streaming, and what is raised.
+
+    A subclass brings its protocol as functions: `_request_body(request, stream=...)`,
+    `_answer(body, request, headers)` of an answer that came whole, `_growing(request)`, which
+    a stream fills, and, where a request may need headers of its own, `_request_headers`.
 
     A `rule` holds for the configuration's own base_url, not for the vendor's that stands in.
 
@@ -56,6 +59,10 @@ class DirectLane(ABC):
     path: str
     models_path: str
     headers: Mapping[str, str] = NOTHING
+    _request_body: Callable[..., dict[str, Any]]
+    _request_headers: Callable[[CompletionRequest], Mapping[str, str] | None] | None = None
+    _answer: Callable[[Any, CompletionRequest, Mapping[str, str]], LLMResponse]
+    _growing: Callable[[CompletionRequest], Answer]
 
     def __init__(
         self,
@@ -78,57 +85,53 @@ class DirectLane(ABC):
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request and return the whole answer."""
-        outcome = await self._outcome(self._exchange(request), request)
-        if isinstance(outcome, APIError):
-            raise outcome
-        return outcome
+        try:
+            return self._parsed(*await self._exchange(request), request)
+        except asyncio.CancelledError as error:
+            raise bare(error)  # noqa: B904
+        except FAILURES as error:
+            explained = self._explained(error, request)
+        raise explained  # here, and with no local of the answer: it is raised without secrets
 
-    async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+    def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Send one request and yield its events; the last is `StreamEnd`."""
-        run = StreamRun(
+        return StreamRun(
             self._growing(request),
             open_response=lambda: self._post(request, stream=True),
-            read_whole=lambda whole, headers: self._parsed(whole, request, headers),
+            read_whole=lambda whole, headers: self._parsed(whole, headers, request),
             explain=lambda error: self._explained(error, request),
             idle_timeout_s=request.idle_timeout_s,
-        )
-        events = run.events()
-        try:
-            async for event in events:
-                yield event
-        finally:
-            await events.aclose()
-        if run.error is not None:
-            raise run.error
+        ).events()
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, None where it lists none to anybody."""
-        outcome = await self._outcome(self._models(), None)
-        if isinstance(outcome, APIError):
-            raise outcome
-        return outcome
+        try:
+            return await self._models()
+        except asyncio.CancelledError as error:
+            raise bare(error)  # noqa: B904
+        except FAILURES as error:
+            explained = self._explained(error, None)
+        raise explained
 
     async def aclose(self) -> None:
         """Close every connection; the lane opens new ones where it is used again."""
         await self._endpoint.aclose()
 
-    @abstractmethod
-    def _body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
-        """Return the request's body."""
+    async def _exchange(self, request: CompletionRequest) -> tuple[bytes, Mapping[str, str]]:
+        """Send one request and return the answer's body and the headers it keeps."""
+        response = await self._post(request, stream=False)
+        return await read_body(response), kept_headers(response.headers)
 
-    @abstractmethod
-    def _extra_headers(self, request: CompletionRequest) -> Mapping[str, str] | None:
-        """Return the headers that only this request needs."""
-
-    @abstractmethod
-    def _answer(
-        self, body: Any, request: CompletionRequest, headers: Mapping[str, str]
-    ) -> LLMResponse:
-        """Return the answer that came whole."""
-
-    @abstractmethod
-    def _growing(self, request: CompletionRequest) -> Answer:
-        """Return the answer that a stream fills."""
+    def _post(
+        self, request: CompletionRequest, *, stream: bool
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        own = None if self._request_headers is None else self._request_headers(request)
+        return self._endpoint.post(
+            self.path,
+            self._encoded(request, stream=stream),
+            connect_timeout_s=request.connect_timeout_s,
+            headers=own,
+        )
 
     def _encoded(self, request: CompletionRequest, *, stream: bool) -> bytes:
         """Return the body as JSON; an option that is None takes its field out.
@@ -138,34 +141,19 @@ class DirectLane(ABC):
         Raises:
             InvalidParameterError: it holds what JSON has not.
         """
-        encoded = _as_json(self._whole_body(request, stream=stream))
-        if encoded is None:
+        body, text = self._request_body(request, stream=stream), None
+        if self._config.options or request.options:
+            body = body | self._config.options | dict(request.options)
+            body = {name: value for name, value in body.items() if value is not None}
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            text = _ENCODER.encode(body)
+        del body
+        if text is None:
             raise InvalidParameterError("the options, tools or schema hold what is no JSON")
-        return encoded
-
-    def _whole_body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
-        body = self._body(request, stream=stream)
-        if not self._config.options and not request.options:
-            return body
-        whole = body | self._config.options | dict(request.options)
-        return {name: value for name, value in whole.items() if value is not None}
-
-    def _post(
-        self, request: CompletionRequest, *, stream: bool
-    ) -> Awaitable[aiohttp.ClientResponse]:
-        return self._endpoint.post(
-            self.path,
-            self._encoded(request, stream=stream),
-            connect_timeout_s=request.connect_timeout_s,
-            headers=self._extra_headers(request),
-        )
-
-    async def _exchange(self, request: CompletionRequest) -> LLMResponse:
-        response = await self._post(request, stream=False)
-        return self._parsed(await read_body(response), request, kept_headers(response.headers))
+        return text.encode("utf-8", "replace")
 
     def _parsed(
-        self, body: bytes, request: CompletionRequest, headers: Mapping[str, str]
+        self, body: bytes, headers: Mapping[str, str], request: CompletionRequest
     ) -> LLMResponse:
         """Return the answer in a body. Raises MalformedError and RefusedError."""
         try:
@@ -185,17 +173,6 @@ class DirectLane(ABC):
             return [str(row["id"]) for row in rows]
         except MISSHAPEN:
             raise MalformedError("the list of models is not of the protocol") from None
-
-    async def _outcome(
-        self, work: Awaitable[_T], request: CompletionRequest | None
-    ) -> _T | APIError:
-        """Return what came or what to raise, so that no error holds the library's frames."""
-        try:
-            return await work
-        except asyncio.CancelledError as error:
-            raise bare(error)  # noqa: B904
-        except FAILURES as error:
-            return self._explained(error, request)
 
     def _explained(self, error: BaseException, request: CompletionRequest | None) -> APIError:
         model = request.model if request else None
@@ -218,31 +195,20 @@ class OpenAILane(DirectLane):
 
     path = "/chat/completions"
     models_path = "/models"
+    _answer = staticmethod(openai_answer.answer)
+    _growing = ChatAnswer
 
     def __init__(
         self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
     ) -> None:
         base_url = _openai_url(config.base_url or DEFAULT_URLS["openai"])
         self._dialect = dialect_of(base_url)
+        self._request_body = partial(chat_body, dialect=self._dialect)
         super().__init__(provider_id, config, base_url, self._dialect.key_header, rule)
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, None where it lists none."""
         return await super().list_models() if self._dialect.lists_models else None
-
-    def _body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
-        return chat_body(request, self._dialect, stream=stream)
-
-    def _extra_headers(self, request: CompletionRequest) -> None:
-        return None
-
-    def _answer(
-        self, body: Any, request: CompletionRequest, headers: Mapping[str, str]
-    ) -> LLMResponse:
-        return openai_answer.answer(body, request, headers)
-
-    def _growing(self, request: CompletionRequest) -> Answer:
-        return ChatAnswer(request)
 
 
 class AnthropicLane(DirectLane):
@@ -251,6 +217,9 @@ class AnthropicLane(DirectLane):
     path = "/v1/messages"
     models_path = "/v1/models?limit=1000"
     headers: Mapping[str, str] = MappingProxyType({"anthropic-version": VERSION})
+    _request_body = staticmethod(messages_body)
+    _answer = staticmethod(anthropic_answer.answer)
+    _growing = MessageAnswer
 
     def __init__(
         self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
@@ -262,22 +231,11 @@ class AnthropicLane(DirectLane):
         beta = own.get("anthropic-beta")
         self._own_betas = [beta.get_secret_value()] if beta else []
 
-    def _body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
-        return messages_body(request, stream=stream)
-
-    def _extra_headers(self, request: CompletionRequest) -> Mapping[str, str] | None:
+    def _request_headers(self, request: CompletionRequest) -> Mapping[str, str] | None:
         needed = betas(request)
         if not needed:
             return None
         return {"anthropic-beta": ",".join(self._own_betas + needed)}
-
-    def _answer(
-        self, body: Any, request: CompletionRequest, headers: Mapping[str, str]
-    ) -> LLMResponse:
-        return anthropic_answer.answer(body, request, headers)
-
-    def _growing(self, request: CompletionRequest) -> Answer:
-        return MessageAnswer(request)
 
 
 def _openai_url(base_url: str) -> str:
@@ -292,14 +250,6 @@ def _openai_url(base_url: str) -> str:
     elif not path:
         base += default
     return f"{base}?{query}" if query else base
-
-
-def _as_json(body: Mapping[str, Any]) -> bytes | None:
-    try:
-        text = _ENCODER.encode(body)
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return text.encode("utf-8", "replace")
 
 
 def _sealed(config: ProviderConfig, key_header: str, headers: Mapping[str, str]) -> Sealed:

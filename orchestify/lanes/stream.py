@@ -24,7 +24,7 @@ from orchestify.values import LLMResponse, StreamEnd, StreamEvent, UsageUpdate
 
 
 class StreamRun:
-    """Reads one stream. When `events` has ended, `error` says why, or is None.
+    """Reads one stream; `error` is what its `events` raise at their end, or None.
 
     `open_response` sends the request, `read_whole` reads an answer that is no stream after all,
     `explain` turns what failed into an error of ours. From the first output on, `idle_timeout_s`
@@ -54,7 +54,8 @@ class StreamRun:
         self._has_output = False
 
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
-        """Yield what comes; the last is `StreamEnd`, unless an error ended it."""
+        """Yield what comes; the last is `StreamEnd`. Raises APIError."""
+        piece = body = data = None
         try:
             self._response = response = await self._open_response()
             self._watch = watch = IdleWatch(response.content, self._idle_timeout_s)
@@ -80,6 +81,9 @@ class StreamRun:
             self.error = self._failed(error)
         finally:
             await self._close()
+        if self.error is not None:
+            piece = body = data = None  # no part of the answer stands in the frame that raises
+            raise self.error  # here, so that it does not hold the library's frames either
 
     async def _next(self, watch: IdleWatch) -> bytes:
         """Return the next piece, empty where nothing is to come or nothing more is needed."""

@@ -36,21 +36,18 @@ def lacking(request: CompletionRequest, entry: ModelEntry | None) -> str | None:
     """Return what the model is known to lack for the request, in words; None where nothing."""
     if request.thinking is not None and not has_thinking(request.model, entry):
         return "has no extended thinking"
-    return None if entry is None else _lacking(request, entry)
-
-
-def _lacking(request: CompletionRequest, entry: ModelEntry) -> str | None:
+    if entry is None:
+        return None
+    lack = None
+    characters, limit = 0, entry.max_input_tokens
+    for message in request.messages:
+        characters += len(message.text)
     if request.tools and entry.tools is False:
-        return "cannot call tools"
-    if entry.images is False and any(message.has_images for message in request.messages):
-        return "takes no images"
-    if request.response_format is not None and entry.structured_output is False:
-        return "has no structured output"
-    limit = entry.max_input_tokens
-    if limit is not None and _characters(request) > limit * CHARS_PER_TOKEN_AT_MOST:
-        return f"takes at most {limit} tokens of input"
-    return None
-
-
-def _characters(request: CompletionRequest) -> int:
-    return sum([len(message.text) for message in request.messages])
+        lack = "cannot call tools"
+    elif entry.images is False and any(message.has_images for message in request.messages):
+        lack = "takes no images"
+    elif request.response_format is not None and entry.structured_output is False:
+        lack = "has no structured output"
+    elif limit is not None and characters > limit * CHARS_PER_TOKEN_AT_MOST:
+        lack = f"takes at most {limit} tokens of input"
+    return lack

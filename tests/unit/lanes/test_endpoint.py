@@ -172,8 +172,8 @@ def test_betas_are_added_to_the_configured_ones() -> None:
     lane = AnthropicLane("p", config(type="anthropic", headers={"anthropic-beta": "mine-1"}))
     tool = Tool("c", server={"type": "code_execution_20250825", "name": "c"})
     request = CompletionRequest(messages=(), model="m", tools=(tool,))
-    assert lane._extra_headers(request) == {"anthropic-beta": "mine-1,code-execution-2025-08-25"}
-    assert lane._extra_headers(CompletionRequest(messages=(), model="m")) is None
+    assert lane._request_headers(request) == {"anthropic-beta": "mine-1,code-execution-2025-08-25"}
+    assert lane._request_headers(CompletionRequest(messages=(), model="m")) is None
 
 
 def test_no_repr_shows_the_key() -> None:
