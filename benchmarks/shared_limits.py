@@ -110,8 +110,8 @@ async def in_a_call(url: str, prefix: str, server: str, at_once: int) -> Line:
     config = parse_config(json.dumps(_config(server)))
     shared = RedisLimits(url, f"{prefix}-calls-{at_once}")
     found = []
-    for around in (SharedParts(), SharedParts(make_limiter=shared.for_tenant("bench"))):
-        async with ProviderRegistry.assemble(config, around) as registry:
+    for parts in (SharedParts(), SharedParts(make_limiter=shared.for_tenant("bench"))):
+        async with ProviderRegistry.assemble(config, parts) as registry:
             provider = registry.get("main")
             await provider.complete("hi")
             found.append(await timed(lambda: provider.complete("hi"), WHOLE_CALLS, at_once))  # noqa: B023

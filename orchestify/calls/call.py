@@ -13,7 +13,7 @@ from orchestify.calls.attempt import AttemptState
 from orchestify.calls.request import Call
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
-from orchestify.calls.tracing import Ending, Trace, TracedCall
+from orchestify.calls.tracing import Ending, Trace, TracedCall, Tracer
 from orchestify.errors import (
     APIError,
     BudgetExceededError,
@@ -80,20 +80,17 @@ class CallState:
         """Seconds left until the deadline."""
         return self.deadline - self.runtime.clock()
 
-    def begin_trace(self, target: Target) -> None:
-        """Let the runtime's tracer, where there is one, follow the call from its first target."""
-        tracer = self.runtime.tracer
-        if tracer is not None:
-            request = self.call.request(target.defaults, model=target.model)
-            self.trace = tracer.start(
-                TracedCall(
-                    call_id=self.call_id,
-                    agent=self.agent,
-                    target=target,
-                    request=request,
-                    is_stream=self.is_stream,
-                )
+    def begin_trace(self, tracer: Tracer, target: Target) -> None:
+        """Let a tracer follow the call from its first target."""
+        self.trace = tracer.start(
+            TracedCall(
+                call_id=self.call_id,
+                agent=self.agent,
+                target=target,
+                request=self.call.request(target.defaults, model=target.model),
+                is_stream=self.is_stream,
             )
+        )
 
     def next_attempt(self, target: Target, request: CompletionRequest) -> AttemptState:
         """Return the state of the next attempt; nothing is held or recorded yet."""

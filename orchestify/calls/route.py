@@ -145,13 +145,14 @@ class Route:
 
     async def _over_targets(self, state: CallState, send: Send[T]) -> T:
         """Try each target with its retries until one answers; raise what all failed with."""
-        targets = self._ordered(state.call)
-        state.begin_trace(targets[0])
+        targets, models = self._ordered(state.call), self.runtime.prices.model_map
+        if self.runtime.tracer is not None:
+            state.begin_trace(self.runtime.tracer, targets[0])
         for position, target in enumerate(targets):
             following = targets[position + 1 :]
             try:
                 request = state.call.request(target.defaults, model=target.model)
-                lack = lacking(request, self.runtime.entry(target))
+                lack = lacking(request, models.entry(target.model, target.endpoint))
                 if lack is not None:
                     raise InvalidParameterError(
                         f"{target.provider_id}/{target.model}: the model {lack}"

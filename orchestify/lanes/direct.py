@@ -142,7 +142,7 @@ class DirectLane:
             InvalidParameterError: it holds what JSON has not.
         """
         body, text = self._request_body(request, stream=stream), None
-        if self._config.options or request.options:
+        if self._config.options or request.options is not NOTHING:
             body = body | self._config.options | dict(request.options)
             body = {name: value for name, value in body.items() if value is not None}
         with contextlib.suppress(TypeError, ValueError, RecursionError):

@@ -50,8 +50,8 @@ def assembled(
         "agents": agents or {},
         "retry": {"max_attempts": 3, "first_delay_s": 0.001, "max_delay_s": 0.002},
     }
-    around = SharedParts(addresses=rule, guarded=frozenset(guarded), observers=observers)
-    return ProviderRegistry.assemble(parse_config(json.dumps(written)), around)
+    shared = SharedParts(addresses=rule, guarded=frozenset(guarded), observers=observers)
+    return ProviderRegistry.assemble(parse_config(json.dumps(written)), shared)
 
 
 def to(server: StubServer, lane: Lane, host: str = "127.0.0.1") -> dict[str, Any]:

@@ -391,8 +391,8 @@ async def test_registries_of_a_tenant_share_its_providers_limit(prefix: str) -> 
         await each.aclose()
 
 
-async def assembled(config: Any, around: SharedParts) -> ProviderRegistry:
-    return ProviderRegistry.assemble(config, around)
+async def assembled(config: Any, shared: SharedParts) -> ProviderRegistry:
+    return ProviderRegistry.assemble(config, shared)
 
 
 async def comes_back(limiter: SharedRateLimiter) -> None:

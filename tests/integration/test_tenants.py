@@ -134,8 +134,8 @@ class TestBuilding:
 
     async def test_observers_are_told_of_the_tenants_records(self, sqlite: str) -> None:
         seen: list[Record] = []
-        around = SharedParts(observers=(seen.append,))
-        async with tenanted(sqlite, operators(), around=around) as made:
+        shared = SharedParts(observers=(seen.append,))
+        async with tenanted(sqlite, operators(), shared=shared) as made:
             for tenant in ("acme", "other"):
                 await (await made.tenants.get(tenant)).get("house").complete("hi")
         assert [each.tenant for each in seen] == ["acme", "other"]
