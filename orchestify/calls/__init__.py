@@ -27,7 +27,7 @@ last reference. `litellm` and a host's own class are lanes like the others
 (`lanes/litellm/lane.py`, `providers/external.py`).
 
 One frozen value goes down (CompletionRequest), one comes back (LLMResponse). Nothing here
-imports from providers/. Other rooms import Route, Runtime, Target, CompletionStream, what
-`request.py` and `messages.py` make of arguments, and what `tracing.py` tells of calls;
-`sync.py` is the synchronous face.
+imports from providers/. `sync.py` is the synchronous face, `tracing.py` what a tracer is told.
+
+Other rooms import from: messages, request, route, runtime, stream, sync, target, tracing.
 """
