@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
-
-from pydantic import ValidationError
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from orchestify.calls.attempt import AttemptState
 from orchestify.calls.request import Call
 from orchestify.calls.runtime import Runtime
+from orchestify.calls.structured import parsed_answer
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Ending, Trace, TracedCall, Tracer
 from orchestify.errors import (
@@ -22,7 +20,6 @@ from orchestify.errors import (
     OrchestifyError,
     RateLimitError,
     RequestTimeoutError,
-    StructuredOutputError,
 )
 from orchestify.ledger.record import Record, current_labels, new_id, utc_now
 from orchestify.values import (
@@ -30,7 +27,6 @@ from orchestify.values import (
     Attempt,
     CompletionRequest,
     LLMResponse,
-    ResponseFormat,
     StreamEnd,
     StreamEvent,
     TextDelta,
@@ -231,31 +227,3 @@ class CallState:
         held = ["rate limits"] if self.runtime.limiters_of(target) else []
         held += ["budgets"] if budgets else []
         return f"no turn at the {' and '.join(held or ['ledger'])}"
-
-
-def parsed_answer(response: LLMResponse, form: ResponseFormat) -> LLMResponse:
-    """Return the answer with `parsed` set; one that calls tools or was refused is left as it is.
-
-    Raises:
-        StructuredOutputError: the text is no JSON, or does not fit the model class; the error's
-            `response` is the answer.
-    """
-    if response.tool_calls or response.finish_reason in {"refusal", "content_filter"}:
-        return response
-    try:
-        return replace(response, parsed=_parsed(response.content, form))
-    except ValidationError as error:
-        places = sorted({".".join(map(str, each["loc"])) or "answer" for each in error.errors()})
-        reason = f"the answer does not fit {form.name}: {', '.join(places[:5])}"
-    except (ValueError, RecursionError):
-        cut = response.finish_reason == "length"
-        reason = "the answer is no JSON" + (", it was cut at max_tokens" if cut else "")
-    failure = StructuredOutputError(reason, provider=response.provider, model=response.model)
-    failure.response = response
-    raise failure
-
-
-def _parsed(text: str, form: ResponseFormat) -> Any:
-    if form.model_class is not None:
-        return form.model_class.model_validate_json(text)
-    return json.loads(text)

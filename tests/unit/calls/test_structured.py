@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from pydantic import BaseModel
 
-from orchestify.calls.call import parsed_answer
+from orchestify.calls.structured import parsed_answer
 from orchestify.errors import StructuredOutputError
 from orchestify.values import LLMResponse, ResponseFormat, ToolCall
 from tests.calls import answer
