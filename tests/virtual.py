@@ -41,6 +41,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """The moment, in seconds."""
         return self._moments.now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the executor's threads, whose time is real: no timer of ours ends that."""
+        await super().shutdown_default_executor()
+
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Do something in a loop of virtual time."""
