@@ -53,7 +53,7 @@ def stub_config(stub: StubServer) -> dict[str, Any]:
 
 def stub_reply(request: StubRequest) -> Reply:
     """3 to 10 tokens of output: at once, or later where the model is called so."""
-    delay_s = {"soon": 0.05, "late": 2.0}.get(request.model, 0.0)
+    delay_s = {"soon": 0.05, "late": 2.0, "held": 600.0}.get(request.model, 0.0)
     return Reply(usage=Usage(input_tokens=5, output_tokens=3 + request.index % 8), delay_s=delay_s)
 
 

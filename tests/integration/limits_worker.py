@@ -1,9 +1,9 @@
 """Takes as much as a shared limit lets it for some seconds; a process of its own.
 
-    python limits_worker.py URL PREFIX REQUESTS TOKENS WINDOW_S BEGIN SECONDS
+    python limits_worker.py URL PREFIX REQUESTS TOKENS WINDOW_S SECONDS
 
-Every call reserves 100 tokens and uses 70. It begins at BEGIN (seconds since 1970) and writes,
-as JSON, when each call was granted.
+Every call reserves 100 tokens and uses 70. It writes `ready`, reads the moment to begin at (seconds
+since 1970) from its standard input, and writes, as JSON, when each call was granted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchestify.policy.rate_limit import RateLimiter
 from orchestify.shared_limits import RedisLink, SharedRateLimiter, SharedWindow
 
 
-async def main(url: str, prefix: str, numbers: list[int], begin: float, seconds: float) -> None:
+async def main(url: str, prefix: str, numbers: list[int], seconds: float) -> None:
     requests, tokens, window_s = numbers
     link = RedisLink(url, prefix)
     limiter = SharedRateLimiter(
@@ -29,6 +29,8 @@ async def main(url: str, prefix: str, numbers: list[int], begin: float, seconds:
         tokens=[SharedWindow(link, "tokens", tokens, window_s)],
     )
     granted: list[float] = []
+    print("ready", flush=True)  # noqa: T201 - all is imported
+    begin = float(sys.stdin.readline())
 
     async def work() -> None:
         deadline = time.monotonic() + begin + seconds - time.time()
@@ -49,4 +51,4 @@ async def main(url: str, prefix: str, numbers: list[int], begin: float, seconds:
 if __name__ == "__main__":
     given = sys.argv[1:]
     limits = [int(each) for each in given[2:5]]
-    asyncio.run(main(given[0], given[1], limits, float(given[5]), float(given[6])))
+    asyncio.run(main(given[0], given[1], limits, float(given[5])))
