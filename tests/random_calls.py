@@ -219,7 +219,7 @@ def _plan(number: int, chance: Random) -> Plan:
 
 def configuration(server: StubServer, ledger: str | None) -> Config:
     """Four providers with a price, five agents, three attempts without much of a wait."""
-    common = {"api_key": "key-of-the-tests-0123456789", "price": PRICE, "idle_timeout_s": 1.0}
+    common = {"api_key": "key-of-the-tests-0123456789", "price": PRICE, "idle_timeout_s": 4.0}
     claude = {"type": "anthropic", "default_model": "c", "base_url": server.anthropic_url} | common
     gpt = {"type": "openai", "default_model": "g", "base_url": server.openai_url} | common
     written = {

@@ -41,7 +41,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """The moment, in seconds."""
         return self._moments.now
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - as asyncio calls it
+    ) -> None:
         """Wait for the executor's threads, whose time is real: no timer of ours ends that."""
         await super().shutdown_default_executor()
 

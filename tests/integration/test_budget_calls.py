@@ -25,6 +25,7 @@ from orchestify import (
 from orchestify.events.events import BudgetThreshold, FallbackTaken, TargetSkipped
 from orchestify.policy.budget import BudgetState
 from orchestify.testing import Reply, StubServer
+from tests.ledgers import until
 from tests.registries import registry_on
 
 PRICE = {"input_usd_per_mtok": 100, "output_usd_per_mtok": 100}
@@ -91,11 +92,11 @@ async def test_calls_wait_for_holds_and_all_get_their_turn(server: StubServer) -
 
 
 async def test_a_call_that_waits_for_room_is_refused_at_its_deadline(server: StubServer) -> None:
-    server.script(Reply(usage=USED, slow_headers_s=0.3))
+    server.script(Reply(usage=USED, slow_headers_s=1))
     async with budgeted(server, {"name": "day", "limit_usd": 0.02}) as registry:
         agent = registry.get_for_agent("it")
         first = asyncio.create_task(agent.complete("hi"))
-        await asyncio.sleep(0.05)
+        await until(lambda: server.account.received == 1)
         with pytest.raises(RequestTimeoutError, match=r"no turn at the budgets within 0\.1 s"):
             await agent.complete("hi", timeout_s=0.1)
         await first
@@ -240,7 +241,7 @@ async def test_every_end_of_a_call_frees_its_hold(server: StubServer) -> None:
         await anext(dropped)
         del dropped
         waiting = asyncio.create_task(agent.complete("hi"))
-        await asyncio.sleep(0.05)
+        await until(lambda: server.account.received == 7)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         assert state(registry, "day").held_usd == 0

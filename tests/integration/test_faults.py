@@ -63,6 +63,9 @@ FAULTS = {
     "half event": Reply(raw_body=b"data: {\n\n"),
 }
 
+SILENT = {"late headers", "late body", "late chunks", "mute at once", "mute"}
+SILENT_S, PATIENT_S = 1.0, 20.0  # a pause of the machine is shorter
+
 NOTHING = "failed 0+0 unknown"
 OPENING = "failed 100+1 reported"  # Anthropic tells the input in the stream's first event
 WELL = ("nothing", "ok 100+20 reported")
@@ -199,7 +202,7 @@ async def labs(server: StubServer) -> AsyncIterator[dict[str, Lab]]:
     async with AsyncExitStack() as stack:
         labs = {
             name: await stack.enter_async_context(
-                lab(lane, lane.base_url(server), idle_timeout_s=0.05)
+                lab(lane, lane.base_url(server), idle_timeout_s=SILENT_S / 2)
             )
             for name, lane in LANE_OF.items()
         }
@@ -221,7 +224,7 @@ async def test_a_fault_is_sent_once_raised_and_booked_as_the_table_says(
 ) -> None:
     before = server.account.received
     server.script(FAULTS[fault])
-    seen = await labs[lane].ask(way, timeout_s=0.2)
+    seen = await labs[lane].ask(way, timeout_s=SILENT_S if fault in SILENT else PATIENT_S)
     await server.wait_idle()
     sent = server.account.received - before
     name = LANE_OF[lane].name

@@ -143,9 +143,7 @@ async def test_a_killed_process_loses_no_record_and_the_other_goes_on(
         took_s = await until_closed(service.database)
         outcomes = recorded(service.database)
     received = [
-        each.body["user"]
-        for model in ("soon", "held")
-        for each in requests_of(service.stub, model)
+        each.body["user"] for model in ("soon", "held") for each in requests_of(service.stub, model)
     ]
     count = Counter(outcomes.values())
     print(  # noqa: T201

@@ -49,7 +49,7 @@ def hammered(prefix: str, *, requests: int, tokens: int) -> list[float]:
     ]
     assert [each.stdout.readline() for each in workers if each.stdout] == ["ready\n"] * 2
     for each in workers:
-        print(time.time() + 0.1, file=each.stdin, flush=True)  # noqa: T201 - the moment to begin
+        print(time.time() + 0.1, file=each.stdin, flush=True)
     told = [json.loads(each.communicate(timeout=60)[0]) for each in workers]
     assert [each["state"] for each in told] == ["shared", "shared"]
     assert all(len(each["granted"]) > 0 for each in told)

@@ -27,6 +27,7 @@ from orchestify.telemetry import Telemetry
 from orchestify.testing import Reply, StubServer
 from orchestify.values import Usage
 from tests.lanes import KEY
+from tests.ledgers import until
 from tests.registries import registry_on
 
 PRICE = {"input_usd_per_mtok": 1000, "output_usd_per_mtok": 1000}
@@ -265,9 +266,11 @@ async def test_a_cancelled_call_has_its_span(server: StubServer, sdk: Sdk) -> No
     server.script(Reply(delay_s=30))
     async with registry_on(server, {"one": {}}) as registry:
         sdk.telemetry.watch(registry)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await registry.get("one").complete("hi")
+        call = asyncio.create_task(registry.get("one").complete("hi"))
+        await until(lambda: server.account.received == 1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
     assert sdk.events == [("orchestify.attempt", "one", "one", "cancelled", None)]
     assert sdk.attributes["error.type"] == "CancelledError"
 

@@ -168,18 +168,18 @@ async def test_a_slow_reader_is_no_idle_provider(
 ) -> None:
     server.script(Reply(text="one two three", chunks=3, chunk_delay_s=0.05))
     texts = []
-    async for event in lane.open_stream(asked(idle_timeout_s=0.2)):
+    async for event in lane.open_stream(asked(idle_timeout_s=0.5)):
         if isinstance(event, TextDelta):
             texts.append(event.text)
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.6)
     assert "".join(texts) == "one two three"
 
 
 async def test_silence_before_the_first_output_is_the_callers_to_limit(
     server: StubServer, lane: OpenAILane | AnthropicLane
 ) -> None:
-    server.script(Reply(text="one", delay_s=0.4))
-    events, error = await collect(lane, asked(idle_timeout_s=0.1))
+    server.script(Reply(text="one", delay_s=1))
+    events, error = await collect(lane, asked(idle_timeout_s=0.5))
     assert error is None
     assert text_of(events) == "one"
 
