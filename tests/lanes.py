@@ -19,8 +19,9 @@ from orchestify import ProviderRegistry
 from orchestify.core.config import Config, parse_config
 from orchestify.testing import StubServer
 
-# What pydantic says of LiteLLM's own types, and LiteLLM's own use of what is deprecated.
+# What goes through LiteLLM; what pydantic says of its types, and its use of what is deprecated.
 LITELLMS_OWN_WARNINGS = [
+    pytest.mark.litellm,
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier:UserWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm"),

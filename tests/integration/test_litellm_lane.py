@@ -52,6 +52,7 @@ from orchestify.values import (
 )
 
 pytestmark = [
+    pytest.mark.litellm,
     pytest.mark.asyncio(loop_scope="module"),
     # LiteLLM's own use of pydantic
     pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class:UserWarning"),

@@ -21,6 +21,7 @@ from tests import recorded
 from tests.recorded import Exchange
 
 pytestmark = [
+    pytest.mark.litellm,
     pytest.mark.asyncio(loop_scope="module"),
     # LiteLLM's own use of pydantic
     pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class:UserWarning"),
