@@ -616,6 +616,7 @@ async def test_caching_agent_sends_no_marks_where_the_protocol_has_none(
     assert b"cache_control" not in server.requests[-1].raw_body
 
 
+@pytest.mark.data_of("litellm")
 async def test_cost_comes_from_the_models_price(
     lane: Lane, server: StubServer, provider: LLMProvider
 ) -> None:

@@ -141,6 +141,7 @@ class TestCheck:
         ) in result.stdout
         assert "ok: 4 providers, 7 agents" in result.stdout
 
+    @pytest.mark.data_of("litellm")
     def test_check_notes_files_not_read_and_agents_that_cannot_work(self, empty: Path) -> None:
         Path("config").mkdir()
         Path("config/providers.yaml").write_text(
@@ -341,6 +342,7 @@ class TestAsk:
 
 
 class TestModels:
+    @pytest.mark.data_of("litellm")
     def test_models_lists_what_is_configured(self, config: str) -> None:
         found = json.loads(run("models", "--config", config, "--json").stdout)
         assert [(each["provider"], each["model"]) for each in found][:2] == [
@@ -349,6 +351,7 @@ class TestModels:
         ]
         assert "claude-sonnet-4-5" in run("models", "--config", config).stdout
 
+    @pytest.mark.data_of("litellm")
     def test_models_of_a_provider_are_all_that_are_known(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
         path.write_text(

@@ -72,6 +72,7 @@ def test_an_argument_that_cannot_be_used_is_refused():
         Bench().route(Scripted()).estimate_cost(PROMPT, max_tokens=0)
 
 
+@pytest.mark.data_of("litellm")
 def test_a_configured_provider_knows_the_price_of_its_model():
     provider = OpenAIProvider("o", {"api_key": "k", "default_model": "gpt-4o"})
     estimated = provider.estimate_cost(PROMPT, max_tokens=100)
@@ -80,6 +81,7 @@ def test_a_configured_provider_knows_the_price_of_its_model():
     assert estimated == usd("0.000015", "0.0010275")
 
 
+@pytest.mark.data_of("litellm")
 def test_an_agent_has_its_own_model_and_cap():
     written = """
         providers:

@@ -147,6 +147,7 @@ async def test_an_answer_of_the_wrong_form_is_one_attempt_that_went_well() -> No
     assert isinstance(recorder.endings[0], StructuredOutputError)
 
 
+@pytest.mark.data_of("litellm")
 async def test_a_request_that_no_target_can_take_still_ends() -> None:
     bench, recorder = traced()
     target = bench.target(Scripted("one"), "gpt-3.5-turbo", endpoint="openai")

@@ -113,6 +113,7 @@ def test_companies_that_flag_all_thinkers_are_believed_where_the_flag_is_missing
     assert has_thinking("m", entry("deepseek")) is True
 
 
+@pytest.mark.data_of("litellm")
 @pytest.mark.parametrize(
     ("model", "provider", "thinks"),
     [

@@ -159,6 +159,7 @@ def test_the_installed_map_is_read_once():
     assert ModelMap.load() is ModelMap.load()
 
 
+@pytest.mark.data_of("litellm")
 def test_the_installed_map_knows_gpt_4o():
     found = ModelMap.load().entry("gpt-4o", "openai")
     assert found is not None

@@ -86,6 +86,7 @@ def test_many_models_without_a_price_are_one_line() -> None:
     assert "of p/made-up-9, p/made-up-0, p/made-up-1 and 3 more, so" in line
 
 
+@pytest.mark.data_of("litellm")
 @pytest.mark.parametrize(
     ("provider", "model", "known"),
     [
@@ -100,6 +101,7 @@ def test_a_model_one_letter_from_a_known_one_is_told(provider: str, model: str, 
     assert of_model(provider, model) == [f"no such model is known; did you mean '{known}'?"]
 
 
+@pytest.mark.data_of("litellm")
 @pytest.mark.parametrize(
     ("provider", "model"),
     [
@@ -118,6 +120,7 @@ def test_a_model_that_may_well_be_one_is_not_told(provider: str, model: str) -> 
     assert of_model(provider, model) == []
 
 
+@pytest.mark.data_of("litellm")
 def test_a_model_of_another_company_is_told_with_the_type_of_its_own() -> None:
     assert of_model("type: openai", "claude-sonnet-4-5") == [
         "no model of OpenAI's, where it goes; its own provider is type: anthropic"
@@ -137,6 +140,7 @@ def test_a_model_of_litellm_without_its_prefix_is_told() -> None:
     ]
 
 
+@pytest.mark.data_of("litellm")
 def test_a_model_is_told_of_where_it_is_written_first() -> None:
     text = (
         "providers:\n"

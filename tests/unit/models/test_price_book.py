@@ -43,6 +43,7 @@ def test_configuration_stands_above_litellms_map():
     assert (found.source, found.rates) == ("config", Rates(Decimal(0), Decimal(0)))
 
 
+@pytest.mark.data_of("litellm")
 def test_a_price_configured_for_one_model_leaves_the_others_alone():
     book = PriceBook({"main": {"mine": FREE}}, use_genai=False)
     found = book.price("main", "gpt-4o", "openai")
@@ -50,6 +51,7 @@ def test_a_price_configured_for_one_model_leaves_the_others_alone():
     assert found.source == "litellm"
 
 
+@pytest.mark.data_of("litellm")
 def test_litellms_map_stands_above_genai_prices():
     found = PriceBook().price("main", "gpt-4o", "openai")
     assert found is not None
@@ -60,6 +62,8 @@ def test_litellms_map_stands_above_genai_prices():
     )
 
 
+@pytest.mark.data_of("litellm")
+@pytest.mark.data_of("genai-prices")
 def test_genai_prices_answers_what_litellm_lacks():
     found = PriceBook().price("router", "openai/gpt-4o-mini", "openrouter")
     assert found is not None
@@ -70,12 +74,14 @@ def test_nobodys_model_has_no_price():
     assert PriceBook().price("main", "a-name-nobody-knows", "openai") is None
 
 
+@pytest.mark.data_of("litellm")
 def test_at_an_unknown_endpoint_a_price_by_name_is_assumed():
     found = PriceBook(use_genai=False).price("gateway", "gpt-4o", None)
     assert found is not None
     assert found.assumed
 
 
+@pytest.mark.data_of("genai-prices")
 def test_a_dated_price_that_a_later_source_knows_stands_above_one_assumed():
     entries = {"claude-sonnet-4": {"litellm_provider": "anthropic", "input_cost_per_token": 1.0}}
     book = PriceBook(model_map=ModelMap(entries))
@@ -84,6 +90,7 @@ def test_a_dated_price_that_a_later_source_knows_stands_above_one_assumed():
     assert (found.source, found.rates.input, found.assumed) == ("genai-prices", Decimal(3), False)
 
 
+@pytest.mark.data_of("litellm")
 def test_local_models_that_the_map_lists_at_zero_are_unpriced_not_free():
     assert PriceBook().price("local", "llama3", "ollama") is None
 
@@ -93,12 +100,15 @@ def test_a_price_is_looked_up_once():
     assert book.price("main", "gpt-4o", "openai") is book.price("main", "gpt-4o", "openai")
 
 
+@pytest.mark.data_of("litellm")
+@pytest.mark.data_of("genai-prices")
 def test_sources_are_compared_side_by_side():
     book = PriceBook({"main": FREE})
     found = book.compare("main", "gpt-4o", "openai")
     assert [price.source for price in found] == ["config", "litellm", "genai-prices"]
 
 
+@pytest.mark.data_of("litellm")
 def test_genai_prices_is_not_imported_while_the_map_knows():
     code = (
         "import sys; from orchestify.models.price_book import PriceBook;"
@@ -291,6 +301,7 @@ def test_perplexity_charges_each_request_for_a_low_context():
     assert cost_usd(found, Usage(11, 62)) == Decimal("0.005073")
 
 
+@pytest.mark.data_of("genai-prices")
 def test_genai_prices_knows_yesterdays_price():
     before, after = (
         genai_price("o3", "openai", day)
@@ -302,6 +313,7 @@ def test_genai_prices_knows_yesterdays_price():
     assert (before.priced_at, after.priced_at) == (None, date(2025, 6, 10))
 
 
+@pytest.mark.data_of("genai-prices")
 def test_genai_prices_tiers_and_fees_are_read():
     found = genai_price("gemini-2.5-pro", "gemini", NOW)
     assert found is not None
@@ -310,6 +322,7 @@ def test_genai_prices_tiers_and_fees_are_read():
     assert found.search_usd == Decimal("0.035")
 
 
+@pytest.mark.data_of("genai-prices")
 def test_genai_prices_batches_are_read():
     found = genai_price("gpt-5.4", "openai", NOW)
     assert found is not None

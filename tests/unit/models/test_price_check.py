@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
+
 from orchestify.core.config import parse_config
 from orchestify.models.price_check import check_prices
 
@@ -18,6 +20,8 @@ agents: {}
 """
 
 
+@pytest.mark.data_of("litellm")
+@pytest.mark.data_of("genai-prices")
 def test_the_configured_price_is_in_force_and_disagreement_is_told() -> None:
     dear, plain, own = check_prices(parse_config(CONFIG))
     assert dear.in_force is not None

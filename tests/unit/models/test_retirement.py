@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from datetime import date
 
+import pytest
+
 from orchestify.core.config import parse_config
 from orchestify.models.model_map import ModelMap
 from orchestify.models.retirement import is_ending, retirement_notes
@@ -46,6 +48,7 @@ def test_a_model_without_an_end_is_not_ending() -> None:
     assert not is_ending("nobody-knows-it", "openai", TODAY)
 
 
+@pytest.mark.data_of("litellm")
 def test_a_model_ends_for_us_sixty_days_before_its_day() -> None:
     entry = ModelMap.load().entry("gpt-5.1", "openai")
     assert entry is not None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from orchestify.core.config import parse_config
 from orchestify.models.thinking import thinking_notes
 
@@ -17,6 +19,7 @@ def told(agent: str) -> tuple[str, ...]:
     return thinking_notes(parse_config(f"{PROVIDERS}  planner: {agent}\n", name="config.yaml"))
 
 
+@pytest.mark.data_of("litellm")
 def test_a_model_without_thinking_is_noted_at_its_line() -> None:
     assert told("{provider: openai, thinking: true}") == (
         "config.yaml:7:31: agents.planner.thinking: "

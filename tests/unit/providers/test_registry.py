@@ -430,6 +430,7 @@ class TestChoosing:
         registry.register("azure", MockProvider(answers=[MockAnswer(error="AuthenticationError")]))
         assert (await registry.get_default().complete("hi")).provider == "ollama"
 
+    @pytest.mark.data_of("litellm")
     def test_who_is_known_to_be_able_is_best(self) -> None:
         registry = registry_of(
             "providers:\n"
@@ -468,12 +469,14 @@ class TestModels:
         assert "claude-sonnet-4-5" in models
         assert models == sorted(models)
 
+    @pytest.mark.data_of("litellm")
     def test_what_is_known_of_one(self) -> None:
         known = registry_of(self.CLAUDE).get_model_info("c", "claude-sonnet-4-5")
         assert known.tools is True
         assert known.thinking is True
         assert known.input_usd_per_mtok == Decimal(3)
 
+    @pytest.mark.data_of("litellm")
     def test_what_tokens_cost(self) -> None:
         registry = registry_of(self.CLAUDE)
         cost = registry.calculate_cost("c", "claude-sonnet-4-5", 1000, 1000)

@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
+
 from orchestify.core.config import parse_config
 from orchestify.models.pricing import Rates
 from orchestify.report import dated_prices, todays_prices
@@ -40,6 +42,7 @@ def test_model_that_answered_is_priced_where_the_one_asked_for_is_not() -> None:
     assert todays_prices()(record) is not None
 
 
+@pytest.mark.data_of("genai-prices")
 def test_dated_price_is_the_one_of_the_records_own_time() -> None:
     prices = dated_prices()
     before, after = (
