@@ -24,10 +24,12 @@ from rich.table import Table
 from sqlalchemy import text
 
 from orchestify.database.sql import database_url
-from orchestify.ledger import Ledger, MemoryLedger, Record, open_ledger
-from orchestify.ledger.record import new_id, utc_now
-from orchestify.ledger.sql.database import ledger_database
+from orchestify.ledger.base import Ledger
+from orchestify.ledger.memory import MemoryLedger
+from orchestify.ledger.opening import open_ledger
+from orchestify.ledger.record import Record, new_id, utc_now
 from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.schema import ledger_database
 from orchestify.values import Usage
 
 USAGE = Usage(input_tokens=1200, output_tokens=300, cache_read=800)

@@ -12,7 +12,8 @@ from orchestify.calls.request import Defaults
 from orchestify.calls.route import Route
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
-from orchestify.ledger.budgets.memory_book import BudgetBook
+from orchestify.ledger.budgets.memory_store import MemoryStore
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.memory import MemoryLedger
 from orchestify.ledger.record import Record
 from orchestify.models.price_book import PriceBook, configured_price
@@ -135,7 +136,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.book = BudgetBook(
-            now=self.clock.utc, clock=self.clock, call_later=self.clock.call_later
+            MemoryStore(self.clock.utc), clock=self.clock, call_later=self.clock.call_later
         )
         self.runtime = Runtime(
             ledger=self.ledger,

@@ -20,9 +20,8 @@ import psycopg
 import pytest
 
 from orchestify.database.sql import Database, database_url
-from orchestify.ledger import Record
-from orchestify.ledger.record import new_id
-from orchestify.ledger.sql.database import ledger_database
+from orchestify.ledger.record import Record, new_id
+from orchestify.ledger.sql.schema import ledger_database
 from orchestify.values import Usage
 
 POSTGRES = os.environ.get("ORCHESTIFY_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")

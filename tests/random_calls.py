@@ -21,7 +21,7 @@ from orchestify import LLMProvider, LLMResponse, ProviderRegistry, scope
 from orchestify.calls.stream import CompletionStream
 from orchestify.core.config import Config, parse_config
 from orchestify.errors import AllTargetsFailedError, APIError
-from orchestify.ledger import Record
+from orchestify.ledger.record import Record
 from orchestify.testing import Reply, StubRequest, StubServer
 from orchestify.values import ToolCall, Usage
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from orchestify.ledger import open_ledger
+from orchestify.ledger.opening import open_ledger
 from orchestify.values import Usage
 from tests.ledgers import answered, opened
 

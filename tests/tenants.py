@@ -15,8 +15,8 @@ from orchestify.core.addresses import AddressRule
 from orchestify.core.config import Config, parse_config
 from orchestify.database.sql import Database, database_url
 from orchestify.errors import StoreError
-from orchestify.ledger.sql.database import ledger_database
 from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.schema import ledger_database
 from orchestify.server.rows.stored import NewAgent, NewProvider
 from orchestify.server.storage.audit import Actor
 from orchestify.server.storage.migrations import migrate

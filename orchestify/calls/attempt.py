@@ -10,7 +10,7 @@ from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Trace, TracedAttempt
 from orchestify.errors import APIError, RateLimitError, StreamInterruptedError
-from orchestify.ledger.budgets.store import Hold
+from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.record import Outcome, Record, utc_now
 from orchestify.models.estimate import count_tokens, estimate_output_tokens
 from orchestify.models.pricing import UNPRICED, Cost, cost_of
@@ -23,7 +23,7 @@ from orchestify.values import UNKNOWN_USAGE, Attempt, CompletionRequest, LLMResp
 
 @dataclass(slots=True)
 class AttemptState:
-    """What one attempt holds: grants of limiters, a budget's hold, a permit, an open record.
+    """What one attempt holds: places at the limits, a budget reservation, a permit, an open record.
 
     `tokens` is its input estimate and its output cap together. `usage` and `pieces` grow with a
     stream, so that whatever stops it can be booked. `close` is synchronous and works in
@@ -39,7 +39,7 @@ class AttemptState:
     budgets: tuple[Budget, ...] = ()
     trace: Trace | None = None
     grants: list[tuple[Limiter, Grant]] = field(default_factory=list)
-    hold: Hold | None = None
+    reservation: Reservation | None = None
     permit: Permit | None = None
     opened: bool = False
     closed: bool = False
@@ -142,11 +142,11 @@ class AttemptState:
             elif usage.source != "unknown" or unsent:
                 grant.settle(usage.total_tokens)
             grant.release()
-        if self.hold is not None:
+        if self.reservation is not None:
             worst = self.record.cost_at_most_usd
             unknown = ZERO if unsent or worst is None else worst
             actual = unknown if cost.usd is None else cost.usd
-            self.runtime.book.settle(self.hold, actual)
+            self.runtime.book.settle(self.reservation, actual)
 
     def _slow_down(self, error: RateLimitError) -> None:
         """Pause the target for as long as the provider asks, and halve the rates that led here."""

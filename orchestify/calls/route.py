@@ -225,7 +225,7 @@ class Route:
                 attempt.grants.append((limiter, grant))
             if attempt.budgets:
                 worst_usd = attempt.record.cost_at_most_usd
-                attempt.hold = await runtime.book.reserve(
+                attempt.reservation = await runtime.book.reserve(
                     attempt.budgets, worst_usd, state.deadline, attempt.record.id
                 )
             attempt.permit = breaker.admit()

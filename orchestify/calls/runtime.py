@@ -18,12 +18,10 @@ from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.lanes.anthropic.request import MAX_TOKENS
 from orchestify.ledger.base import Ledger
-from orchestify.ledger.budgets.memory_book import BudgetBook
-from orchestify.ledger.budgets.store import BudgetStore
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.memory import MemoryLedger
 from orchestify.ledger.record import Record
 from orchestify.ledger.summary import token_usage
-from orchestify.ledger.totals import AXIS_INDEX
 from orchestify.models.estimate import count_tokens
 from orchestify.models.model_map import ModelEntry
 from orchestify.models.price_book import PriceBook
@@ -61,7 +59,7 @@ class Runtime:
     ledger: Ledger = field(default_factory=MemoryLedger)
     prices: PriceBook = field(default_factory=PriceBook)
     budgets: tuple[Budget, ...] = ()
-    book: BudgetStore = field(default_factory=BudgetBook)
+    book: BudgetBook = field(default_factory=BudgetBook)
     events: Events = field(default_factory=Events)
     health: Health = field(default_factory=Health)
     clock: Callable[[], float] = time.monotonic
@@ -204,8 +202,8 @@ class Runtime:
 
     def reset(self, *, agent: str, provider: str) -> None:
         """Start a new period for an agent, or for a provider where `agent` is empty."""
-        axis, name = (AXIS_INDEX["agent"], agent) if agent else (AXIS_INDEX["provider"], provider)
-        self.ledger.totals.reset(keep=lambda cell: cell[axis] != name)
+        axis, name = ("agent", agent) if agent else ("provider", provider)
+        self.ledger.totals.reset(keep=lambda key: getattr(key, axis) != name)
 
     def _usual_cap(self, target: Target) -> int:
         """The output cap of a request that names none: what its lane, or its model, sets."""

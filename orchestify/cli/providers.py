@@ -109,7 +109,7 @@ async def _recent(config: Config) -> dict[str, dict[str, Any]]:
     """Return how the providers' calls of the last ten minutes went, as the ledger tells."""
     if config.ledger is None or config.ledger.url is None:
         return {}
-    from orchestify.ledger import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
+    from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
 
     url, since = config.ledger.url.get_secret_value(), datetime.now(UTC) - RECENT
     async with aclosing(open_ledger(url, base_dir=Path())) as ledger:

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from orchestify.cli.configuration import config_option, load
 from orchestify.cli.serving import DATABASE_VARIABLE, found_database
 from orchestify.errors import ConfigError, InvalidParameterError
+from orchestify.ledger.axes import axes_in_words, axes_of
 
 if TYPE_CHECKING:
     from orchestify.core.config import Config
@@ -32,8 +33,6 @@ def moment(_ctx: click.Context, _param: click.Parameter, text: str | None) -> da
 
 
 def _axes(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
-    from orchestify.ledger.base import axes_of  # noqa: PLC0415 - only where it is used
-
     if any("," in name and not name.startswith("label:") for name in names):
         raise click.BadParameter("name one axis each, as in --by agent --by model")
     try:
@@ -69,7 +68,7 @@ _OPTIONS = (
         callback=_axes,
         multiple=True,
         metavar="AXIS",
-        help="provider, agent, model, day, tenant or label:KEY; may be given several times.",
+        help=f"{axes_in_words('KEY')}; may be given several times.",
     ),
     click.option(
         "--since",

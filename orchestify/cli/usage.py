@@ -107,14 +107,14 @@ _PRICES = {"today": "today's prices", "dated": "genai-prices of the record's dat
 
 
 async def _usage(query: Query) -> UsageReport:
-    from orchestify.ledger import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
+    from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
 
     async with aclosing(open_ledger(query.url, base_dir=Path())) as ledger:
         return await ledger.usage(query.by, **query.selection)
 
 
 async def _page(query: Query) -> str:
-    from orchestify.ledger import open_ledger  # noqa: PLC0415 - as above
+    from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - as above
     from orchestify.report import usage_page  # noqa: PLC0415
 
     async with aclosing(open_ledger(query.url, base_dir=Path())) as ledger:
@@ -123,8 +123,8 @@ async def _page(query: Query) -> str:
 
 def _reprice(query: Query, prices: str) -> Repricing:
     from orchestify.database.sql import database_url  # noqa: PLC0415
-    from orchestify.ledger.sql.database import ledger_database  # noqa: PLC0415 - as above
     from orchestify.ledger.sql.repricing import reprice  # noqa: PLC0415
+    from orchestify.ledger.sql.schema import ledger_database  # noqa: PLC0415 - as above
     from orchestify.report import dated_prices, todays_prices  # noqa: PLC0415
 
     price_of = (todays_prices if prices == "today" else dated_prices)(query.config)

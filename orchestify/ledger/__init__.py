@@ -1,20 +1,7 @@
-"""The only totals: what was called, by whom, with which outcome and at what cost."""
+"""The ledger: the only account of what was called, by whom, with which outcome and at what cost.
 
-from orchestify.ledger.base import Ledger, UsageReport, UsageRow
-from orchestify.ledger.memory import MemoryLedger
-from orchestify.ledger.opening import open_ledger
-from orchestify.ledger.record import Record, current_labels, scope
-from orchestify.ledger.totals import Total, Totals
-
-__all__ = [
-    "Ledger",
-    "MemoryLedger",
-    "Record",
-    "Total",
-    "Totals",
-    "UsageReport",
-    "UsageRow",
-    "current_labels",
-    "open_ledger",
-    "scope",
-]
+Read `base` first, the interface of every ledger; `memory` and `sql/` implement it, `budgets/`
+reserves money in it. Other rooms import from `base`, `record`, `totals`, `axes` (what reports
+are by), `summary`, `opening` and `budgets.store`. `sql/` is imported only where a ledger has a
+URL, since SQLAlchemy is slow to import.
+"""

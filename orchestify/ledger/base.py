@@ -1,4 +1,4 @@
-"""What every ledger does, and the shape of what it answers."""
+"""The interface of every ledger, and the report that it returns."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from orchestify.errors import InvalidParameterError
-from orchestify.ledger.budgets.store import BudgetStore, OnThreshold
+from orchestify.ledger.budgets.reservation import OnThreshold
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
 from orchestify.ledger.totals import Total, Totals
-
-AXES = ("provider", "agent", "model", "day", "tenant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +83,20 @@ class Ledger(Protocol):
     ) -> UsageReport:
         """Return the usage of records that started in [since, until) and match `where`.
 
-        `by` is one or more of `provider`, `agent`, `model`, `day`, `tenant`, `label:<key>`;
-        `where` maps those to one value each. Times without a zone are UTC.
+        `by` is one or more axes (see `orchestify.ledger.axes`), `where` maps axes to one value
+        each. Times without a zone are UTC.
 
         Raises:
-            InvalidParameterError: an axis that does not exist, or times this ledger cannot cut.
+            InvalidParameterError: an axis that does not exist or that this ledger cannot report
+                by, or times it cannot cut.
             LedgerError: the database could not be read.
         """
 
-    def budget_book(self, on_threshold: OnThreshold | None = None) -> BudgetStore:
-        """Return where budgets are kept: as far as this ledger's database reaches, and as long.
+    def budget_book(self, on_threshold: OnThreshold | None = None) -> BudgetBook:
+        """Return the budgets, kept as far as this ledger's database reaches, and as long.
 
-        `on_threshold` takes a budget's state and the share of its limit that was spent, once
-        a period, in any thread; it must not raise.
+        `on_threshold` is called once a period for each threshold that is crossed, in any
+        thread; it must not raise.
         """
 
     def keep_health(self, take: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
@@ -117,17 +117,6 @@ class Ledger(Protocol):
 
     async def aclose(self) -> None:
         """Write what is pending and close."""
-
-
-def axes_of(by: str | Sequence[str], where: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Return the axes of `by`, checked together with those of `where`."""
-    axes = (by,) if isinstance(by, str) else tuple(by)
-    for axis in (*axes, *(where or ())):
-        if axis not in AXES and not (axis.startswith("label:") and len(axis) > len("label:")):
-            raise InvalidParameterError(
-                f"cannot report by {axis!r}; choose from {', '.join(AXES)} or label:<key>"
-            )
-    return axes
 
 
 def as_utc(moment: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""The ledger that lives as long as its process: totals, no records."""
+"""The ledger in memory: totals that live as long as their process, and no records."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from orchestify.errors import InvalidParameterError
-from orchestify.ledger.base import UsageReport, UsageRow, as_utc, axes_of
-from orchestify.ledger.budgets.memory_book import BudgetBook
-from orchestify.ledger.budgets.store import OnThreshold
+from orchestify.ledger.axes import TotalKey, axes_of, is_label, require_in_memory
+from orchestify.ledger.base import UsageReport, UsageRow, as_utc
+from orchestify.ledger.budgets.memory_store import MemoryStore
+from orchestify.ledger.budgets.reservation import OnThreshold
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
-from orchestify.ledger.totals import AXIS_INDEX, Cell, Total, Totals
+from orchestify.ledger.totals import Total, Totals
 
 
 class MemoryLedger:
@@ -50,16 +52,18 @@ class MemoryLedger:
         """Return usage since the process or the period began.
 
         Raises:
-            InvalidParameterError: an axis that does not exist, or a label beside other axes.
+            InvalidParameterError: an axis that does not exist or that needs records, or a label
+                beside other axes.
         """
         axes = axes_of(by, where)
         days = _day_range(since, until)
-        labels = [axis for axis in (*axes, *(where or ())) if axis.startswith("label:")]
+        labels = [axis for axis in (*axes, *(where or ())) if is_label(axis)]
         if labels:
-            rows, cells = self._label_rows(axes, where, labels, days), self._cells({}, days)
+            rows, kept = self._label_rows(axes, where, labels, days), self._kept({}, days)
         else:
-            cells = self._cells(where or {}, days)
-            rows = _rows(axes, cells)
+            require_in_memory(*axes, *(where or ()))
+            kept = self._kept(where or {}, days)
+            rows = _rows(axes, kept)
         total = Total()
         for row in rows:
             total.merge(row.total)
@@ -70,13 +74,13 @@ class MemoryLedger:
             since=since,
             until=until,
             where=dict(where or {}),
-            unpriced=_unpriced(cells),
+            unpriced=_unpriced(kept),
             open=self._open,
         )
 
     def budget_book(self, on_threshold: OnThreshold | None = None) -> BudgetBook:
         """Return budgets of this process alone."""
-        return BudgetBook(on_threshold=on_threshold)
+        return BudgetBook(MemoryStore(on_threshold=on_threshold))
 
     def keep_health(self, take: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         """Do nothing: there is no database to keep it in."""
@@ -90,12 +94,14 @@ class MemoryLedger:
     async def aclose(self) -> None:
         """Do nothing: memory is closed with its process."""
 
-    def _cells(self, where: Mapping[str, str], days: tuple[str, str]) -> list[tuple[Cell, Total]]:
+    def _kept(
+        self, where: Mapping[str, str], days: tuple[str, str]
+    ) -> list[tuple[TotalKey, Total]]:
         return [
-            (key, cell)
-            for key, cell in self.totals.snapshot()
-            if days[0] <= key[0] < days[1]
-            and all(key[AXIS_INDEX[axis]] == value for axis, value in where.items())
+            (key, total)
+            for key, total in self.totals.snapshot()
+            if days[0] <= key.day < days[1]
+            and all(getattr(key, axis) == value for axis, value in where.items())
         ]
 
     def _label_rows(
@@ -127,18 +133,18 @@ def _day_range(since: datetime | None, until: datetime | None) -> tuple[str, str
     )
 
 
-def _rows(axes: tuple[str, ...], cells: list[tuple[Cell, Total]]) -> tuple[UsageRow, ...]:
+def _rows(axes: tuple[str, ...], kept: list[tuple[TotalKey, Total]]) -> tuple[UsageRow, ...]:
     sums: dict[tuple[str, ...], Total] = {}
-    for key, cell in cells:
-        row = tuple(key[AXIS_INDEX[axis]] for axis in axes)
-        sums.setdefault(row, Total()).merge(cell)
+    for key, total in kept:
+        row = tuple(getattr(key, axis) for axis in axes)
+        sums.setdefault(row, Total()).merge(total)
     return tuple(UsageRow(key, sums[key]) for key in sorted(sums))
 
 
-def _unpriced(cells: list[tuple[Cell, Total]]) -> dict[str, int]:
+def _unpriced(kept: list[tuple[TotalKey, Total]]) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for (_, provider, _, model, _), cell in cells:
-        if cell.unpriced_calls:
-            name = f"{provider}/{model}"
-            counts[name] = counts.get(name, 0) + cell.unpriced_calls
+    for key, total in kept:
+        if total.unpriced_calls:
+            name = f"{key.provider}/{key.model}"
+            counts[name] = counts.get(name, 0) + total.unpriced_calls
     return counts

@@ -32,8 +32,8 @@ def open_ledger(
         return MemoryLedger()
     # SQLAlchemy takes a quarter of a second to import
     from orchestify.database.sql import database_url  # noqa: PLC0415
-    from orchestify.ledger.sql.database import ledger_database  # noqa: PLC0415
     from orchestify.ledger.sql.ledger import SqlLedger  # noqa: PLC0415
+    from orchestify.ledger.sql.schema import ledger_database  # noqa: PLC0415
     from orchestify.ledger.sql.spool import Spool  # noqa: PLC0415
 
     found = database_url(url, base_dir)

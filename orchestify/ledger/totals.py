@@ -1,4 +1,4 @@
-"""Aggregates in memory: constant in the number of calls."""
+"""Totals in memory, by axis and label; their size does not grow with the number of calls."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
-from typing import TypeAlias
 
+from orchestify.ledger.axes import TotalKey, is_label, label_key, require_in_memory
 from orchestify.ledger.record import Record
 from orchestify.resources.bounded import MODELS_KEPT
 from orchestify.values import MOST_USD, bounded_usd
 
 LABEL_KEYS_KEPT = 100
 LABEL_VALUES_KEPT = 1000
-LABEL_CELLS_KEPT = 10_000
-CELLS_KEPT = 50_000
+LABEL_TOTALS_KEPT = 10_000
+TOTALS_KEPT = 50_000
 OTHER = "other"
 """The model, label key or label value that stands for all beyond those that are kept."""
-
-AXIS_INDEX = {"day": 0, "provider": 1, "agent": 2, "model": 3, "tenant": 4}
-
-Cell: TypeAlias = tuple[str, str, str, str, str]
-"""(day, provider, agent, model, tenant)."""
 
 
 @dataclass(slots=True)
@@ -96,18 +91,17 @@ SUMS = tuple(each.name for each in fields(Total))
 
 @dataclass(slots=True)
 class Totals:
-    """Totals by provider, agent, model, day, tenant and label since the last reset.
+    """Totals since the last reset: one for each `TotalKey`, and one for each label and value.
 
-    One cell a combination of (day, provider, agent, model, tenant), and one a (label key,
-    value); the readings are sums over cells. Callers may make up models and labels: beyond the
-    first 1,000 models, 100 label keys and 1,000 values a key, all count as `other`. So do new
-    models where there are 50,000 cells, and new values where all labels have 10,000.
+    Readings are sums over these. Callers may make up models and labels: beyond the first 1,000
+    models, 100 label keys and 1,000 values a key, all count as `other`. So do new models where
+    there are 50,000 totals, and new values where all labels have 10,000.
 
     Safe to use from several threads, and `add` also from `__del__`: it waits for no lock. What
     it finds locked, the lock's holder books.
     """
 
-    cells: dict[Cell, Total] = field(default_factory=dict)
+    by_key: dict[TotalKey, Total] = field(default_factory=dict)
     labels: dict[str, dict[str, Total]] = field(default_factory=dict)
     _models: set[str] = field(default_factory=set, repr=False)
     _pending: deque[Record] = field(default_factory=deque, repr=False)
@@ -119,40 +113,50 @@ class Totals:
         self._book_pending()
 
     def total(self, **where: str) -> Total:
-        """Return the sum over the cells that match `where`: axes but labels, one value each."""
+        """Return the sum of what matches `where`: one value for each axis that is no label.
+
+        Raises:
+            InvalidParameterError: no totals are kept by such an axis.
+        """
+        require_in_memory(*where)
         result = Total()
-        for key, cell in self.snapshot():
-            if all(key[AXIS_INDEX[name]] == value for name, value in where.items()):
-                result.merge(cell)
+        for key, total in self.snapshot():
+            if all(getattr(key, axis) == value for axis, value in where.items()):
+                result.merge(total)
         return result
 
     def by(self, axis: str) -> dict[str, Total]:
-        """Return totals by `provider`, `agent`, `model`, `day`, `tenant` or `label:<key>`."""
-        if axis.startswith("label:"):
+        """Return totals by the values of one axis, in their order.
+
+        Raises:
+            InvalidParameterError: no totals are kept by such an axis.
+        """
+        if is_label(axis):
             with self._locked():
-                values = self.labels.get(axis.removeprefix("label:"), {})
+                values = self.labels.get(label_key(axis), {})
                 return {value: replace(values[value]) for value in sorted(values)}
+        require_in_memory(axis)
         result: dict[str, Total] = {}
-        for key, cell in self.snapshot():
-            result.setdefault(key[AXIS_INDEX[axis]], Total()).merge(cell)
+        for key, total in self.snapshot():
+            result.setdefault(getattr(key, axis), Total()).merge(total)
         return dict(sorted(result.items()))
 
-    def reset(self, keep: Callable[[Cell], bool] | None = None) -> None:
-        """Start a new period; with `keep`, only for the cells it does not keep."""
+    def reset(self, keep: Callable[[TotalKey], bool] | None = None) -> None:
+        """Drop all totals; with `keep`, only those whose key it does not keep."""
         with self._locked():
             if keep is None:
-                self.cells.clear()
+                self.by_key.clear()
                 self.labels.clear()
                 self._models.clear()
             else:
-                for key in [key for key in self.cells if not keep(key)]:
-                    del self.cells[key]
-                self._models = {key[AXIS_INDEX["model"]] for key in self.cells}
+                for key in [key for key in self.by_key if not keep(key)]:
+                    del self.by_key[key]
+                self._models = {key.model for key in self.by_key}
 
-    def snapshot(self) -> list[tuple[Cell, Total]]:
-        """Return copies of the cells as they are now, each with its key."""
+    def snapshot(self) -> list[tuple[TotalKey, Total]]:
+        """Return copies of the totals as they are now, each with its key."""
         with self._locked():
-            return [(key, replace(cell)) for key, cell in self.cells.items()]
+            return [(key, replace(total)) for key, total in self.by_key.items()]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -178,13 +182,13 @@ class Totals:
         if model not in self._models:
             model = model if len(self._models) < MODELS_KEPT else OTHER
             self._models.add(model)
-        key = (record.day, record.provider, record.agent, model, record.tenant)
-        cell = self.cells.get(key)
-        if cell is None:
-            if len(self.cells) >= CELLS_KEPT:
-                key = (record.day, record.provider, record.agent, OTHER, record.tenant)
-            cell = self.cells.setdefault(key, Total())
-        cell.add(record)
+        key = TotalKey(record.day, record.provider, record.agent, model, record.tenant)
+        total = self.by_key.get(key)
+        if total is None:
+            if len(self.by_key) >= TOTALS_KEPT:
+                key = key._replace(model=OTHER)
+            total = self.by_key.setdefault(key, Total())
+        total.add(record)
         for name, value in {self._kept(*label) for label in record.labels.items()}:
             self.labels.setdefault(name, {}).setdefault(value, Total()).add(record)
 
@@ -198,4 +202,4 @@ class Totals:
         return name, OTHER
 
     def _has_room(self) -> bool:
-        return sum(map(len, self.labels.values())) < LABEL_CELLS_KEPT
+        return sum(map(len, self.labels.values())) < LABEL_TOTALS_KEPT

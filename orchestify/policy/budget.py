@@ -1,4 +1,4 @@
-"""Budgets: what a call may cost at most, against what is spent and held. Arithmetic only."""
+"""Budget arithmetic: limits, periods, and what is spent and reserved in one period."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 from orchestify.values import NOTHING
 
 Period: TypeAlias = Literal["minute", "hour", "day", "month", "ever"]
+"""The periods a configuration may name; `period_bounds` has a branch for each."""
+
 Decision: TypeAlias = Literal["fits", "wait", "refuse"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # the start of `ever`
@@ -18,8 +20,8 @@ ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetMatch:
-    """The calls that a budget is for: those that agree with all that is given here."""
+class CallFilter:
+    """Selects the calls that count against a budget: those that agree with every field given."""
 
     provider: str | None = None
     agent: str | None = None
@@ -28,7 +30,7 @@ class BudgetMatch:
 
     @property
     def is_of_target(self) -> bool:
-        """Whether another target may be outside the budget, so that falling back can help."""
+        """Whether the filter names a provider or model, so that falling back can help."""
         return self.provider is not None or self.model is not None
 
 
@@ -36,15 +38,16 @@ class BudgetMatch:
 class Budget:
     """A limit on what the calls of a period cost.
 
-    `name` tells it from all others of its `tenant`, which a tenant's ledger fills in. `mode`
-    `warn` never refuses and tells when the limit is passed. `alert_at` holds shares of the
-    limit, 0.8 for 80 %. `on_unpriced` is for calls whose price nobody knows.
+    `name` is unique among the budgets of its `tenant`, which a tenant's ledger fills in. The
+    mode `warn` never refuses a call and reports when the limit is crossed. `alert_at` lists
+    thresholds as shares of the limit, 0.8 for 80 %. `on_unpriced` applies to calls whose price
+    is unknown.
     """
 
     name: str
     limit_usd: Decimal
     period: Period = "day"
-    match: BudgetMatch = BudgetMatch()
+    match: CallFilter = CallFilter()
     mode: Literal["hard", "warn"] = "hard"
     alert_at: tuple[float, ...] = ()
     on_unpriced: Literal["block", "warn", "allow"] = "block"
@@ -52,7 +55,7 @@ class Budget:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from all budgets: tenant and name."""
+        """Tenant and name, unique among all budgets."""
         return self.tenant, self.name
 
     def matches(
@@ -73,7 +76,7 @@ class Budget:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The shares of the limit that are told when spent, rising; a `warn` budget adds 1."""
+        """The thresholds as shares of the limit, rising; a `warn` budget adds 1."""
         return tuple(sorted({*self.alert_at, 1.0} if self.mode == "warn" else {*self.alert_at}))
 
 
@@ -82,27 +85,31 @@ def period_bounds(period: Period, now: datetime) -> tuple[datetime, datetime | N
 
     `ever` starts in 1970 and has no end.
     """
-    now = now.astimezone(UTC).replace(second=0, microsecond=0)
-    if period == "minute":
-        return now, now + timedelta(minutes=1)
-    if period == "hour":
-        hour = now.replace(minute=0)
-        return hour, hour + timedelta(hours=1)
-    day = now.replace(hour=0, minute=0)
-    if period == "day":
-        return day, day + timedelta(days=1)
-    if period == "month":
-        month = day.replace(day=1)
-        return month, (month + timedelta(days=31)).replace(day=1)
-    return EPOCH, None
+    minute = now.astimezone(UTC).replace(second=0, microsecond=0)
+    hour = minute.replace(minute=0)
+    day = hour.replace(hour=0)
+    match period:
+        case "minute":
+            return minute, minute + timedelta(minutes=1)
+        case "hour":
+            return hour, hour + timedelta(hours=1)
+        case "day":
+            return day, day + timedelta(days=1)
+        case "month":
+            month = day.replace(day=1)
+            return month, (month + timedelta(days=31)).replace(day=1)
+        case "ever":
+            return EPOCH, None
+    assert_never(period)
 
 
 @dataclass(slots=True)
 class BudgetState:
     """One budget in one period: what is spent, and what running calls may cost at most.
 
-    `overrun_usd` is what providers billed above the holds, part of `spent_usd`. `alerted`
-    counts the shares told of. `start` and `end` bound the period.
+    `held_usd` sums the reservations of running calls. `overrun_usd` is what providers billed
+    above the reservations, part of `spent_usd`. `alerted` counts the thresholds that were
+    reported. `start` and `end` bound the period.
     """
 
     budget: Budget
@@ -120,11 +127,11 @@ class BudgetState:
 
     @property
     def remaining_usd(self) -> Decimal:
-        """What is neither spent nor held, never below 0."""
+        """What is neither spent nor reserved, never below 0."""
         return max(ZERO, self.budget.limit_usd - self.spent_usd - self.held_usd)
 
     def decide(self, worst_case_usd: Decimal) -> Decision:
-        """Say whether a call fits now, fits once holds settle, or is over the limit.
+        """Say whether a call fits now, fits once reservations settle, or is over the limit.
 
         What costs nothing always fits, and a `warn` budget refuses nothing.
         """
@@ -135,21 +142,21 @@ class BudgetState:
             return "refuse"
         return "fits" if worst_case_usd <= left_usd - self.held_usd else "wait"
 
-    def hold(self, worst_case_usd: Decimal) -> None:
+    def reserve(self, worst_case_usd: Decimal) -> None:
         """Set aside what a call may cost at most."""
         self.held_usd += worst_case_usd
 
     def settle(self, held_usd: Decimal, actual_usd: Decimal) -> None:
-        """Turn a hold into what the call cost, in full even where that is more."""
+        """Replace a reservation by what the call cost, in full even where that is more."""
         self.held_usd -= held_usd
         self.spent_usd += actual_usd
         if actual_usd > held_usd:
             self.overrun_usd += actual_usd - held_usd
 
-    def new_shares(self) -> list[float]:
-        """Return the shares of the limit that were spent since the last time asked, rising."""
-        new: list[float] = []
+    def crossed_thresholds(self) -> list[float]:
+        """Return the thresholds crossed since the last call of this, as shares, rising."""
+        crossed: list[float] = []
         while self.alerted < len(self._alerts) and self.spent_usd >= self._alerts[self.alerted][0]:
-            new.append(self._alerts[self.alerted][1])
+            crossed.append(self._alerts[self.alerted][1])
             self.alerted += 1
-        return new
+        return crossed

@@ -10,9 +10,11 @@ from orchestify.core.policies import AlertsConfig, BudgetConfig, LedgerConfig, S
 from orchestify.core.providers import ProviderConfig
 from orchestify.events.events import BudgetThreshold, Events
 from orchestify.health.health import Health
-from orchestify.ledger import Ledger, MemoryLedger, open_ledger
+from orchestify.ledger.base import Ledger
+from orchestify.ledger.memory import MemoryLedger
+from orchestify.ledger.opening import open_ledger
 from orchestify.models.price_book import PriceBook
-from orchestify.policy.budget import Budget, BudgetMatch, BudgetState
+from orchestify.policy.budget import Budget, BudgetState, CallFilter
 from orchestify.providers.claude import ClaudeProvider
 from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.litellm_provider import LiteLLMProvider
@@ -102,7 +104,7 @@ def _budget(config: BudgetConfig) -> Budget:
         name=config.name,
         limit_usd=config.limit_usd,
         period=config.period,
-        match=BudgetMatch(match.provider, match.agent, match.model, match.label),
+        match=CallFilter(match.provider, match.agent, match.model, match.label),
         mode=config.mode,
         alert_at=config.alert_at,
         on_unpriced=config.on_unpriced,

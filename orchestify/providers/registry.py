@@ -215,7 +215,7 @@ class ProviderRegistry:
     ) -> UsageReport:
         """Return the ledger's usage by one or more axes.
 
-        They are `provider`, `agent`, `model`, `day`, `tenant` and `label:<key>`.
+        They are listed in `orchestify.ledger.axes`.
 
         Raises:
             InvalidParameterError: an axis that does not exist.

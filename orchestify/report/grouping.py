@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from orchestify.ledger.axes import TIME_AXES
 from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.totals import OTHER, Total
 
 
 def in_reading_order(report: UsageReport) -> list[UsageRow]:
-    """Return the rows as people want them: days as they passed, all else dearest first."""
-    return list(report.rows) if "day" in report.by else _dearest_first(report)
+    """Return the rows as people want them: times as they passed, all else dearest first."""
+    is_by_time = any(axis in TIME_AXES for axis in report.by)
+    return list(report.rows) if is_by_time else _dearest_first(report)
 
 
 def regroup(report: UsageReport, by: Iterable[str]) -> UsageReport:

@@ -9,7 +9,8 @@ from importlib.resources import files
 from typing import Protocol
 from xml.etree.ElementTree import Element
 
-from orchestify.ledger.base import UsageReport, UsageRow, axes_of
+from orchestify.ledger.axes import axes_of
+from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.record import utc_now
 from orchestify.ledger.totals import Total
 from orchestify.report.charts import Chart, draw

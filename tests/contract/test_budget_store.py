@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from orchestify.errors import BudgetExceededError
-from orchestify.ledger.budgets.memory_book import BudgetBook
-from orchestify.ledger.budgets.store import BudgetStore, Hold
+from orchestify.ledger.budgets.memory_store import MemoryStore
+from orchestify.ledger.budgets.reservation import Reservation
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.policy.budget import Budget
 from tests.clock import ManualClock
@@ -51,43 +52,43 @@ def told() -> list[tuple[str, float, Decimal]]:
 @pytest.fixture
 async def book(
     url: str, clock: ManualClock, told: list[tuple[str, float, Decimal]], tmp_path: Path
-) -> AsyncIterator[BudgetStore]:
-    times = {"now": clock.utc, "clock": clock, "call_later": clock.call_later}
+) -> AsyncIterator[BudgetBook]:
+    times = {"clock": clock, "call_later": clock.call_later}
 
     def tell(state, share):
         told.append((state.budget.name, share, state.spent_usd))
 
     if not url:
-        yield BudgetBook(on_threshold=tell, **times)
+        yield BudgetBook(MemoryStore(clock.utc, tell), **times)
         return
-    ledger = SqlLedger(database(url, tmp_path))
+    ledger = SqlLedger(database(url, tmp_path), now=clock.utc)
     yield ledger.budget_book(tell, **times)
     await ledger.aclose()
 
 
 def start(
-    book: BudgetStore, amount: str, *budgets: Budget, deadline: float | None = None
-) -> asyncio.Task[Hold]:
+    book: BudgetBook, amount: str, *budgets: Budget, deadline: float | None = None
+) -> asyncio.Task[Reservation]:
     return asyncio.create_task(book.reserve(budgets, usd(amount), deadline))
 
 
-async def reserve(book: BudgetStore, amount: str, *budgets: Budget) -> Hold:
+async def reserve(book: BudgetBook, amount: str, *budgets: Budget) -> Reservation:
     async with asyncio.timeout(10):
         return await book.reserve(budgets, usd(amount))
 
 
-async def waits(*tasks: asyncio.Task[Hold]) -> bool:
+async def waits(*tasks: asyncio.Task[Reservation]) -> bool:
     """Whether none of them comes to an end while the store has time for it."""
     await asyncio.wait(tasks, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
     return not any(task.done() for task in tasks)
 
 
-async def ends(*tasks: asyncio.Task[Hold]) -> None:
+async def ends(*tasks: asyncio.Task[Reservation]) -> None:
     async with asyncio.timeout(10):
         await asyncio.wait(tasks)
 
 
-async def comes_to(book: BudgetStore, budget: Budget, spent: str, held: str) -> None:
+async def comes_to(book: BudgetBook, budget: Budget, spent: str, held: str) -> None:
     def figures() -> tuple[Decimal, Decimal]:
         state = book.state(budget)
         return state.spent_usd, state.held_usd
@@ -95,7 +96,7 @@ async def comes_to(book: BudgetStore, budget: Budget, spent: str, held: str) -> 
     await until(lambda: figures() == (usd(spent), usd(held)))
 
 
-async def test_a_reservation_is_held_in_all_budgets(book: BudgetStore) -> None:
+async def test_a_reservation_is_held_in_all_budgets(book: BudgetBook) -> None:
     hold = await reserve(book, "1.5", DAY, AGENT)
     await comes_to(book, DAY, "0", "1.5")
     await comes_to(book, AGENT, "0", "1.5")
@@ -104,24 +105,24 @@ async def test_a_reservation_is_held_in_all_budgets(book: BudgetStore) -> None:
     await comes_to(book, AGENT, "0.25", "0")
 
 
-async def test_a_budget_that_nobody_used_is_whole(book: BudgetStore) -> None:
+async def test_a_budget_that_nobody_used_is_whole(book: BudgetBook) -> None:
     state = book.state(AGENT)
     assert (state.remaining_usd, state.end) == (usd("2"), datetime(2025, 4, 1, tzinfo=UTC))
 
 
-async def test_a_refusal_by_one_budget_holds_nothing_in_the_others(book: BudgetStore) -> None:
+async def test_a_refusal_by_one_budget_holds_nothing_in_the_others(book: BudgetBook) -> None:
     with pytest.raises(BudgetExceededError):
         await reserve(book, "2.01", DAY, AGENT)
     await comes_to(book, DAY, "0", "0")
 
 
-async def test_what_fits_to_the_last_cent_passes(book: BudgetStore) -> None:
+async def test_what_fits_to_the_last_cent_passes(book: BudgetBook) -> None:
     book.settle(await reserve(book, "1.5", AGENT), usd("1.3"))
     assert (await reserve(book, "0.7", AGENT)).amount_usd == usd("0.7")
 
 
 async def test_a_refusal_says_which_budget_what_is_left_and_when_it_ends(
-    book: BudgetStore,
+    book: BudgetBook,
 ) -> None:
     book.settle(await reserve(book, "1.5", AGENT), usd("1.5"))
     with pytest.raises(BudgetExceededError) as caught:
@@ -137,7 +138,7 @@ async def test_a_refusal_says_which_budget_what_is_left_and_when_it_ends(
     )
 
 
-async def test_released_and_settled_holds_end_once(book: BudgetStore) -> None:
+async def test_released_and_settled_holds_end_once(book: BudgetBook) -> None:
     hold = await reserve(book, "1", DAY)
     book.release(hold)
     book.settle(hold, usd("1"))
@@ -146,7 +147,7 @@ async def test_released_and_settled_holds_end_once(book: BudgetStore) -> None:
     await comes_to(book, DAY, "0.5", "0")
 
 
-async def test_a_call_waits_for_holds_and_goes_when_they_settle_lower(book: BudgetStore) -> None:
+async def test_a_call_waits_for_holds_and_goes_when_they_settle_lower(book: BudgetBook) -> None:
     first = await reserve(book, "1.5", AGENT)
     second = start(book, "1", AGENT)
     assert await waits(second)
@@ -155,7 +156,7 @@ async def test_a_call_waits_for_holds_and_goes_when_they_settle_lower(book: Budg
     assert second.result().amount_usd == usd("1")
 
 
-async def test_a_call_that_waits_is_refused_once_too_much_is_spent(book: BudgetStore) -> None:
+async def test_a_call_that_waits_is_refused_once_too_much_is_spent(book: BudgetBook) -> None:
     first = await reserve(book, "1.5", AGENT)
     second = start(book, "1", AGENT)
     assert await waits(second)
@@ -164,7 +165,7 @@ async def test_a_call_that_waits_is_refused_once_too_much_is_spent(book: BudgetS
         await second
 
 
-async def test_a_wait_ends_at_the_deadline(book: BudgetStore, clock: ManualClock) -> None:
+async def test_a_wait_ends_at_the_deadline(book: BudgetBook, clock: ManualClock) -> None:
     await reserve(book, "1.5", AGENT)
     second = start(book, "1", AGENT, deadline=5.0)
     assert await waits(second)
@@ -176,13 +177,13 @@ async def test_a_wait_ends_at_the_deadline(book: BudgetStore, clock: ManualClock
     await comes_to(book, AGENT, "0", "1.5")
 
 
-async def test_a_deadline_that_has_come_lets_pass_what_fits(book: BudgetStore) -> None:
+async def test_a_deadline_that_has_come_lets_pass_what_fits(book: BudgetBook) -> None:
     task = start(book, "2", AGENT, deadline=0.0)
     await ends(task)
     assert task.result().is_open
 
 
-async def test_those_who_wait_go_in_the_order_they_came(book: BudgetStore) -> None:
+async def test_those_who_wait_go_in_the_order_they_came(book: BudgetBook) -> None:
     first = await reserve(book, "2", AGENT)
     large, small = start(book, "1.5", AGENT), start(book, "0.6", AGENT)
     assert await waits(large, small)
@@ -193,7 +194,7 @@ async def test_those_who_wait_go_in_the_order_they_came(book: BudgetStore) -> No
     await ends(small)
 
 
-async def test_a_newcomer_does_not_overtake_who_waits(book: BudgetStore) -> None:
+async def test_a_newcomer_does_not_overtake_who_waits(book: BudgetBook) -> None:
     first = await reserve(book, "1.5", AGENT)
     large = start(book, "1.5", AGENT)
     assert await waits(large)
@@ -204,7 +205,7 @@ async def test_a_newcomer_does_not_overtake_who_waits(book: BudgetStore) -> None
 
 
 async def test_who_waits_for_one_budget_does_not_stop_calls_of_the_others(
-    book: BudgetStore,
+    book: BudgetBook,
 ) -> None:
     await reserve(book, "1.5", DAY, AGENT)
     waiting = start(book, "1.5", DAY, AGENT)
@@ -215,7 +216,7 @@ async def test_who_waits_for_one_budget_does_not_stop_calls_of_the_others(
 
 
 async def test_who_moves_on_to_another_full_budget_lets_the_next_one_through(
-    book: BudgetStore,
+    book: BudgetBook,
 ) -> None:
     agent_hold = await reserve(book, "2", AGENT)
     day_hold = await reserve(book, "9", DAY)
@@ -228,7 +229,7 @@ async def test_who_moves_on_to_another_full_budget_lets_the_next_one_through(
     await ends(both)
 
 
-async def test_a_cancelled_waiter_gives_its_place_back(book: BudgetStore) -> None:
+async def test_a_cancelled_waiter_gives_its_place_back(book: BudgetBook) -> None:
     await reserve(book, "1", AGENT)
     large, small = start(book, "1.5", AGENT), start(book, "0.5", AGENT)
     assert await waits(large, small)
@@ -239,7 +240,7 @@ async def test_a_cancelled_waiter_gives_its_place_back(book: BudgetStore) -> Non
 
 
 async def test_a_waiter_cancelled_in_the_moment_of_its_turn_holds_nothing(
-    book: BudgetStore,
+    book: BudgetBook,
 ) -> None:
     first = await reserve(book, "2", AGENT)
     second, third = start(book, "2", AGENT), start(book, "1", AGENT)
@@ -251,9 +252,7 @@ async def test_a_waiter_cancelled_in_the_moment_of_its_turn_holds_nothing(
     await comes_to(book, AGENT, "0", "1")
 
 
-async def test_a_new_period_begins_with_nothing_spent(
-    book: BudgetStore, clock: ManualClock
-) -> None:
+async def test_a_new_period_begins_with_nothing_spent(book: BudgetBook, clock: ManualClock) -> None:
     book.settle(await reserve(book, "1", MINUTE), usd("1"))
     await comes_to(book, MINUTE, "1", "0")
     clock.advance(60)
@@ -262,7 +261,7 @@ async def test_a_new_period_begins_with_nothing_spent(
 
 
 async def test_a_hold_is_booked_in_the_period_it_was_reserved_in(
-    book: BudgetStore, clock: ManualClock, told: list[tuple[str, float, Decimal]]
+    book: BudgetBook, clock: ManualClock, told: list[tuple[str, float, Decimal]]
 ) -> None:
     hold = await reserve(book, "1", TOLD)
     clock.advance(60)
@@ -273,7 +272,7 @@ async def test_a_hold_is_booked_in_the_period_it_was_reserved_in(
 
 
 async def test_who_waits_goes_on_when_a_new_period_begins(
-    book: BudgetStore, clock: ManualClock
+    book: BudgetBook, clock: ManualClock
 ) -> None:
     await reserve(book, "1", MINUTE)
     first, second = start(book, "0.5", MINUTE), start(book, "0.5", MINUTE)
@@ -283,7 +282,7 @@ async def test_who_waits_goes_on_when_a_new_period_begins(
 
 
 async def test_thresholds_are_told_once_a_period(
-    book: BudgetStore, clock: ManualClock, told: list[tuple[str, float, Decimal]]
+    book: BudgetBook, clock: ManualClock, told: list[tuple[str, float, Decimal]]
 ) -> None:
     for amount in ("0.4", "0.2", "0.1", "0.2"):
         book.settle(await reserve(book, amount, TOLD), usd(amount))
@@ -295,7 +294,7 @@ async def test_thresholds_are_told_once_a_period(
 
 
 async def test_a_warn_budget_lets_everything_through_and_tells(
-    book: BudgetStore, told: list[tuple[str, float, Decimal]]
+    book: BudgetBook, told: list[tuple[str, float, Decimal]]
 ) -> None:
     budget = Budget("soft", usd("1"), mode="warn")
     book.settle(await reserve(book, "5", budget), usd("5"))
@@ -303,14 +302,14 @@ async def test_a_warn_budget_lets_everything_through_and_tells(
     await until(lambda: told == [("soft", 1.0, usd("5"))])
 
 
-async def test_an_unknown_price_is_blocked_by_default(book: BudgetStore) -> None:
+async def test_an_unknown_price_is_blocked_by_default(book: BudgetBook) -> None:
     with pytest.raises(BudgetExceededError, match="the call's price is unknown") as caught:
         await book.reserve([DAY], None)
     assert caught.value.worst_case_usd is None
 
 
 async def test_an_unknown_price_is_warned_of_once_a_budget_and_period(
-    book: BudgetStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    book: BudgetBook, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     budget = Budget("lenient", usd("1"), period="minute", on_unpriced="warn")
     await book.reserve([budget], None)
@@ -322,7 +321,7 @@ async def test_an_unknown_price_is_warned_of_once_a_budget_and_period(
 
 
 async def test_what_a_call_without_a_known_price_turns_out_to_cost_is_booked_once(
-    book: BudgetStore,
+    book: BudgetBook,
 ) -> None:
     budget = Budget("free", usd("1"), on_unpriced="allow")
     hold = await book.reserve([budget], None)
@@ -331,25 +330,25 @@ async def test_what_a_call_without_a_known_price_turns_out_to_cost_is_booked_onc
     await comes_to(book, budget, "0.5", "0")
 
 
-async def test_an_explicit_zero_passes_a_spent_budget(book: BudgetStore) -> None:
+async def test_an_explicit_zero_passes_a_spent_budget(book: BudgetBook) -> None:
     book.settle(await reserve(book, "2", AGENT), usd("3"))
     await comes_to(book, AGENT, "3", "0")
     assert (await reserve(book, "0", AGENT)).amount_usd == 0
 
 
-async def test_an_overrun_is_booked_in_full_and_counted(book: BudgetStore) -> None:
+async def test_an_overrun_is_booked_in_full_and_counted(book: BudgetBook) -> None:
     book.settle(await reserve(book, "1", AGENT), usd("2.5"))
     await comes_to(book, AGENT, "2.5", "0")
     assert book.state(AGENT).overrun_usd == usd("1.5")
 
 
-async def test_a_name_that_no_database_would_take_is_a_name(book: BudgetStore) -> None:
+async def test_a_name_that_no_database_would_take_is_a_name(book: BudgetBook) -> None:
     budget = Budget("a\0b" + "\ud800" + 5000 * "x", usd("1"))
     book.settle(await reserve(book, "1", budget), usd("0.5"))
     await comes_to(book, budget, "0.5", "0")
 
 
-async def test_three_hundred_who_wait_all_get_their_turn(book: BudgetStore) -> None:
+async def test_three_hundred_who_wait_all_get_their_turn(book: BudgetBook) -> None:
     budget = Budget("many", usd("300"), period="ever")
     running, most = 0, 0
 

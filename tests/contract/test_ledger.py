@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from orchestify.errors import InvalidParameterError
-from orchestify.ledger import Ledger, Record, open_ledger
+from orchestify.ledger.base import Ledger
+from orchestify.ledger.opening import open_ledger
+from orchestify.ledger.record import Record
 from orchestify.values import Usage
 from tests.ledgers import answered, opened, postgres_schema
 

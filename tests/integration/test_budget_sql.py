@@ -15,7 +15,8 @@ import pytest
 from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.errors import BudgetExceededError, LedgerError
-from orchestify.ledger.budgets.reservations import (
+from orchestify.ledger.budgets.reservation import Reservation
+from orchestify.ledger.budgets.sql_store import (
     kept_usd,
     lapse,
     lock,
@@ -25,7 +26,6 @@ from orchestify.ledger.budgets.reservations import (
     settle,
     store,
 )
-from orchestify.ledger.budgets.store import Hold
 from orchestify.ledger.record import utc_now
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.ledger import SqlLedger
@@ -155,11 +155,11 @@ async def test_a_ledger_that_closes_sends_those_who_wait_away(url: str, tmp_path
     assert figures(book.state(EVER)) == (2, 0, 0)
 
 
-def stored(url: str, folder: Path, hold_id: str, amount: str) -> tuple[Journal, Hold]:
+def stored(url: str, folder: Path, hold_id: str, amount: str) -> tuple[Journal, Reservation]:
     """A hold of a process whose lease has run out."""
     journal = Journal(database(url, folder), lease_s=-1.0)
     state = BudgetState(EVER, *period_bounds("ever", utc_now()))
-    hold = Hold(kept_usd(usd(amount)), (state,), id=hold_id)
+    hold = Reservation(kept_usd(usd(amount)), (state,), id=hold_id)
 
     def write(connection) -> None:
         lock(connection, {period_id(state): state})
@@ -169,7 +169,7 @@ def stored(url: str, folder: Path, hold_id: str, amount: str) -> tuple[Journal, 
     return journal, hold
 
 
-def settled(journal: Journal, hold: Hold, cost: str) -> tuple[Decimal, Decimal, Decimal]:
+def settled(journal: Journal, hold: Reservation, cost: str) -> tuple[Decimal, Decimal, Decimal]:
     """What the budget says once the owner has come back and settled."""
 
     def write(connection) -> BudgetState:
@@ -182,7 +182,7 @@ def settled(journal: Journal, hold: Hold, cost: str) -> tuple[Decimal, Decimal, 
     return figures(journal.transact(write))
 
 
-def lapsed(journal: Journal, hold: Hold) -> tuple[Decimal, Decimal, Decimal]:
+def lapsed(journal: Journal, hold: Reservation) -> tuple[Decimal, Decimal, Decimal]:
     """What the budget says once the holds of the dead have lapsed."""
     there = journal._database
     assert there.run(lambda connection: lapse(connection, 100)) == 1

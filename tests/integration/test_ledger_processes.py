@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestify.ledger import open_ledger
+from orchestify.ledger.opening import open_ledger
 from tests.ledgers import ROOT, postgres_schema
 
 WORKER = [sys.executable, "-m", "tests.integration.ledger_worker"]

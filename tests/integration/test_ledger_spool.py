@@ -14,7 +14,7 @@ from sqlalchemy import make_url, text
 
 from orchestify.database.sql import Database, database_url
 from orchestify.errors import LedgerError, OrchestifyError
-from orchestify.ledger import open_ledger
+from orchestify.ledger.opening import open_ledger
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.ledger.sql.schema import migrate

@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from orchestify.errors import InvalidParameterError, LedgerError, MissingExtraError
-from orchestify.ledger import Record, open_ledger
-from orchestify.ledger.record import utc_now
+from orchestify.ledger.opening import open_ledger
+from orchestify.ledger.record import Record, utc_now
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.ledger.sql.schema import migrate
@@ -475,7 +475,7 @@ def run_python(code: str, folder: Path) -> str:
 
 def test_the_ledger_in_memory_needs_no_sqlalchemy(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from orchestify.ledger import open_ledger;"
+        "import sys, pathlib; from orchestify.ledger.opening import open_ledger;"
         "open_ledger(None, base_dir=pathlib.Path());"
         "print([name for name in sys.modules if name.startswith(('sqlalchemy', 'psycopg'))])"
     )
@@ -487,7 +487,8 @@ import asyncio, os, warnings
 from dataclasses import replace
 from pathlib import Path
 from orchestify.errors import LedgerError
-from orchestify.ledger import Record, open_ledger
+from orchestify.ledger.opening import open_ledger
+from orchestify.ledger.record import Record
 from orchestify.ledger.record import new_id, utc_now
 
 warnings.simplefilter("ignore")

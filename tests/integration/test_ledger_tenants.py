@@ -17,17 +17,16 @@ import pytest
 from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.errors import BudgetExceededError, InvalidParameterError, LedgerError
-from orchestify.ledger import Ledger, Record
-from orchestify.ledger.budgets.reservations import kept_usd, lapse, lock, period_id, store
-from orchestify.ledger.budgets.store import Hold
-from orchestify.ledger.record import utc_now
+from orchestify.ledger.base import Ledger
+from orchestify.ledger.budgets.reservation import Reservation
+from orchestify.ledger.budgets.sql_store import kept_usd, lapse, lock, period_id, store
+from orchestify.ledger.record import Record, utc_now
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.ledger import SqlLedger
-from orchestify.ledger.sql.pruning import prune
 from orchestify.ledger.sql.repricing import reprice
 from orchestify.ledger.sql.schema import health_history
 from orchestify.ledger.sql.spool import Spool
-from orchestify.ledger.sql.tenant import TenantLedger
+from orchestify.ledger.sql.upkeep import prune
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
 from orchestify.providers.shared import SharedParts
 from tests.integration.test_ledger_spool import Line
@@ -54,12 +53,12 @@ async def whole(url: str, tmp_path: Path) -> AsyncIterator[SqlLedger]:
 
 
 @pytest.fixture
-def acme(whole: SqlLedger) -> TenantLedger:
+def acme(whole: SqlLedger) -> SqlLedger:
     return whole.for_tenant("acme")
 
 
 @pytest.fixture
-def zeta(whole: SqlLedger) -> TenantLedger:
+def zeta(whole: SqlLedger) -> SqlLedger:
     return whole.for_tenant("zeta")
 
 
@@ -80,7 +79,7 @@ async def spent(ledger: Ledger, by: str = "label:run", **selection: object) -> l
 
 
 async def test_each_sees_its_own_sums_and_the_whole_sees_all(
-    whole: SqlLedger, acme: TenantLedger, zeta: TenantLedger
+    whole: SqlLedger, acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     await book(acme, "0.1", "0.2")
     await book(zeta, "4")
@@ -97,7 +96,7 @@ async def test_each_sees_its_own_sums_and_the_whole_sees_all(
 
 
 async def test_each_sees_its_own_records(
-    whole: SqlLedger, acme: TenantLedger, zeta: TenantLedger
+    whole: SqlLedger, acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     await book(acme, "0.1")
     await book(zeta, "4")
@@ -109,7 +108,7 @@ async def test_each_sees_its_own_records(
 
 
 async def test_each_sees_what_is_under_way_and_unpriced_of_its_own(
-    whole: SqlLedger, acme: TenantLedger, zeta: TenantLedger
+    whole: SqlLedger, acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     await acme.open(record := opened())
     acme.complete(answered(record, cost_usd=None))
@@ -119,7 +118,7 @@ async def test_each_sees_what_is_under_way_and_unpriced_of_its_own(
     assert [len(report.unpriced) for report in reports] == [1, 0, 1]
 
 
-async def test_another_tenant_is_refused(acme: TenantLedger) -> None:
+async def test_another_tenant_is_refused(acme: SqlLedger) -> None:
     with pytest.raises(InvalidParameterError, match="acme reports no other tenant"):
         await acme.usage(where={"tenant": "zeta"})
     with pytest.raises(InvalidParameterError, match="acme reports no other tenant"):
@@ -133,7 +132,7 @@ def test_what_is_no_tenant_is_refused(tmp_path: Path, tenant: str) -> None:
         ledger.for_tenant(tenant)
 
 
-async def test_the_record_tells_its_tenant_from_its_opening_on(acme: TenantLedger) -> None:
+async def test_the_record_tells_its_tenant_from_its_opening_on(acme: SqlLedger) -> None:
     record = opened()
     await acme.open(record)
     done = answered(record)
@@ -142,7 +141,7 @@ async def test_the_record_tells_its_tenant_from_its_opening_on(acme: TenantLedge
 
 
 async def test_totals_and_their_thousand_labels_are_each_tenants_own(
-    whole: SqlLedger, acme: TenantLedger, zeta: TenantLedger
+    whole: SqlLedger, acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     for number in range(1001):
         acme.totals.add(answered(opened(labels={"run": f"r{number}"})))
@@ -152,9 +151,7 @@ async def test_totals_and_their_thousand_labels_are_each_tenants_own(
     assert whole.totals.total().attempts == 0
 
 
-async def test_a_spent_budget_of_one_lets_the_other_in(
-    acme: TenantLedger, zeta: TenantLedger
-) -> None:
+async def test_a_spent_budget_of_one_lets_the_other_in(acme: SqlLedger, zeta: SqlLedger) -> None:
     mine, theirs = acme.budget_book(), zeta.budget_book()
     mine.settle(await mine.reserve([EVER], usd("9")), usd("9"))
     theirs.settle(await theirs.reserve([EVER], usd("9")), usd("2"))
@@ -166,7 +163,7 @@ async def test_a_spent_budget_of_one_lets_the_other_in(
 
 
 async def test_who_waits_for_one_budget_stands_in_nobody_elses_way(
-    acme: TenantLedger, zeta: TenantLedger
+    acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     mine, theirs = acme.budget_book(), zeta.budget_book()
     hold = await mine.reserve([EVER], usd("10"))
@@ -180,9 +177,7 @@ async def test_who_waits_for_one_budget_stands_in_nobody_elses_way(
         await asyncio.wait(waiting[:10])
 
 
-async def test_a_threshold_is_told_to_its_tenant_alone(
-    acme: TenantLedger, zeta: TenantLedger
-) -> None:
+async def test_a_threshold_is_told_to_its_tenant_alone(acme: SqlLedger, zeta: SqlLedger) -> None:
     told: list[tuple[str, float]] = []
     mine = acme.budget_book(lambda state, share: told.append(("acme", share)))
     zeta.budget_book(lambda state, share: told.append(("zeta", share)))
@@ -191,7 +186,7 @@ async def test_a_threshold_is_told_to_its_tenant_alone(
 
 
 async def test_budgets_of_one_name_have_rows_of_their_own(
-    whole: SqlLedger, acme: TenantLedger
+    whole: SqlLedger, acme: SqlLedger
 ) -> None:
     states = [
         BudgetState(replace(EVER, name=name, tenant=tenant))
@@ -205,7 +200,7 @@ async def test_budgets_of_one_name_have_rows_of_their_own(
     ]
 
 
-async def test_a_later_book_knows_what_an_earlier_one_holds(acme: TenantLedger) -> None:
+async def test_a_later_book_knows_what_an_earlier_one_holds(acme: SqlLedger) -> None:
     told: list[str] = []
     before = acme.budget_book(lambda state, share: told.append("before"))
     hold = await before.reserve([EVER], usd("6"))
@@ -224,7 +219,7 @@ async def test_a_later_book_knows_what_an_earlier_one_holds(acme: TenantLedger) 
 async def test_a_dead_process_lapses_into_its_tenants_budget(url: str, tmp_path: Path) -> None:
     dead = Journal(database(url, tmp_path), lease_s=-1.0)
     state = BudgetState(replace(EVER, tenant="acme"), *period_bounds("ever", utc_now()))
-    hold = Hold(kept_usd(usd("4")), (state,), id="a")
+    hold = Reservation(kept_usd(usd("4")), (state,), id="a")
 
     def write(connection) -> None:
         lock(connection, {period_id(state): state})
@@ -246,9 +241,7 @@ async def test_a_dead_process_lapses_into_its_tenants_budget(url: str, tmp_path:
     await ledger.aclose()
 
 
-async def test_health_is_kept_apart(
-    whole: SqlLedger, acme: TenantLedger, zeta: TenantLedger
-) -> None:
+async def test_health_is_kept_apart(whole: SqlLedger, acme: SqlLedger, zeta: SqlLedger) -> None:
     acme.keep_health(lambda: [{"provider": "p", "status": "healthy"}])
     zeta.keep_health(lambda: [{"provider": "p", "status": "failing"}])
     await book(acme, "0.1")
@@ -259,7 +252,7 @@ async def test_health_is_kept_apart(
     assert await whole.health_history() == []
 
 
-async def test_health_of_a_former_registry_is_written_once_more(acme: TenantLedger) -> None:
+async def test_health_of_a_former_registry_is_written_once_more(acme: SqlLedger) -> None:
     acme.keep_health(lambda: [{"provider": "p", "status": "failing"}])
     acme.keep_health(lambda: [{"provider": "p", "status": "healthy"}])
     await book(acme, "0.1")
@@ -268,7 +261,7 @@ async def test_health_of_a_former_registry_is_written_once_more(acme: TenantLedg
     assert [each["status"] for each in await acme.health_history()] == ["failing", "healthy"]
 
 
-async def until_rows(ledger: TenantLedger, status: str) -> None:
+async def until_rows(ledger: SqlLedger, status: str) -> None:
     for _ in range(500):
         if [each["status"] for each in await ledger.health_history()] == [status]:
             return
@@ -277,7 +270,7 @@ async def until_rows(ledger: TenantLedger, status: str) -> None:
 
 
 async def test_an_older_view_that_closes_leaves_the_newer_one_its_place(
-    whole: SqlLedger, acme: TenantLedger
+    whole: SqlLedger, acme: SqlLedger
 ) -> None:
     told: list[str] = []
     newer = whole.for_tenant("acme")
@@ -294,7 +287,7 @@ async def test_an_older_view_that_closes_leaves_the_newer_one_its_place(
 
 
 async def test_one_closes_while_the_others_go_on(
-    whole: SqlLedger, acme: TenantLedger, zeta: TenantLedger
+    whole: SqlLedger, acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     await acme.open(late := opened())
     closing = asyncio.create_task(acme.aclose())
@@ -309,7 +302,7 @@ async def test_one_closes_while_the_others_go_on(
 
 
 async def test_what_was_put_in_before_it_closes_is_written_then(
-    url: str, tmp_path: Path, acme: TenantLedger
+    url: str, tmp_path: Path, acme: SqlLedger
 ) -> None:
     budgets = acme.budget_book()
     hold = await budgets.reserve([EVER], usd("6"))
@@ -322,7 +315,7 @@ async def test_what_was_put_in_before_it_closes_is_written_then(
 
 
 async def test_one_that_closes_sends_away_only_its_own_who_wait(
-    acme: TenantLedger, zeta: TenantLedger
+    acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     mine, theirs = acme.budget_book(), zeta.budget_book()
     holds = [await each.reserve([EVER], usd("10")) for each in (mine, theirs)]
@@ -340,7 +333,7 @@ async def test_one_that_closes_sends_away_only_its_own_who_wait(
     assert theirs.state(EVER).spent_usd == 4
 
 
-async def test_a_call_that_is_cancelled_while_it_opens_is_its_tenants(acme: TenantLedger) -> None:
+async def test_a_call_that_is_cancelled_while_it_opens_is_its_tenants(acme: SqlLedger) -> None:
     await book(acme, "0.1")
     opening = asyncio.create_task(acme.open(opened()))
     await asyncio.sleep(0)
@@ -351,7 +344,7 @@ async def test_a_call_that_is_cancelled_while_it_opens_is_its_tenants(acme: Tena
     assert acme.totals.total().cancelled == 1
 
 
-async def test_it_closes_before_anything_was_put_in(acme: TenantLedger) -> None:
+async def test_it_closes_before_anything_was_put_in(acme: SqlLedger) -> None:
     acme.budget_book()
     acme.keep_health(lambda: [{"provider": "p", "status": "healthy"}])
     await acme.aclose()
@@ -359,7 +352,7 @@ async def test_it_closes_before_anything_was_put_in(acme: TenantLedger) -> None:
 
 
 async def test_a_view_is_usable_after_the_shared_ledger_has_closed(
-    whole: SqlLedger, acme: TenantLedger
+    whole: SqlLedger, acme: SqlLedger
 ) -> None:
     await acme.open(record := opened())
     await whole.aclose()
@@ -374,7 +367,7 @@ async def test_a_hundred_tenants_share_one_thread(whole: SqlLedger) -> None:
     for each in tenants:
         each.keep_health(lambda: [{"provider": "p", "status": "healthy"}])
 
-    async def call(ledger: TenantLedger, number: int) -> None:
+    async def call(ledger: SqlLedger, number: int) -> None:
         hold = await books[number].reserve([EVER], usd("1"))
         await book(ledger, "0.01")
         books[number].settle(hold, usd("0.01"))
@@ -391,7 +384,7 @@ async def test_a_hundred_tenants_share_one_thread(whole: SqlLedger) -> None:
     assert [len(await each.health_history()) for each in tenants] == [1] * 100
 
 
-async def test_health_of_all_is_written_together(whole: SqlLedger, acme: TenantLedger) -> None:
+async def test_health_of_all_is_written_together(whole: SqlLedger, acme: SqlLedger) -> None:
     acme.keep_health(lambda: [{"provider": "p", "status": "healthy"}])
     zeta = whole.for_tenant("zeta")
     zeta.keep_health(lambda: [{"provider": "p", "status": "healthy"}])
@@ -404,7 +397,7 @@ async def test_health_of_all_is_written_together(whole: SqlLedger, acme: TenantL
 
 
 async def test_pruned_records_leave_each_tenants_sums(
-    whole: SqlLedger, acme: TenantLedger, zeta: TenantLedger
+    whole: SqlLedger, acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     await book(acme, "0.1")
     await book(zeta, "4")
@@ -418,7 +411,7 @@ async def test_pruned_records_leave_each_tenants_sums(
 
 
 async def test_other_prices_are_compared_by_tenant(
-    url: str, tmp_path: Path, acme: TenantLedger, zeta: TenantLedger
+    url: str, tmp_path: Path, acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     await book(acme, "0.1")
     await book(zeta, "4")
@@ -478,7 +471,7 @@ async def test_a_report_says_how_many_of_the_tenants_own_are_behind(tmp_path: Pa
 
 
 async def test_absurd_costs_of_one_stop_nobody_elses_booking(
-    acme: TenantLedger, zeta: TenantLedger
+    acme: SqlLedger, zeta: SqlLedger
 ) -> None:
     mine = acme.budget_book()
     hold = await mine.reserve([EVER], usd("1"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect, text
 
-from orchestify.ledger import open_ledger
+from orchestify.ledger.opening import open_ledger
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.ledger.sql.spool import Spool
 from orchestify.policy.budget import Budget

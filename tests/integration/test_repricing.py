@@ -12,7 +12,8 @@ import pytest
 
 from orchestify.database.sql import Database
 from orchestify.errors import InvalidParameterError
-from orchestify.ledger import Record, open_ledger
+from orchestify.ledger.opening import open_ledger
+from orchestify.ledger.record import Record
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.ledger.sql.repricing import Comparison, reprice
 from orchestify.models.pricing import Price, Rates

@@ -10,14 +10,12 @@ from pathlib import Path
 from hypothesis import given, settings, strategies as st
 
 from orchestify.database.sql import Database
-from orchestify.ledger.budgets.batch import Sitting
-from orchestify.ledger.budgets.requests import Order, Settlement
-from orchestify.ledger.budgets.reservations import kept_usd, lapse, read
-from orchestify.ledger.budgets.store import Hold
+from orchestify.ledger.budgets.reservation import Reservation, ReservationRequest, Settlement
+from orchestify.ledger.budgets.sql_store import kept_usd, lapse, read
+from orchestify.ledger.budgets.worker import Batch
 from orchestify.ledger.record import new_id, utc_now
-from orchestify.ledger.sql.lease import release, renew
+from orchestify.ledger.sql.upkeep import release, renew
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
-from orchestify.policy.wait_queue import Waiter
 from tests.ledgers import database
 
 BUDGETS = (
@@ -47,8 +45,8 @@ class Model:
 
     def __init__(self, there: Database) -> None:
         self.there = there
-        self.open: list[tuple[str, Hold]] = []
-        self.ended: list[Hold] = []
+        self.open: list[tuple[str, Reservation]] = []
+        self.ended: list[Reservation] = []
         self.spent = {budget.name: Decimal(0) for budget in BUDGETS}
 
     def held(self, budget: Budget) -> Decimal:
@@ -57,16 +55,15 @@ class Model:
 
     def reserve(self, owner: str, wanted: list[tuple[int, Decimal]]) -> None:
         line = [
-            Order(
+            ReservationRequest(
                 new_id(),
                 tuple(each for bit, each in enumerate(BUDGETS) if mask >> bit & 1),
                 kept_usd(amount),
-                Waiter((0, 0)),
             )
             for mask, amount in wanted
         ]
-        sitting = self.sit(owner, line, [])
-        holds = [each for each in sitting.verdicts.values() if isinstance(each, Hold)]
+        batch = self.serve(owner, line, [])
+        holds = [each for each in batch.verdicts.values() if isinstance(each, Reservation)]
         self.open += [(owner, hold) for hold in holds]
 
     def settle(self, number: int, share: int) -> None:
@@ -76,12 +73,12 @@ class Model:
             for budget in budgets_of(hold):
                 self.spent[budget.name] += cost_usd
             self.ended.append(hold)
-            self.sit("one", [], [Settlement(hold, cost_usd)])
+            self.serve("one", [], [Settlement(hold, cost_usd)])
 
     def again(self, number: int, share: int) -> None:
         if self.ended:
             hold = self.ended[number % len(self.ended)]
-            self.sit("one", [], [Settlement(hold, Decimal(share))])
+            self.serve("one", [], [Settlement(hold, Decimal(share))])
 
     def die(self, owner: str, _: None) -> None:
         def lapse_all(connection) -> None:
@@ -93,13 +90,15 @@ class Model:
         self.there.run(lapse_all)
         self.open = [(each, hold) for each, hold in self.open if each != owner]
 
-    def sit(self, owner: str, line: list[Order], settlements: list[Settlement]) -> Sitting:
-        sitting = Sitting(owner, utc_now(), line, settlements)
-        self.there.run(sitting.serve)
-        return sitting
+    def serve(
+        self, owner: str, line: list[ReservationRequest], settlements: list[Settlement]
+    ) -> Batch:
+        batch = Batch(owner, utc_now(), line, settlements)
+        self.there.run(batch.serve)
+        return batch
 
 
-def budgets_of(hold: Hold) -> list[Budget]:
+def budgets_of(hold: Reservation) -> list[Budget]:
     return [state.budget for state in hold.states]
 
 

@@ -30,7 +30,7 @@ from orchestify.calls.route import Route
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
 from orchestify.core.config import parse_config
-from orchestify.ledger.budgets.memory_book import BudgetBook
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.models.price_book import PriceBook, configured_price
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.budget import Budget

@@ -13,10 +13,11 @@ from typing import TypeAlias
 
 from hypothesis import given, settings, strategies as st
 
-from orchestify.ledger import Record, Total, Totals, UsageReport
-from orchestify.ledger.record import new_id
+from orchestify.ledger.base import UsageReport
+from orchestify.ledger.record import Record, new_id
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.totals import Total, Totals
 from orchestify.values import Usage
 from tests.ledgers import answered, database, opened
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestify.errors import BudgetExceededError, RateLimitError, ServerError
-from orchestify.ledger.budgets.memory_book import BudgetBook
-from orchestify.ledger.budgets.store import Hold
+from orchestify.ledger.budgets.memory_store import MemoryStore
+from orchestify.ledger.budgets.reservation import Reservation
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker, Permit
 from orchestify.policy.budget import Budget
 from orchestify.policy.rate_limit import RateLimiter
@@ -169,10 +170,10 @@ def test_spent_and_held_never_pass_a_hard_limit_and_every_reservation_ends(
 ) -> None:
     async def scenario() -> None:
         clock = ManualClock()
-        book = BudgetBook(now=clock.utc, clock=clock, call_later=clock.call_later)
+        book = BudgetBook(MemoryStore(clock.utc), clock=clock, call_later=clock.call_later)
         budgets = [Budget("all", Decimal(1200), period="ever"), Budget("day", Decimal(900))]
         budgets.append(Budget("minute", Decimal(700), period="minute"))
-        held: list[Hold] = []
+        held: list[Reservation] = []
 
         def check() -> None:
             for state in (book.state(budget) for budget in budgets):

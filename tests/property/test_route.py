@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from orchestify import errors
 from orchestify.errors import APIError, OrchestifyError
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
-from orchestify.policy.budget import Budget, BudgetMatch
+from orchestify.policy.budget import Budget, CallFilter
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.values import CompletionRequest, LLMResponse, TextDelta, Usage, UsageUpdate
@@ -74,7 +74,7 @@ def test_whatever_happens_everything_that_was_begun_is_ended_once(
         bench = Bench(
             budgets=(
                 Budget("all", limit_usd),
-                Budget("one", limit_usd / 2, match=BudgetMatch(provider="one")),
+                Budget("one", limit_usd / 2, match=CallFilter(provider="one")),
             )
         )
         limiter = RateLimiter(

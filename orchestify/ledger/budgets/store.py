@@ -1,39 +1,92 @@
-"""What every store of budgets does: the interface, a hold, and how a call is refused."""
+"""Budgets as the call path uses them: reserve before a call, settle after it, over any store."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from orchestify.errors import BudgetExceededError
-from orchestify.policy.budget import Budget, BudgetState
+from orchestify.errors import LedgerError
+from orchestify.ledger.budgets.memory_store import MemoryStore
+from orchestify.ledger.budgets.reservation import (
+    Reservation,
+    ReservationRequest,
+    check_unpriced,
+    refusal,
+)
+from orchestify.ledger.record import new_id
+from orchestify.policy.budget import ZERO, Budget, BudgetState
+from orchestify.policy.wait_queue import CallLater, call_later
 
-OnThreshold: TypeAlias = Callable[[BudgetState, float], None]
-"""Takes a budget's state and the share of its limit that has just been spent."""
+LOOK_AGAIN_S = 0.05
+"""How long a call at least waits between two looks at a budget whose period is over."""
 
-_log = logging.getLogger("orchestify.policy.budget")
-
-
-@dataclass(slots=True)
-class Hold:
-    """What one attempt holds: `amount_usd` in each state, until it is settled or released.
-
-    The states are those of the periods it was reserved in, and there it is booked. `id` is its
-    key in a database, "" where it stands in none.
-    """
-
-    amount_usd: Decimal
-    states: tuple[BudgetState, ...]
-    is_open: bool = True
-    id: str = ""
+_CLOSED = "the ledger is closed"
 
 
 class BudgetStore(Protocol):
-    """Where budgets are kept: in memory (`BudgetBook`), or in a database (`SqlBudgetBook`)."""
+    """Where budgets' figures are kept, and who answers requests in arrival order.
+
+    All but `start` and `state` return at once; they may be called from any thread, while a task
+    is cancelled and in `__del__`.
+    """
+
+    now: Callable[[], datetime]
+
+    def start(self) -> None:
+        """Be ready for requests.
+
+        Raises:
+            LedgerError: the ledger is closed.
+        """
+
+    def submit(self, request: ReservationRequest) -> None:
+        """Answer a request, at once or later."""
+
+    def look(self, request: ReservationRequest) -> None:
+        """Look at a waiting request again: its caller has left, or a period has ended."""
+
+    def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
+        """Book what the reservation's attempt cost, in full, and drop the reservation."""
+
+    def present(self, budget: Budget) -> BudgetState:
+        """Return the state that stands for the budget in its present period."""
+
+    def state(self, budget: Budget) -> BudgetState:
+        """Return a copy of the budget's figures in its present period."""
+
+
+class BudgetBook:
+    """Budgets over a store: in this process's memory where none is given.
+
+    The calls of one process are served in the order of their arrival at each budget. Callers
+    may come from several event loops and threads. All its budgets are `tenant`'s. `clock` is
+    monotonic, for deadlines.
+    """
+
+    def __init__(
+        self,
+        store: BudgetStore | None = None,
+        *,
+        tenant: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        call_later: CallLater = call_later,
+    ) -> None:
+        self._store: BudgetStore = MemoryStore() if store is None else store
+        self._tenant = tenant
+        self._clock = clock
+        self._call_later = call_later
+        self._warned: dict[str, datetime] = {}
+        self._own_budgets: dict[str, tuple[Budget, Budget]] = {}  # as given, and the tenant's
+        self._arrivals = itertools.count()
+        self._waiting: set[ReservationRequest] = set()
+        self._is_closed = False
+        self._ending = threading.RLock()  # the garbage collector may settle while it is held
 
     async def reserve(
         self,
@@ -41,81 +94,120 @@ class BudgetStore(Protocol):
         amount_usd: Decimal | None,
         deadline: float | None = None,
         record_id: str = "",
-    ) -> Hold:
-        """Hold an attempt's worst case in all the budgets at once, or in none.
+    ) -> Reservation:
+        """Reserve an attempt's worst case in all the budgets at once, or in none.
 
-        A call that fits once other calls' holds settle waits for that, in order of arrival at
-        each budget, until `deadline` (a time of the monotonic clock). A cancelled wait holds
-        nothing. None, a price that nobody knows, holds nothing and goes by `on_unpriced`; zero
-        always passes. `record_id` is the ledger's record that will be opened for the attempt.
+        A call that fits once other calls' reservations settle waits for that, in order of
+        arrival at each budget, until `deadline` (a time of the monotonic clock). A cancelled
+        wait reserves nothing. None, an unknown price, reserves nothing and goes by
+        `on_unpriced`; zero always passes. `record_id` is the ledger's record of the attempt.
 
         Raises:
             BudgetExceededError: what is spent and the amount pass a hard limit, or the room did
-                not come before the deadline, or the price is unknown and `on_unpriced` blocks.
+                not come before the deadline, or the price is unknown and `on_unpriced` blocks,
+                or the ledger's database is away.
+            LedgerError: the ledger is closed.
         """
+        self._store.start()
+        own = tuple([self._own(budget) for budget in budgets])
+        if not amount_usd:
+            return self._free(own, amount_usd)
+        request = ReservationRequest(record_id or new_id(), own, amount_usd, next(self._arrivals))
+        self._enter(request)
+        try:
+            return await self._answer(request, deadline)
+        except BaseException:
+            reservation = request.leave()
+            if reservation is not None:
+                self.release(reservation)
+            elif request.error is None or self._is_closed:
+                self._store.look(request)
+            raise
+        finally:
+            self._waiting.discard(request)
 
-    def settle(self, hold: Hold, actual_usd: Decimal) -> None:
-        """Book what the attempt cost, in full, and drop its hold; a second end does nothing.
+    def settle(self, reservation: Reservation, actual_usd: Decimal) -> None:
+        """Book what the attempt cost, in full, and drop the reservation; once.
 
         Never waits; may be called while a task is cancelled, from any thread, in `__del__`.
         """
+        with self._ending:
+            if not reservation.is_open:
+                return
+            reservation.is_open = False
+        self._store.settle(reservation, actual_usd)
 
-    def release(self, hold: Hold) -> None:
-        """Drop the hold of an attempt that cost nothing; a second end does nothing."""
+    def release(self, reservation: Reservation) -> None:
+        """Drop the reservation of an attempt that cost nothing; once."""
+        self.settle(reservation, ZERO)
 
     def state(self, budget: Budget) -> BudgetState:
-        """Return a copy of the budget's state in the present period."""
+        """Return a copy of the budget's state in the present period.
 
+        From a database it is read here and now. What this process settled a moment ago may not
+        be in it yet.
 
-def utc_now() -> datetime:
-    """Return the time of day, in UTC."""
-    return datetime.now(UTC)
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        return self._store.state(self._own(budget))
 
+    def close(self) -> None:
+        """Refuse who waits and who comes; reservations are still settled."""
+        with self._ending:
+            self._is_closed = True
+            waiting = list(self._waiting)
+        for request in waiting:
+            request.refuse(LedgerError(_CLOSED))
 
-def check_unpriced(states: Sequence[BudgetState], warned: MutableMapping[str, datetime]) -> None:
-    """Let a call without a known price pass, or not, as the budgets say.
+    def _enter(self, request: ReservationRequest) -> None:
+        with self._ending:
+            if self._is_closed:
+                raise LedgerError(_CLOSED)
+            self._waiting.add(request)
+        self._store.submit(request)
 
-    `warned` holds the start of the period in which a budget's last warning was logged.
+    async def _answer(self, request: ReservationRequest, deadline: float | None) -> Reservation:
+        """Wait for the store's first answer, and from then on until the deadline."""
+        while True:
+            if request.reservation is not None:
+                return request.reservation
+            if request.error is not None:
+                raise request.error
+            full = request.full
+            if full is not None and deadline is not None and self._clock() >= deadline:
+                raise refusal(full, request.amount_usd, "until the call's deadline")
+            pause_s = None if full is None else self._pause_s(full, deadline)
+            await request.park(pause_s, self._call_later)
+            if full is not None and self._is_due(full, deadline):
+                self._store.look(request)
 
-    Raises:
-        BudgetExceededError: a hard budget blocks such calls.
-    """
-    for state in states:
-        if state.budget.on_unpriced == "block" and state.budget.mode == "hard":
-            raise refusal(state, None)
-    for state in states:
-        budget = state.budget
-        if budget.on_unpriced != "allow" and warned.get(budget.name) != state.start:
-            warned[budget.name] = state.start
-            _log.warning(
-                "budget %s: calls without a known price pass and are not counted; "
-                "give their model a price",
-                budget.name,
-            )
+    def _pause_s(self, full: BudgetState, deadline: float | None) -> float | None:
+        """Seconds until the deadline or the end of the budget's period; None without either."""
+        waits_s = [] if deadline is None else [max(0.0, deadline - self._clock())]
+        if full.end is not None:
+            left_s = (full.end - self._store.now()).total_seconds()
+            waits_s.append(max(LOOK_AGAIN_S, left_s))
+        return min(waits_s, default=None)
 
+    def _is_due(self, full: BudgetState, deadline: float | None) -> bool:
+        """Whether the deadline has come or the budget's period is over."""
+        is_late = deadline is not None and self._clock() >= deadline
+        return is_late or (full.end is not None and self._store.now() >= full.end)
 
-def refusal(
-    state: BudgetState, worst_case_usd: Decimal | None, until: str = ""
-) -> BudgetExceededError:
-    """Return the error that says why a call has no room: what is left, needed, and until when."""
-    budget, ends_at = state.budget, state.end
-    ends = "" if ends_at is None else f"; its period ends at {ends_at:%Y-%m-%d %H:%M} UTC"
-    if worst_case_usd is None or worst_case_usd > budget.limit_usd:  # no period has room for it
-        ends, ends_at = ", more than the whole limit; lower max_tokens or raise the limit", None
-    what = (
-        "the call's price is unknown; give the model a price or set on_unpriced"
-        if worst_case_usd is None
-        else f"{_plain(state.remaining_usd)} of {_plain(budget.limit_usd)} USD left"
-        f"{until and ' ' + until}, the call may cost {_plain(worst_case_usd)}{ends}"
-    )
-    return BudgetExceededError(
-        f"budget {budget.name}: {what}",
-        budget=budget.name,
-        remaining_usd=state.remaining_usd,
-        worst_case_usd=worst_case_usd,
-        period_ends_at=ends_at,
-    )
+    def _free(self, budgets: Sequence[Budget], amount_usd: Decimal | None) -> Reservation:
+        """Return the reservation of a call without a cost, or without one that is known."""
+        states = tuple([self._store.present(budget) for budget in budgets])
+        if amount_usd is None:
+            check_unpriced(states, self._warned)
+        return Reservation(ZERO, states)
 
-
-def _plain(usd: Decimal) -> str:
-    return f"{usd.normalize():f}"
+    def _own(self, budget: Budget) -> Budget:
+        """Return the budget as this tenant's; made once, for each call comes through here."""
+        if budget.tenant == self._tenant:
+            return budget
+        given, own = self._own_budgets.get(budget.name, (None, budget))
+        if given is not budget:
+            own = replace(budget, tenant=self._tenant)
+            self._own_budgets[budget.name] = (budget, own)
+        return own

@@ -1,1 +1,7 @@
-"""The ledger in a SQL database."""
+"""The ledger in SQLite or PostgreSQL.
+
+Read `ledger` first, then `writer` (the thread that writes) and `journal` (what it does there).
+`schema` has the tables and their upgrades, `booking` writes records and sums, `reading` reports
+them, `upkeep` keeps leases and deletes. Other rooms import from `ledger`, `schema` and
+`repricing`, and only where a ledger has a URL: SQLAlchemy is slow to import.
+"""

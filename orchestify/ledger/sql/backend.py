@@ -1,4 +1,4 @@
-"""What all views of one SQL ledger share: the database, the spool, the writer's thread."""
+"""The part of a SQL ledger that all its tenants share: database, spool, writer thread, budgets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from sqlalchemy import Connection
 
 from orchestify.database.sql import Database
 from orchestify.errors import LedgerError
-from orchestify.ledger.base import UsageReport, as_utc, axes_of
+from orchestify.ledger.axes import axes_of
+from orchestify.ledger.base import UsageReport, as_utc
+from orchestify.ledger.budgets.worker import ReservationWorker
 from orchestify.ledger.record import Record, new_id
-from orchestify.ledger.sql.health_history import Snapshot, read_history
+from orchestify.ledger.sql.health_history import HealthHistory, Snapshot, read_history
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.reading import read_usage
 from orchestify.ledger.sql.spool import Spool
@@ -33,12 +35,22 @@ class Backend:
     """
 
     def __init__(
-        self, database: Database, spool: Spool | None, *, keep_days: int | None, lease_s: float
+        self,
+        database: Database,
+        spool: Spool | None,
+        *,
+        keep_days: int | None,
+        lease_s: float,
+        now: Callable[[], datetime],
     ) -> None:
         self.database = database
+        self.now = now
         self.journal = Journal(database, spool, lease_s=lease_s, keep_days=keep_days)
         self.writer = Writer(self.journal)
-        self.starting = threading.Lock()
+        self.reservations = ReservationWorker(self.journal, now)
+        self.health = HealthHistory(self.journal)
+        self.writer.chores += [self.reservations, self.health]
+        self._starting = threading.Lock()
         self._spool = spool
         self._pid = 0
         self._is_closed = False
@@ -58,7 +70,7 @@ class Backend:
         """
         if self._is_closed:
             raise LedgerError("the ledger is closed")
-        with self.starting:
+        with self._starting:
             if not self._pid:
                 self._pid = os.getpid()
                 self.journal.owner = new_id()  # not the one of a fork of this process

@@ -1,23 +1,22 @@
-"""Records and their sums, booked in one transaction, each exactly once."""
+"""Booking: records and their daily sums in one transaction, each record exactly once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Any
 
 from sqlalchemy import Connection, Dialect, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import UpdateBase
 
+from orchestify.database.sqlite import driver_of
 from orchestify.ledger.record import Record
-from orchestify.ledger.sql.prepared import Prepared
 from orchestify.ledger.sql.rows import Row, completion_of, opening_of
 from orchestify.ledger.sql.schema import IS_OPEN, SUM_COLUMNS, plus, usage_days, usage_records
 from orchestify.ledger.totals import Total
-
-DayKey: TypeAlias = tuple[str, str, str, str, str, str, str]
-"""(label, tenant, day, provider, agent, model, value); label and value are "" for all records."""
 
 OPEN, CLOSED, SETTLED = "open", "closed", "settled"
 
@@ -88,13 +87,13 @@ def _states(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
 
 
 def _sum_rows(records: Iterable[Record], corrected: Collection[str]) -> list[Row]:
-    sums: dict[DayKey, Total] = {}
+    sums: dict[tuple[str, ...], Total] = {}
     for record in records:
-        cell = (record.tenant, record.day, record.provider, record.agent, record.model)
+        axes = _axes_of(record)
         for label, value in (("", ""), *record.labels.items()):
             if value and not label:
                 continue
-            total = sums.setdefault((label, *cell, value), Total())
+            total = sums.setdefault((label, *axes, value), Total())
             total.add(record)
             if record.id in corrected:
                 total.merge(_CLOSED_BEFORE)
@@ -108,7 +107,9 @@ def _sum_rows(records: Iterable[Record], corrected: Collection[str]) -> list[Row
     ]
 
 
-_KEYS = ("label", "tenant", "day", "provider", "agent", "model", "value")
+_KEYS = tuple(usage_days.primary_key.columns.keys())
+"""A label, the axes that are summed, the label's value; label and value are "" for all records."""
+_axes_of = attrgetter(*_KEYS[1:-1])
 _CLOSED_BEFORE = Total(attempts=-1, interrupted=-1)
 
 
@@ -122,10 +123,10 @@ _LOCK = (
 
 @dataclass(frozen=True, slots=True)
 class _Statements:
-    insert: Prepared
-    complete: Prepared
-    complete_open: Prepared
-    add: Prepared
+    insert: _Prepared
+    complete: _Prepared
+    complete_open: _Prepared
+    add: _Prepared
 
 
 @lru_cache(maxsize=16)
@@ -134,10 +135,10 @@ def _statements(dialect: Dialect) -> _Statements:
     complete = update(usage_records).where(usage_records.c.id == bindparam("key"))
     add = insert(usage_days)
     return _Statements(
-        insert=Prepared(insert(usage_records).on_conflict_do_nothing()),
-        complete=Prepared(complete),
-        complete_open=Prepared(complete.where(IS_OPEN)),
-        add=Prepared(
+        insert=_Prepared(insert(usage_records).on_conflict_do_nothing()),
+        complete=_Prepared(complete),
+        complete_open=_Prepared(complete.where(IS_OPEN)),
+        add=_Prepared(
             add.on_conflict_do_update(
                 index_elements=list(usage_days.primary_key),
                 set_={
@@ -147,3 +148,44 @@ def _statements(dialect: Dialect) -> _Statements:
             )
         ),
     )
+
+
+class _Prepared:
+    """An INSERT or UPDATE compiled once for one dialect; the first row names its parameters.
+
+    Where calls are rare, so that the processor's caches are cold, SQLAlchemy's compilation of a
+    statement takes several times as long as the database.
+    """
+
+    def __init__(self, statement: UpdateBase) -> None:
+        self._statement = statement
+        self._text = ""
+
+    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Execute it for each row of parameters; return how many of the table's rows changed."""
+        if not self._text:
+            self._compile(connection, rows[0])
+        given = [self._parameters(row) for row in rows]
+        is_one = len(given) == 1
+        if connection.dialect.name != "sqlite":
+            return connection.exec_driver_sql(self._text, given[0] if is_one else given).rowcount
+        driver = driver_of(connection)
+        if is_one:
+            return driver.execute(self._text, given[0]).rowcount
+        return driver.executemany(self._text, given).rowcount
+
+    def _compile(self, connection: Connection, row: Mapping[str, Any]) -> None:
+        dialect = connection.dialect
+        compiled = self._statement.compile(dialect=dialect, column_keys=list(row))
+        names = (compiled.positiontup if dialect.positional else None) or [*row]
+        self._columns = [
+            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+            for name in names
+        ]
+        self._is_positional = dialect.positional
+        self._text = str(compiled)
+
+    def _parameters(self, row: Mapping[str, Any]) -> Any:
+        if self._is_positional:
+            return [fit(row[name]) if fit else row[name] for name, fit in self._columns]
+        return {name: fit(row[name]) if fit else row[name] for name, fit in self._columns}

@@ -12,9 +12,8 @@ from sqlalchemy import Connection, delete, insert, select
 
 from orchestify.errors import LedgerError
 from orchestify.ledger.sql.journal import Journal
-from orchestify.ledger.sql.lease import database_now
 from orchestify.ledger.sql.rows import cut_text
-from orchestify.ledger.sql.schema import health_history
+from orchestify.ledger.sql.schema import database_now, health_history
 
 Snapshot: TypeAlias = Mapping[str, Any]
 """One provider's health at a moment, ready for JSON; `provider` and `status` are in it."""

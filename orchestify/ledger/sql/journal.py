@@ -11,13 +11,13 @@ from sqlalchemy import Connection
 
 from orchestify.database.sql import Database, OwnConnection
 from orchestify.errors import LedgerError
-from orchestify.ledger.budgets.reservations import lapse, prune as prune_budgets
+from orchestify.ledger.budgets.sql_store import lapse
+from orchestify.ledger.budgets.sql_store import prune as prune_budgets
 from orchestify.ledger.record import Record, new_id
 from orchestify.ledger.sql.booking import book
-from orchestify.ledger.sql.lease import close_expired, release, renew
-from orchestify.ledger.sql.pruning import PRUNE_CHUNK, prune
 from orchestify.ledger.sql.rows import opening_of, storable
 from orchestify.ledger.sql.spool import Spool
+from orchestify.ledger.sql.upkeep import PRUNE_CHUNK, close_expired, prune, release, renew
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class Journal:
     def upkeep(self) -> None:
         """Do a piece of what is due, and set `upkeep_at` to when the next piece is.
 
-        The lease is renewed; records of owners that are gone are closed, their holds lapse;
+        The lease is renewed; records of owners that are gone are closed, their reservations lapse;
         what waits in the spool is moved; what is too old is deleted.
         """
         try:

@@ -1,24 +1,26 @@
-"""The ledger in a SQL database."""
+"""The ledger in a SQL database: of all its tenants, or of one."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from orchestify.database.sql import Database
-from orchestify.errors import LedgerError
+from orchestify.errors import InvalidParameterError, LedgerError
 from orchestify.ledger.base import UsageReport
-from orchestify.ledger.budgets.queue import Desk
-from orchestify.ledger.budgets.sql_book import SqlBudgetBook
-from orchestify.ledger.budgets.store import OnThreshold
+from orchestify.ledger.budgets.reservation import OnThreshold
+from orchestify.ledger.budgets.sql_store import SqlStore
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record, unsent, utc_now
 from orchestify.ledger.sql.backend import Backend
-from orchestify.ledger.sql.health_history import HealthHistory, Snapshot
-from orchestify.ledger.sql.pruning import PRUNE_CHUNK, prune
+from orchestify.ledger.sql.health_history import Snapshot, Take
+from orchestify.ledger.sql.rows import TEXT_KEPT
 from orchestify.ledger.sql.spool import Spool
-from orchestify.ledger.sql.tenant import TenantLedger, Tenants
+from orchestify.ledger.sql.upkeep import PRUNE_CHUNK, prune
 from orchestify.ledger.totals import Totals
 from orchestify.policy.wait_queue import CallLater, call_later
 
@@ -27,8 +29,14 @@ class SqlLedger:
     """Records every attempt in SQLite or PostgreSQL; see `orchestify.ledger.base.Ledger`.
 
     It may be used from several threads and event loops. Its thread starts with the first
-    record, so that a process may fork before that, and not after. What is put in here is of no
-    tenant (""), but `usage` covers the whole database; a tenant's part of it is `for_tenant`.
+    record, so that a process may fork before that, and not after. What is put in belongs to no
+    tenant (""), and `usage` covers the whole database.
+
+    `for_tenant` returns a tenant's part of it: that ledger stamps its `tenant` on what is put
+    in, and answers with nothing of another's. Several registries may use one ledger, one after
+    the other: a later `budget_book` or `keep_health` takes the place of the one before, and
+    calls under way on an older book are settled all the same. `now` is the time of day, for
+    the budgets' periods.
     """
 
     def __init__(
@@ -38,20 +46,39 @@ class SqlLedger:
         *,
         keep_days: int | None = None,
         lease_s: float = 30.0,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self.totals = Totals()
-        self._backend = Backend(database, spool, keep_days=keep_days, lease_s=lease_s)
-        self._tenants: Tenants | None = None
+        self._backend = Backend(database, spool, keep_days=keep_days, lease_s=lease_s, now=now)
+        self._begin(tenant=None)
 
-    def for_tenant(self, tenant: str) -> TenantLedger:
+    def _begin(self, tenant: str | None) -> None:
+        """Set what is this ledger's own, and not shared with the whole."""
+        self.totals = Totals()
+        self._tenant = tenant
+        self._listener: OnThreshold | None = None
+        self._taker: Take | None = None
+        self._books: weakref.WeakSet[BudgetBook] = weakref.WeakSet()
+        self._is_closed = False
+
+    def for_tenant(self, tenant: str) -> SqlLedger:
         """Return a tenant's own ledger in this database; all share one thread and connections.
 
         Raises:
-            InvalidParameterError: no name of a tenant.
+            InvalidParameterError: no name of a tenant, or this is a tenant's ledger.
         """
-        with self._backend.starting:
-            self._tenants = self._tenants or Tenants(self._backend)
-        return TenantLedger(tenant, self._backend, self._tenants)
+        self._require_whole()
+        if not tenant or len(tenant) > TEXT_KEPT or not tenant.isprintable() or " " in tenant:
+            raise InvalidParameterError(
+                f"a tenant is a text of 1 to {TEXT_KEPT} characters without spaces"
+            )
+        part = copy.copy(self)
+        part._begin(tenant)
+        return part
+
+    @property
+    def tenant(self) -> str:
+        """The tenant whose ledger this is, "" for the whole."""
+        return self._tenant or ""
 
     @property
     def is_behind(self) -> bool:
@@ -64,6 +91,9 @@ class SqlLedger:
         Raises:
             LedgerError: it could not be recorded anywhere, or the ledger is closed.
         """
+        if self._is_closed:
+            raise LedgerError("the tenant's ledger is closed")
+        self._stamp(record)
         try:
             await self._backend.open(record)
         except asyncio.CancelledError:
@@ -71,7 +101,8 @@ class SqlLedger:
             raise
 
     def complete(self, record: Record) -> None:
-        """Complete an opened attempt; the thread writes it."""
+        """Complete an opened attempt; the thread writes it, also after `aclose`."""
+        self._stamp(record)
         self._backend.complete(record)
         self.totals.add(record)
 
@@ -88,19 +119,26 @@ class SqlLedger:
         Two labels at once, and days that `since` and `until` break, are read from the records.
 
         Raises:
-            InvalidParameterError: an axis that does not exist, or records that were pruned.
+            InvalidParameterError: an axis that does not exist, another tenant than this
+                ledger's, or records that were pruned.
             LedgerError: the database could not be read.
         """
-        return await self._backend.usage(by, since, until, where or {})
+        if where and self._tenant is not None and where.get("tenant", self.tenant) != self.tenant:
+            raise InvalidParameterError(
+                f"the ledger of the tenant {self.tenant} reports no other tenant"
+            )
+        return await self._backend.usage(by, since, until, where or {}, self._tenant)
 
     async def prune(self, keep_days: int) -> int:
         """Delete completed records from before the last `keep_days` days; return how many.
 
-        The daily sums stay.
+        The daily sums stay. It concerns all tenants.
 
         Raises:
+            InvalidParameterError: this is a tenant's ledger.
             LedgerError: the database could not be written.
         """
+        self._require_whole()
         deleted = 0
         while True:
             chunk = await asyncio.to_thread(
@@ -110,34 +148,26 @@ class SqlLedger:
             if chunk < PRUNE_CHUNK:
                 return deleted
 
-    async def aclose(self) -> None:
-        """Write what is pending and close; calls still under way are written when they end.
-
-        Raises:
-            LedgerError: completed records could not be written; the database has them as open.
-        """
-        left = await asyncio.to_thread(self._backend.close)
-        if left:
-            raise LedgerError(f"{left} completed records could not be written; they stay open")
-
     def budget_book(
         self,
         on_threshold: OnThreshold | None = None,
         *,
-        now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
         call_later: CallLater = call_later,
-    ) -> SqlBudgetBook:
+    ) -> BudgetBook:
         """Return the budgets that hold in all processes with this database; see `BudgetBook`."""
-        desk = Desk(self._backend.journal, now, on_threshold)
-        self._backend.writer.chores.append(desk)
-        return SqlBudgetBook(desk, self._backend, now=now, clock=clock, call_later=call_later)
+        backend = self._backend
+        self._listener = on_threshold
+        backend.reservations.listen(self.tenant, on_threshold)
+        store = SqlStore(backend.reservations.put, backend, backend.now)
+        book = BudgetBook(store, tenant=self.tenant, clock=clock, call_later=call_later)
+        self._books.add(book)
+        return book
 
     def keep_health(self, take: Callable[[], Sequence[Snapshot]]) -> None:
         """Write what `take` returns, the providers' present health, from time to time."""
-        history = HealthHistory(self._backend.journal)
-        history.keep(take)
-        self._backend.writer.chores.append(history)
+        self._taker = take
+        self._backend.health.keep(take, self.tenant)
 
     async def health_history(
         self, provider: str | None = None, since: datetime | None = None
@@ -147,4 +177,37 @@ class SqlLedger:
         Raises:
             LedgerError: the database could not be read.
         """
-        return await self._backend.health_history("", provider, since)
+        return await self._backend.health_history(self.tenant, provider, since)
+
+    async def aclose(self) -> None:
+        """Write what is pending and close; a tenant's ledger leaves the others' open.
+
+        Calls still under way are written when they end.
+
+        Raises:
+            LedgerError: completed records could not be written; the database has them as open,
+                and where this is a tenant's ledger, the thread goes on trying.
+        """
+        if self._tenant is None:
+            left = await asyncio.to_thread(self._backend.close)
+            if left:
+                raise LedgerError(f"{left} completed records could not be written; they stay open")
+            return
+        self._is_closed = True
+        for book in list(self._books):
+            book.close()
+        if self._taker is not None:
+            self._backend.health.leave(self._taker, self.tenant)
+        self._backend.wake()
+        try:
+            await self._backend.drain()
+        finally:
+            self._backend.reservations.stop_listening(self.tenant, self._listener)
+
+    def _stamp(self, record: Record) -> None:
+        if self._tenant is not None:
+            record.tenant = self._tenant
+
+    def _require_whole(self) -> None:
+        if self._tenant is not None:
+            raise InvalidParameterError(f"the ledger of the tenant {self.tenant} has no tenants")

@@ -1,4 +1,4 @@
-"""Reports: daily sums for whole days, records for the broken ones at the ends."""
+"""Reports from SQL: daily sums for whole days, records for the broken days at the ends."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from sqlalchemy import (
 )
 
 from orchestify.errors import InvalidParameterError
-from orchestify.ledger.base import AXES, UsageRow
-from orchestify.ledger.sql.pruning import pruned_before
+from orchestify.ledger.axes import AXES, is_label, label_key
+from orchestify.ledger.base import UsageRow
 from orchestify.ledger.sql.schema import IS_OPEN, SUM_COLUMNS, sum_usd, usage_days, usage_records
+from orchestify.ledger.sql.upkeep import pruned_before
 from orchestify.ledger.totals import SUMS, Total
 
 Span: TypeAlias = tuple[datetime | None, datetime | None]
 
-_LABEL = "label:"
 _ZERO: ColumnElement[Any] = literal_column("0")
 _EVER = datetime.min.replace(tzinfo=UTC)
 _LAST_MIDNIGHT = datetime(9999, 12, 31, tzinfo=UTC)
@@ -38,7 +38,7 @@ _LAST_MIDNIGHT = datetime(9999, 12, 31, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the database says: rows in the order of their keys, and what is not in them."""
+    """A report as read: rows in the order of their keys, and what is not in them."""
 
     rows: tuple[UsageRow, ...]
     total: Total
@@ -54,7 +54,7 @@ def read_usage(
     What is open is counted over all time, and of all, or of the tenant that `where` names.
 
     Raises:
-        InvalidParameterError: records are needed that were pruned, or a day after the last.
+        InvalidParameterError: it needs records that were pruned, or a day after the last.
     """
     table = _source(connection, axes, span, where)
     keys = [table.c[axis] for axis in axes]
@@ -105,19 +105,26 @@ def cut(span: Span) -> tuple[tuple[str, str], list[Span]]:
     return (first, last), [piece for piece in broken if _is_some(piece)]
 
 
+def record_axis(axis: str) -> ColumnElement[Any]:
+    """Return a record's value of an axis; NULL where it has no such label."""
+    columns = usage_records.c
+    return columns.labels[label_key(axis)].as_string() if is_label(axis) else columns[axis]
+
+
 def _source(
     connection: Connection, axes: Sequence[str], span: Span, where: Mapping[str, str]
 ) -> Subquery:
-    labels = sorted({axis for axis in (*axes, *where) if axis.startswith(_LABEL)})
+    asked = {*axes, *where}
+    labels = sorted(filter(is_label, asked))
     days, pieces = cut(span)
     parts: list[Select[Any]] = []
-    if len(labels) > 1:
-        pieces = [span]  # sums are kept for each label, not for two at once
+    if len(labels) > 1 or not asked <= {*_SUMMED, *labels}:
+        pieces = [span]  # daily sums are kept for each label, not for two at once
     else:
         parts.append(_from_days(days, labels, where))
     if pieces:
         _require_records(connection, pieces[0][0])
-    parts += [_from_records(piece, labels, where) for piece in pieces]
+    parts += [_from_records(piece, sorted({*_SUMMED, *asked}), where) for piece in pieces]
     return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery()
 
 
@@ -125,33 +132,30 @@ def _from_days(
     days: tuple[str, str], labels: Sequence[str], where: Mapping[str, str]
 ) -> Select[Any]:
     columns = usage_days.c
-    axes: dict[str, ColumnElement[Any]] = {name: columns[name] for name in AXES}
+    axes: dict[str, ColumnElement[Any]] = {name: columns[name] for name in _SUMMED}
     axes |= dict.fromkeys(labels, columns.value)
     query = select(
-        *(column.label(name) for name, column in axes.items()),
+        *(axes[name].label(name) for name in sorted(axes)),
         *(column.label(name) for name, column in SUM_COLUMNS.items()),
-    ).where(columns.label == (labels[0].removeprefix(_LABEL) if labels else ""))
+    ).where(columns.label == (label_key(labels[0]) if labels else ""))
     if days != _ALL_DAYS:
         query = query.where(columns.day >= days[0], columns.day < days[1])
     return query.where(*(axes[name] == value for name, value in where.items()))
 
 
-def _from_records(span: Span, labels: Sequence[str], where: Mapping[str, str]) -> Select[Any]:
+def _from_records(span: Span, axes: Sequence[str], where: Mapping[str, str]) -> Select[Any]:
     columns = usage_records.c
-    axes: dict[str, ColumnElement[Any]] = {name: columns[name] for name in AXES}
-    for label in labels:
-        axes[label] = columns.labels[label.removeprefix(_LABEL)].as_string()
     sums = _record_sums()
     query = select(
-        *(column.label(name) for name, column in axes.items()),
+        *(record_axis(axis).label(axis) for axis in axes),
         *(sums[name].label(name) for name in SUMS),
-    ).where(~IS_OPEN, *(axes[label].is_not(None) for label in labels))
+    ).where(~IS_OPEN, *(record_axis(axis).is_not(None) for axis in axes if is_label(axis)))
     since, until = span
     if since is not None:
         query = query.where(columns.started_at >= since)
     if until is not None:
         query = query.where(columns.started_at < until)
-    return query.where(*(axes[name] == value for name, value in where.items()))
+    return query.where(*(record_axis(axis) == value for axis, value in where.items()))
 
 
 def _record_sums() -> dict[str, ColumnElement[Any]]:
@@ -224,6 +228,9 @@ def _is_some(piece: Span) -> bool:
     since, until = piece
     return since is not None and until is not None and since < until
 
+
+_SUMMED = tuple(axis for axis in AXES if axis in usage_days.c)
+"""The axes of the daily sums; what is asked by others is read from the records."""
 
 _NOTHING = Total()
 _TOKENS = ("input_tokens", "output_tokens", "cache_read", "cache_write", "reasoning")

@@ -1,4 +1,4 @@
-"""What records would cost at other prices, beside what was booked."""
+"""Repricing: what records would cost at other prices, beside what was booked."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import TypeAlias
 from sqlalchemy import Connection, select
 
 from orchestify.database.sql import Database
-from orchestify.ledger.base import as_utc, axes_of
+from orchestify.ledger.axes import axes_of, is_label, label_key
+from orchestify.ledger.base import as_utc
 from orchestify.ledger.record import Record
-from orchestify.ledger.sql.pruning import pruned_before
+from orchestify.ledger.sql.reading import record_axis
 from orchestify.ledger.sql.rows import record_of
 from orchestify.ledger.sql.schema import IS_OPEN, RECORD_COLUMNS, usage_records
+from orchestify.ledger.sql.upkeep import pruned_before
 from orchestify.models.pricing import Price, cost_of
 
 PriceOf: TypeAlias = Callable[[Record], Price | None]
 """The price to apply to a record, None where nobody knows it."""
 
-_LABEL = "label:"
 _ROWS_READ = 2000
 
 
@@ -146,17 +147,13 @@ def _records(
         query = query.where(columns.started_at >= span[0])
     if span[1] is not None:
         query = query.where(columns.started_at < span[1])
-    for axis, value in where.items():
-        if axis.startswith(_LABEL):
-            query = query.where(columns.labels[axis.removeprefix(_LABEL)].as_string() == value)
-        else:
-            query = query.where(columns[axis] == value)
+    query = query.where(*(record_axis(axis) == value for axis, value in where.items()))
     found = connection.execution_options(yield_per=_ROWS_READ).execute(query)
     return map(record_of, found.mappings())
 
 
 def _value(record: Record, axis: str) -> str | None:
-    if axis.startswith(_LABEL):
-        return record.labels.get(axis.removeprefix(_LABEL))
+    if is_label(axis):
+        return record.labels.get(label_key(axis))
     value: str = getattr(record, axis)
     return value

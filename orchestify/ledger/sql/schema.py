@@ -1,15 +1,16 @@
-"""The tables of the SQL ledger, and how an older database becomes this one."""
+"""The tables of the SQL ledger, and the upgrade of an older database, step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     JSON,
+    URL,
     BigInteger,
     Boolean,
     Column,
@@ -32,14 +33,19 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    text,
     type_coerce,
     update,
 )
 from sqlalchemy.types import TypeDecorator
 
+from orchestify.database.sql import Database
+from orchestify.database.sqlite import Durability
 from orchestify.errors import LedgerError
-from orchestify.ledger.sql.upgrades import UPGRADES, Upgrade
+from orchestify.ledger.record import utc_now
 from orchestify.ledger.totals import Total
+
+Upgrade: TypeAlias = Callable[[Connection], None]
 
 VERSION = 2
 PICO = 12
@@ -213,9 +219,9 @@ budget_periods = Table(
     Column("ends_at", UtcTime),
     *_money("spent", nullable=False),
     *_money("overrun", nullable=False),
-    # how many shares of the limit were told of
+    # how many thresholds were reported
     Column("alerted", Integer, nullable=False),
-    # the process that has waited too long, and until when the others let it go first
+    # the starved process that has the lease, and until when the others let it go first
     Column("turn_owner", String),
     Column("turn_until", UtcTime),
 )
@@ -229,7 +235,7 @@ budget_holds = Table(
     Column("owner", String, nullable=False),
     Column("held_at", UtcTime, nullable=False),
     *_money("amount", nullable=False),
-    # what was booked for an owner that is gone; NULL while the hold stands
+    # what was booked for an owner that is gone; NULL while the reservation stands
     *_money("booked", nullable=True),
 )
 
@@ -242,7 +248,7 @@ health_history = Table(
     _tenant(primary_key=True),
     Column("provider", String, primary_key=True),
     Column("at", UtcTime, primary_key=True),
-    # the process whose calls and checks it tells of
+    # the process whose calls and checks it reports
     Column("owner", String, primary_key=True),
     Column("status", String, nullable=False),
     Column("snapshot", JSON, nullable=False),
@@ -252,6 +258,30 @@ RECORD_COLUMNS = tuple(column for column in usage_records.c if column.computed i
 SUM_COLUMNS = {
     each.name: usage_days.c[each.name.replace("_usd", "_picousd")] for each in fields(Total)
 }
+
+
+_TENANT = "tenant VARCHAR DEFAULT '' NOT NULL"
+
+
+def add_tenants(connection: Connection) -> None:
+    """Version 1 to 2: every row has a tenant; what is there is nobody's in particular, ""."""
+    for table in ("usage_records", "budget_periods"):
+        connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {_TENANT}"))
+    days = "day, provider, agent, model, value"
+    _add_to_key(connection, "usage_days", f"label, {days}", f"label, tenant, {days}")
+    health = "provider, at, owner"
+    _add_to_key(connection, "health_history", health, f"tenant, {health}")
+
+
+UPGRADES: tuple[Upgrade, ...] = (add_tenants,)
+"""The steps from version 1 to 2, from 2 to 3, and so on up to the present one."""
+
+
+def ledger_database(url: URL, durability: Durability = "process") -> Database:
+    """Return the database at `url`, with the ledger's tables from its first use on."""
+    return Database(
+        url, durability, migrate=migrate, name="the ledger's database", error=LedgerError
+    )
 
 
 def migrate(
@@ -296,3 +326,39 @@ def write_setting(connection: Connection, name: str, value: str) -> None:
     )
     if not changed.rowcount:
         connection.execute(insert(settings).values(name=name, value=value))
+
+
+def database_now(connection: Connection) -> datetime:
+    """Return the time that all owners share: the server's; a file's are on one machine."""
+    if connection.dialect.name == "sqlite":
+        return utc_now()
+    return connection.execute(select(func.clock_timestamp(type_=UtcTime))).scalar_one()
+
+
+def _add_to_key(connection: Connection, table: str, key: str, new_key: str) -> None:
+    if connection.dialect.name == "sqlite":
+        _rebuild(connection, table, key, new_key)
+        return
+    connection.execute(
+        text(
+            f"ALTER TABLE {table} ADD COLUMN {_TENANT}, DROP CONSTRAINT {table}_pkey, "
+            f"ADD PRIMARY KEY ({new_key})"
+        )
+    )
+
+
+def _rebuild(connection: Connection, table: str, key: str, new_key: str) -> None:
+    """Make the table anew from its own text: SQLite cannot change a primary key."""
+    made = connection.execute(
+        text("SELECT sql FROM sqlite_master WHERE name = :table"), {"table": table}
+    ).scalar_one()
+    # without the computed columns, which nobody may write
+    found = connection.execute(text(f"PRAGMA table_info({table})")).mappings()
+    columns = ", ".join(row["name"] for row in found)
+    connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_before"))
+    key_clause = f"{_TENANT}, PRIMARY KEY ({new_key})"
+    connection.exec_driver_sql(made.replace(f"PRIMARY KEY ({key})", key_clause))
+    connection.execute(
+        text(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}_before")  # noqa: S608
+    )
+    connection.execute(text(f"DROP TABLE {table}_before"))

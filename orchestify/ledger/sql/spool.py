@@ -11,9 +11,8 @@ from sqlalchemy.dialects import sqlite
 from orchestify.database.sqlite import Durability
 from orchestify.errors import LedgerError
 from orchestify.ledger.record import Record
-from orchestify.ledger.sql.database import ledger_database
 from orchestify.ledger.sql.rows import Row, completion_of, opening_of, record_of
-from orchestify.ledger.sql.schema import RECORD_COLUMNS, usage_records
+from orchestify.ledger.sql.schema import RECORD_COLUMNS, ledger_database, usage_records
 from orchestify.resources.file_permissions import make_private
 
 CHUNK = 500

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Query, Response
 
 from orchestify.errors import ConfigError, InvalidParameterError
+from orchestify.ledger.axes import axes_in_words
 from orchestify.report.data import usage_csv, usage_json
 from orchestify.report.grouping import shortened
 from orchestify.report.times import parse_time
@@ -22,6 +23,7 @@ router = APIRouter(prefix="/api/v1/usage", tags=["usage"], route_class=GuardedRo
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
 _Axis: TypeAlias = Annotated[str, Query(max_length=200, pattern=_PLAIN)]
 _Filter: TypeAlias = Annotated[str, Query(max_length=500, pattern=_PLAIN)]
+_AXES = axes_in_words("KEY", without=("tenant",))
 _LIMITS = "How many rows at most, the dearest; `rows_left` counts the others"
 Time: TypeAlias = Annotated[
     str | None,
@@ -57,7 +59,9 @@ class Selected:
 def _selected(
     by: Annotated[
         list[_Axis],
-        Query(max_length=8, description="provider, agent, model, day or label:KEY; several times"),
+        Query(
+            max_length=8, description=f"{axes_in_words('KEY', without=('tenant',))}; several times"
+        ),
     ] = [],  # noqa: B006 - FastAPI copies it
     since: Time = None,
     until: Time = None,

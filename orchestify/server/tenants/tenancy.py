@@ -10,7 +10,7 @@ from orchestify.calls.runtime import LimiterKey, MakeLimiter
 from orchestify.core.policies import RateLimitConfig
 from orchestify.events.events import Events
 from orchestify.health.health import Health
-from orchestify.ledger.sql.tenant import TenantLedger
+from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.resources.bounded import bounded_setdefault
 from orchestify.server.tenants.tenant_providers import TenantProviders
@@ -62,7 +62,7 @@ class Tenancy:
     """
 
     tenant_id: str
-    ledger: TenantLedger
+    ledger: SqlLedger
     limits: Limits
     events: Events
     health: Health

@@ -37,7 +37,7 @@ from orchestify.errors import (
 from orchestify.events.events import FallbackTaken, TargetSkipped
 from orchestify.ledger.record import Record, scope
 from orchestify.policy.breaker import BreakerSettings
-from orchestify.policy.budget import Budget, BudgetMatch
+from orchestify.policy.budget import Budget, CallFilter
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.policy.strategy import Strategy
@@ -727,7 +727,7 @@ class TestBudget:
         assert bench.ledger.opened == []
 
     async def test_a_budget_of_a_provider_passes_to_the_next_target(self) -> None:
-        full = Budget("one", Decimal(0), match=BudgetMatch(provider="one"))
+        full = Budget("one", Decimal(0), match=CallFilter(provider="one"))
         bench, one = Bench(budgets=(full,)), Scripted()
         response = await bench.route(one, Scripted("two")).complete("hi")
         assert [(each.outcome, each.error) for each in response.attempts] == [
@@ -736,15 +736,15 @@ class TestBudget:
         ]
 
     async def test_a_budget_of_a_model_passes_to_the_next_target(self) -> None:
-        full = Budget("m", Decimal(0), match=BudgetMatch(model="m"))
+        full = Budget("m", Decimal(0), match=CallFilter(model="m"))
         bench = Bench(budgets=(full,))
         route = bench.route(Scripted(), bench.target(Scripted("two"), "n"))
         assert (await route.complete("hi")).provider == "two"
 
     @pytest.mark.parametrize(
-        "match", [BudgetMatch(), BudgetMatch(agent="planner"), BudgetMatch(labels={"run": "r1"})]
+        "match", [CallFilter(), CallFilter(agent="planner"), CallFilter(labels={"run": "r1"})]
     )
-    async def test_any_other_budget_ends_the_call(self, match: BudgetMatch) -> None:
+    async def test_any_other_budget_ends_the_call(self, match: CallFilter) -> None:
         bench = Bench(budgets=(Budget("full", Decimal(0), match=match),))
         two = Scripted("two")
         with scope(run="r1"), pytest.raises(BudgetExceededError):

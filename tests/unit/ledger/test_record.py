@@ -8,8 +8,7 @@ from decimal import Decimal
 import pytest
 
 from orchestify.errors import InvalidParameterError
-from orchestify.ledger import current_labels, scope
-from orchestify.ledger.record import new_id
+from orchestify.ledger.record import current_labels, new_id, scope
 from orchestify.models.pricing import Cost
 from orchestify.values import Usage
 from tests.ledgers import answered, opened

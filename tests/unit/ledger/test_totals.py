@@ -3,12 +3,17 @@ from __future__ import annotations
 import gc
 import threading
 from decimal import Decimal
+from itertools import starmap
 
-from orchestify.ledger import Total, Totals
+import pytest
+
+from orchestify.errors import InvalidParameterError
+from orchestify.ledger.axes import TotalKey
+from orchestify.ledger.totals import Total, Totals
 from tests.ledgers import NOON, answered, opened
 
 
-def test_cells_are_read_by_each_axis() -> None:
+def test_totals_are_read_by_each_axis() -> None:
     totals = Totals()
     totals.add(answered(opened()))
     totals.add(answered(opened(provider="deepseek", agent="planner", model="deepseek-chat")))
@@ -78,12 +83,12 @@ def test_all_labels_together_keep_ten_thousand_values() -> None:
     assert sum(total.calls for total in totals.by("label:key0").values()) == 950
 
 
-def test_cells_are_bounded_and_providers_and_agents_still_exact() -> None:
+def test_totals_are_bounded_and_providers_and_agents_still_exact() -> None:
     days = (("2026-03-13", "gpt", f"agent{number}", "m", "") for number in range(50_000))
-    totals = Totals(cells=dict.fromkeys(days, Total(calls=1)))
+    totals = Totals(by_key=dict.fromkeys(starmap(TotalKey, days), Total(calls=1)))
     for number in range(5):
         totals.add(answered(opened(model=f"m{number}")))
-    assert len(totals.cells) == 50_001
+    assert len(totals.by_key) == 50_001
     assert totals.total(agent="reviewer", provider="claude_main").calls == 5
     assert totals.total(model="other").calls == 5
     assert totals.total().calls == 50_005
@@ -115,7 +120,7 @@ def test_a_reset_starts_a_new_period() -> None:
     assert totals.by("label:run") == {}
 
 
-def test_a_reset_can_keep_cells() -> None:
+def test_a_reset_can_keep_totals() -> None:
     totals = Totals()
     totals.add(answered(opened()))
     totals.add(answered(opened(agent="planner")))
@@ -180,3 +185,10 @@ def test_a_call_that_ends_while_the_totals_are_read_is_in_the_next_reading() -> 
 
 def test_the_day_is_the_one_it_started_on() -> None:
     assert opened(started_at=NOON).day == "2026-03-14"
+
+
+def test_an_axis_without_totals_is_refused_in_words() -> None:
+    with pytest.raises(InvalidParameterError, match="keeps no totals by 'hour', only by day, "):
+        Totals().by("hour")
+    with pytest.raises(InvalidParameterError, match=r"set ledger\.url to keep records"):
+        Totals().total(hour="2026-03-14T12")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from orchestify.errors import LedgerError
-from orchestify.ledger import Record
+from orchestify.ledger.record import Record
 from orchestify.ledger.sql.writer import Writer
 from tests.ledgers import answered, opened, until
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from orchestify.policy.budget import Budget, BudgetMatch, BudgetState, Period, period_bounds
+from orchestify.policy.budget import Budget, BudgetState, CallFilter, Period, period_bounds
 
 NOW = datetime(2024, 2, 29, 23, 59, 30, 123456, tzinfo=UTC)
 
@@ -48,23 +48,23 @@ def test_a_budget_without_a_match_is_for_every_call() -> None:
 @pytest.mark.parametrize(
     ("match", "expected"),
     [
-        (BudgetMatch(provider="p"), True),
-        (BudgetMatch(provider="q"), False),
-        (BudgetMatch(agent="a", model="m"), True),
-        (BudgetMatch(agent="a", model="n"), False),
-        (BudgetMatch(labels={"team": "x"}), True),
-        (BudgetMatch(labels={"team": "y"}), False),
-        (BudgetMatch(agent="a", labels={"team": "x", "run": "1"}), False),
+        (CallFilter(provider="p"), True),
+        (CallFilter(provider="q"), False),
+        (CallFilter(agent="a", model="m"), True),
+        (CallFilter(agent="a", model="n"), False),
+        (CallFilter(labels={"team": "x"}), True),
+        (CallFilter(labels={"team": "y"}), False),
+        (CallFilter(agent="a", labels={"team": "x", "run": "1"}), False),
     ],
 )
-def test_a_match_asks_for_everything_it_names(match: BudgetMatch, expected: bool) -> None:
+def test_a_match_asks_for_everything_it_names(match: CallFilter, expected: bool) -> None:
     assert Budget("b", usd("1"), match=match).matches("p", "a", "m", {"team": "x"}) is expected
 
 
 def test_only_a_match_of_provider_or_model_lets_another_target_help() -> None:
-    assert BudgetMatch(provider="p").is_of_target
-    assert BudgetMatch(agent="a", model="m").is_of_target
-    assert not BudgetMatch(agent="a", labels={"team": "x"}).is_of_target
+    assert CallFilter(provider="p").is_of_target
+    assert CallFilter(agent="a", model="m").is_of_target
+    assert not CallFilter(agent="a", labels={"team": "x"}).is_of_target
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_limit_of_zero_lets_only_free_calls_through() -> None:
 
 def test_settling_books_the_cost_and_drops_the_hold() -> None:
     state = BudgetState(Budget("b", usd("1")))
-    state.hold(usd("0.5"))
+    state.reserve(usd("0.5"))
     state.settle(usd("0.5"), usd("0.2"))
     assert (state.spent_usd, state.held_usd, state.overrun_usd) == (usd("0.2"), 0, 0)
     assert state.remaining_usd == usd("0.8")
@@ -108,7 +108,7 @@ def test_settling_books_the_cost_and_drops_the_hold() -> None:
 
 def test_what_is_billed_above_the_hold_is_booked_in_full_and_counted() -> None:
     state = BudgetState(Budget("b", usd("1")))
-    state.hold(usd("0.5"))
+    state.reserve(usd("0.5"))
     state.settle(usd("0.5"), usd("1.25"))
     assert (state.spent_usd, state.overrun_usd) == (usd("1.25"), usd("0.75"))
     assert state.remaining_usd == 0
@@ -117,14 +117,14 @@ def test_what_is_billed_above_the_hold_is_booked_in_full_and_counted() -> None:
 def test_each_share_is_told_once_in_rising_order() -> None:
     state = BudgetState(Budget("b", usd("10"), alert_at=(0.8, 0.5, 0.9)))
     state.settle(usd("0"), usd("4.99"))
-    assert state.new_shares() == []
+    assert state.crossed_thresholds() == []
     state.settle(usd("0"), usd("3.01"))
-    assert state.new_shares() == [0.5, 0.8]
-    assert state.new_shares() == []
+    assert state.crossed_thresholds() == [0.5, 0.8]
+    assert state.crossed_thresholds() == []
     assert state.alerted == 2
 
 
 def test_a_warn_budget_also_tells_when_its_limit_is_spent() -> None:
     state = BudgetState(Budget("b", usd("10"), mode="warn", alert_at=(0.5,)))
     state.settle(usd("0"), usd("10"))
-    assert state.new_shares() == [0.5, 1.0]
+    assert state.crossed_thresholds() == [0.5, 1.0]

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from orchestify.ledger import Total
+from orchestify.ledger.totals import Total
 from orchestify.report.figures import (
     known_cost,
     named,

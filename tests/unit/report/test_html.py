@@ -7,7 +7,9 @@ from decimal import Decimal
 import pytest
 
 from orchestify.errors import MissingExtraError
-from orchestify.ledger import MemoryLedger, Total, UsageReport, UsageRow
+from orchestify.ledger.base import UsageReport, UsageRow
+from orchestify.ledger.memory import MemoryLedger
+from orchestify.ledger.totals import Total
 from orchestify.report import usage_page
 from orchestify.report.html import page
 from orchestify.report.pictures import charts_of

@@ -3,7 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
-from orchestify.ledger import Total, UsageReport
+from orchestify.ledger.base import UsageReport
+from orchestify.ledger.totals import Total
 from orchestify.report import usage_remarks
 from orchestify.report.remarks import coverage
 

@@ -6,7 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from orchestify.ledger import Total, UsageReport, UsageRow
+from orchestify.ledger.base import UsageReport, UsageRow
+from orchestify.ledger.totals import Total
 from orchestify.report import UsageTable
 
 SONNET = Total(

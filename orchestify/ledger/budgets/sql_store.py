@@ -1,18 +1,19 @@
-"""The rows of budgets: what is spent in a period, and what running calls hold in it.
+"""Budgets in the ledger's database: the store, and the rows of periods and reservations.
 
-What a process holds when it dies is lapsed once its lease has run out. Where the attempt's
-record was opened, something may have been sent: its cost is booked as spent, or the hold's whole
-amount where the record does not say. A hold without a record is dropped. The row stays for
-a while, so that an owner that comes back still settles it at what the attempt cost.
+The reservations of a process that dies lapse once its lease is over. Where the attempt's record
+was opened, something may have been sent: its cost is booked as spent, or the whole amount where
+the record does not say. A reservation without a record is dropped. The row stays for a while,
+so that an owner that comes back still settles it at what the attempt cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from typing import Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import (
     BindParameter,
@@ -28,8 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from orchestify.ledger.budgets.store import Hold
-from orchestify.ledger.sql.lease import database_now
+from orchestify.ledger.budgets.reservation import Reservation, ReservationRequest, Settlement
+from orchestify.ledger.record import new_id, utc_now
 from orchestify.ledger.sql.rows import Row, cut_text
 from orchestify.ledger.sql.schema import (
     PICO,
@@ -37,31 +38,109 @@ from orchestify.ledger.sql.schema import (
     PicoUsd,
     budget_holds,
     budget_periods,
+    database_now,
     leases,
     plus,
     sum_usd,
     usage_records,
 )
-from orchestify.policy.budget import ZERO, BudgetState
+from orchestify.policy.budget import ZERO, Budget, BudgetState, period_bounds
 from orchestify.values import MOST_USD
 
+T = TypeVar("T")
+
+Put: TypeAlias = Callable[[ReservationRequest | Settlement | None], None]
+"""Takes a request or a settlement for the worker; None to have it look at its queue again."""
+
 KEPT = timedelta(days=40)
-"""How long a period's row, and a lapsed hold's, is kept after its end."""
+"""How long a period's row, and a lapsed reservation's, is kept after its end."""
 
 _UNIT = Decimal(1).scaleb(-PICO)
 
 
+class LedgerAccess(Protocol):
+    """What the store needs of its ledger."""
+
+    def start(self) -> None:
+        """Begin the thread that serves requests, once.
+
+        Raises:
+            LedgerError: the ledger is closed, or another process began it.
+        """
+
+    def wake(self) -> None:
+        """Have the thread look at what was put in."""
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Do `work`, which only reads, in a transaction."""
+
+
+class SqlStore:
+    """The budgets' states in the ledger's database; see `BudgetStore`.
+
+    Requests and settlements are served in the ledger's thread, and the processes that share the
+    database take turns. Thresholds are reported once a period, by the process whose settlement
+    crossed them. While the database is away, hard budgets refuse and those that warn let pass;
+    what is settled meanwhile is written afterwards.
+    """
+
+    def __init__(
+        self, put: Put, ledger: LedgerAccess, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.now = now
+        self._put_in = put
+        self._ledger = ledger
+
+    def start(self) -> None:
+        """Begin the ledger's thread; see `LedgerAccess.start`."""
+        self._ledger.start()
+
+    def submit(self, request: ReservationRequest) -> None:
+        """Have the worker answer the request."""
+        request.amount_usd = kept_usd(request.amount_usd)
+        self._put(request)
+
+    def look(self, request: ReservationRequest) -> None:
+        """Have the worker look at its queue again."""
+        self._put(None)
+
+    def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
+        """Have the worker book a cost; what cost nothing and is not stored needs no booking."""
+        is_stored = reservation.id != ""
+        if reservation.states and (is_stored or cost_usd):
+            reservation.id = reservation.id or new_id()
+            self._put(Settlement(reservation, kept_usd(cost_usd), is_stored))
+
+    def present(self, budget: Budget) -> BudgetState:
+        """Return an empty state that names the budget's present period."""
+        return BudgetState(budget, *period_bounds(budget.period, self.now()))
+
+    def state(self, budget: Budget) -> BudgetState:
+        """Return the budget's state as the database has it, where all processes write.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        empty = self.present(budget)
+        return self._ledger.read(lambda connection: read(connection, empty))
+
+    def _put(self, item: ReservationRequest | Settlement | None) -> None:
+        self._put_in(item)
+        self._ledger.wake()
+
+
 @dataclass(slots=True)
-class Period:
+class PeriodRow:
     """A budget's row in one period, locked until the transaction ends.
 
-    Until `turn_until` only the process `turn_owner` may hold more in it.
+    Until `lease_until` only the process `lease_owner` may reserve more in it (the columns
+    `turn_owner` and `turn_until`).
     """
 
     id: str
     state: BudgetState
-    turn_owner: str | None
-    turn_until: datetime | None
+    lease_owner: str | None
+    lease_until: datetime | None
     _stored: Row = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,8 +154,8 @@ class Period:
             "spent_picousd": self.state.spent_usd,
             "overrun_picousd": self.state.overrun_usd,
             "alerted": self.state.alerted,
-            "turn_owner": self.turn_owner,
-            "turn_until": self.turn_until,
+            "turn_owner": self.lease_owner,
+            "turn_until": self.lease_until,
         }
 
     @property
@@ -84,12 +163,12 @@ class Period:
         """Whether the database has it otherwise."""
         return self.row != self._stored
 
-    def is_closed_to(self, owner: str, at: datetime) -> bool:
-        """Whether it is another process's turn."""
+    def is_leased_away_from(self, owner: str, at: datetime) -> bool:
+        """Whether another process has the lease."""
         return (
-            self.turn_owner not in (None, owner)
-            and self.turn_until is not None
-            and self.turn_until > at
+            self.lease_owner not in (None, owner)
+            and self.lease_until is not None
+            and self.lease_until > at
         )
 
 
@@ -105,7 +184,7 @@ def kept_usd(amount_usd: Decimal) -> Decimal:
     return min(amount_usd, MOST_USD).quantize(_UNIT, "ROUND_CEILING")
 
 
-def lock(connection: Connection, wanted: Mapping[str, BudgetState]) -> dict[str, Period]:
+def lock(connection: Connection, wanted: Mapping[str, BudgetState]) -> dict[str, PeriodRow]:
     """Lock the rows with these keys, made where they are missing, and return them as they stand.
 
     Rows are locked in the order of their keys, so that processes never wait in a circle.
@@ -118,7 +197,7 @@ def lock(connection: Connection, wanted: Mapping[str, BudgetState]) -> dict[str,
         rows = _locked(connection, wanted)
     held = _held(connection, wanted)
     return {
-        key: Period(
+        key: PeriodRow(
             key,
             _state(wanted[key], row, held.get(key, ZERO)),
             row["turn_owner"],
@@ -138,10 +217,10 @@ def read(connection: Connection, wanted: BudgetState) -> BudgetState:
 
 
 def settle(
-    connection: Connection, periods: Mapping[str, Period], costs_usd: Mapping[str, Decimal]
+    connection: Connection, periods: Mapping[str, PeriodRow], costs_usd: Mapping[str, Decimal]
 ) -> None:
-    """Turn the holds with these ids into what the attempts cost; what is not there has ended."""
-    for row in connection.execute(_HOLDS, {"ids": list(costs_usd)}).mappings():
+    """Replace the reservations with these ids by their costs; what is not there has ended."""
+    for row in connection.execute(_RESERVATIONS, {"ids": list(costs_usd)}).mappings():
         state = periods[row["period_id"]].state
         if row["booked_picousd"] is not None:
             state.held_usd += row["amount_picousd"]
@@ -151,51 +230,55 @@ def settle(
 
 
 def drop(connection: Connection, ids: Collection[str]) -> None:
-    """Delete the holds with these ids."""
+    """Delete the reservations with these ids."""
     connection.execute(_DROP, {"ids": list(ids)})
 
 
-def store(connection: Connection, owner: str, holds: Iterable[Hold], now: datetime) -> None:
-    """Write new holds; one that is there already is left alone."""
+def store(
+    connection: Connection, owner: str, reservations: Iterable[Reservation], now: datetime
+) -> None:
+    """Write new reservations; one that is there already is left alone."""
     rows: list[Row] = [
         {
-            "id": hold.id,
+            "id": each.id,
             "period_id": period_id(state),
             "owner": owner,
             "held_at": now,
-            "amount_picousd": hold.amount_usd,
+            "amount_picousd": each.amount_usd,
         }
-        for hold in holds
-        for state in hold.states
+        for each in reservations
+        for state in each.states
     ]
     if rows:
         connection.execute(_insert(connection, "budget_holds"), rows)
 
 
-def save(connection: Connection, periods: Iterable[Period]) -> None:
-    """Write back what has changed in locked rows."""
+def save(connection: Connection, periods: Iterable[PeriodRow]) -> None:
+    """Write the changes of locked rows."""
     rows = [each.row for each in periods if each.is_changed]
     if rows:
         connection.execute(_SAVE, rows)
 
 
 def lapse(connection: Connection, limit: int) -> int:
-    """Lapse at most `limit` holds whose owner has no valid lease; return how many."""
+    """Lapse at most `limit` reservations whose owner has no valid lease; return how many."""
     now = database_now(connection)
     alive = select(leases.c.owner).where(leases.c.expires_at > now)
-    left = STANDS & budget_holds.c.owner.not_in(alive)
-    keys = connection.scalars(select(budget_holds.c.period_id).where(left).distinct()).all()
+    abandoned = STANDS & budget_holds.c.owner.not_in(alive)
+    keys = connection.scalars(select(budget_holds.c.period_id).where(abandoned).distinct()).all()
     if not keys:
         return 0
     connection.execute(_LOCK, {"ids": list(keys)}).all()
     rows = connection.execute(
-        select(*_HOLD_COLUMNS, usage_records.c.id.label("record"), usage_records.c.cost_picousd)
+        select(
+            *_RESERVATION_COLUMNS, usage_records.c.id.label("record"), usage_records.c.cost_picousd
+        )
         .outerjoin_from(budget_holds, usage_records, usage_records.c.id == budget_holds.c.id)
-        .where(left, budget_holds.c.period_id.in_(keys))
+        .where(abandoned, budget_holds.c.period_id.in_(keys))
         .limit(limit)
     ).mappings()
     lapsed = [
-        {"hold": row["id"], "key": row["period_id"], "booked_picousd": _may_have_cost(row)}
+        {"reservation": row["id"], "key": row["period_id"], "booked_picousd": _may_have_cost(row)}
         for row in rows
     ]
     if lapsed:
@@ -206,13 +289,13 @@ def lapse(connection: Connection, limit: int) -> int:
 
 
 def prune(connection: Connection) -> None:
-    """Delete periods that ended 40 days ago, and holds that lapsed as long ago."""
+    """Delete periods that ended 40 days ago, and reservations that lapsed as long ago."""
     before = database_now(connection) - KEPT
-    holds, periods = budget_holds.c, budget_periods.c
-    connection.execute(delete(budget_holds).where(~STANDS, holds.held_at < before))
+    reservations, periods = budget_holds.c, budget_periods.c
+    connection.execute(delete(budget_holds).where(~STANDS, reservations.held_at < before))
     connection.execute(
         delete(budget_periods).where(
-            periods.ends_at < before, ~exists().where(holds.period_id == periods.id)
+            periods.ends_at < before, ~exists().where(reservations.period_id == periods.id)
         )
     )
 
@@ -281,7 +364,7 @@ def _spend(dialect: str) -> Update:
 
 
 _IDS: BindParameter[list[str]] = bindparam("ids", expanding=True)
-_HOLD_COLUMNS = (
+_RESERVATION_COLUMNS = (
     budget_holds.c.id,
     budget_holds.c.period_id,
     budget_holds.c.amount_picousd,
@@ -294,9 +377,9 @@ _HELD = (
     .where(STANDS, budget_holds.c.period_id.in_(_IDS))
     .group_by(budget_holds.c.period_id)
 )
-_HOLDS = select(*_HOLD_COLUMNS).where(budget_holds.c.id.in_(_IDS))
+_RESERVATIONS = select(*_RESERVATION_COLUMNS).where(budget_holds.c.id.in_(_IDS))
 _DROP = delete(budget_holds).where(budget_holds.c.id.in_(_IDS))
 _SAVE = update(budget_periods).where(budget_periods.c.id == bindparam("key"))
 _LAPSE = update(budget_holds).where(
-    budget_holds.c.id == bindparam("hold"), budget_holds.c.period_id == bindparam("key")
+    budget_holds.c.id == bindparam("reservation"), budget_holds.c.period_id == bindparam("key")
 )

@@ -1,7 +1,8 @@
-"""Who is alive: leases, and what becomes of the records of those who are not.
+"""Upkeep: the leases of processes, the open records of dead ones, the deletion of old records.
 
 A process that dies leaves open records. They are closed as interrupted once its lease has run
-out; their `cost_at_most_usd`, set when they were opened, says what they may have cost.
+out; their `cost_at_most_usd`, set when they were opened, says what they may have cost. Deleted
+records stay in the daily sums.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from orchestify.ledger.record import utc_now
 from orchestify.ledger.sql.booking import settle
 from orchestify.ledger.sql.rows import record_of
-from orchestify.ledger.sql.schema import IS_OPEN, RECORD_COLUMNS, UtcTime, leases, usage_records
+from orchestify.ledger.sql.schema import (
+    IS_OPEN,
+    RECORD_COLUMNS,
+    database_now,
+    leases,
+    read_setting,
+    usage_records,
+    write_setting,
+)
 
 LEASE_EXPIRED = "LeaseExpired"
-
-
-def database_now(connection: Connection) -> datetime:
-    """Return the time that all owners share: the server's; a file's are on one machine."""
-    if connection.dialect.name == "sqlite":
-        return utc_now()
-    return connection.execute(select(func.clock_timestamp(type_=UtcTime))).scalar_one()
+PRUNE_CHUNK = 5000
+_PRUNED_BEFORE = "pruned_before"
 
 
 def renew(connection: Connection, owner: str, lease_s: float) -> None:
@@ -61,3 +64,25 @@ def close_expired(connection: Connection, limit: int) -> int:
     settle(connection, records, owner=LEASE_EXPIRED)
     connection.execute(delete(leases).where(leases.c.expires_at <= now))
     return len(records)
+
+
+def prune(connection: Connection, keep_days: int) -> int:
+    """Delete at most 5,000 completed records from before the last `keep_days` whole days.
+
+    Returns how many it deleted. The daily sums stay.
+    """
+    midnight = database_now(connection).replace(hour=0, minute=0, second=0, microsecond=0)
+    before = midnight - timedelta(days=keep_days)
+    records = usage_records.c
+    old = select(records.id).where(records.started_at < before, ~IS_OPEN).limit(PRUNE_CHUNK)
+    deleted = connection.execute(delete(usage_records).where(records.id.in_(old))).rowcount
+    known = pruned_before(connection)
+    if deleted and (known is None or known < before):
+        write_setting(connection, _PRUNED_BEFORE, before.isoformat())
+    return deleted
+
+
+def pruned_before(connection: Connection) -> datetime | None:
+    """Return the midnight before which records may be missing, None where none are."""
+    stored = read_setting(connection, _PRUNED_BEFORE)
+    return datetime.fromisoformat(stored) if stored else None

@@ -1,0 +1,70 @@
+"""The axes of reports: by what usage is grouped and filtered, and how each is written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from orchestify.errors import InvalidParameterError
+
+AXES = ("provider", "agent", "model", "day", "tenant")
+"""The axes of a record, in the order in which they are listed; beside them stands each label."""
+
+TIME_AXES = ("day",)
+"""Those whose values are moments: reports list them as they passed."""
+
+LABEL = "label:"
+"""What begins the axis of a label, as `label:run`."""
+
+
+class TotalKey(NamedTuple):
+    """The values under which totals are kept in memory, one a record; all are axes."""
+
+    day: str
+    provider: str
+    agent: str
+    model: str
+    tenant: str
+
+
+def axes_in_words(key: str = "<key>", *, without: Collection[str] = ()) -> str:
+    """Return the axes as help texts and messages list them; `key` stands for a label's key."""
+    named = [axis for axis in AXES if axis not in without]
+    return f"{', '.join(named)} or {LABEL}{key}"
+
+
+def axes_of(by: str | Sequence[str], where: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return the axes of `by`, checked together with those of `where`.
+
+    Raises:
+        InvalidParameterError: one of them does not exist.
+    """
+    axes = (by,) if isinstance(by, str) else tuple(by)
+    for axis in (*axes, *(where or ())):
+        if axis not in AXES and not (is_label(axis) and len(axis) > len(LABEL)):
+            raise InvalidParameterError(f"cannot report by {axis!r}; choose from {axes_in_words()}")
+    return axes
+
+
+def is_label(axis: str) -> bool:
+    """Whether the axis is a label's."""
+    return axis.startswith(LABEL)
+
+
+def label_key(axis: str) -> str:
+    """Return the label's key in the axis of a label."""
+    return axis.removeprefix(LABEL)
+
+
+def require_in_memory(*axes: str) -> None:
+    """Check that totals in memory are kept by these axes, labels aside.
+
+    Raises:
+        InvalidParameterError: one of them is none.
+    """
+    for axis in axes:
+        if axis not in TotalKey._fields:
+            raise InvalidParameterError(
+                f"the ledger in memory keeps no totals by {axis!r}, only by "
+                f"{', '.join(TotalKey._fields)}; set ledger.url to keep records"
+            )

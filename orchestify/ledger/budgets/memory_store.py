@@ -1,0 +1,175 @@
+"""Budgets in this process's memory: callers waiting for each, in arrival order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import cast
+
+from orchestify.ledger.budgets.reservation import (
+    OnThreshold,
+    Reservation,
+    ReservationRequest,
+    Settlement,
+    decide,
+)
+from orchestify.ledger.record import utc_now
+from orchestify.policy.budget import ZERO, Budget, BudgetState, period_bounds
+from orchestify.policy.wait_queue import WaitQueue
+
+
+class MemoryStore:
+    """The states of all budgets, each made when first used; see `BudgetStore`.
+
+    Whoever finds the lock free serves all that was put in; whoever finds it taken leaves what
+    it put in to the holder, so that nobody waits and the garbage collector may settle at any
+    moment. `on_threshold` is called outside the lock; it must not raise. `now` is the time of
+    day, for the periods.
+    """
+
+    def __init__(
+        self, now: Callable[[], datetime] = utc_now, on_threshold: OnThreshold | None = None
+    ) -> None:
+        self.now = now
+        self._on_threshold = on_threshold
+        self._accounts: dict[tuple[str, str], _Account] = {}
+        self._waits_at: dict[ReservationRequest, _Account] = {}
+        self._inbox: deque[ReservationRequest | Settlement] = deque()
+        self._crossed: deque[tuple[BudgetState, float]] = deque()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Do nothing: memory is always ready."""
+
+    def submit(self, request: ReservationRequest) -> None:
+        """Answer the request, or let it wait at the first budget without room."""
+        self._put(request)
+
+    def look(self, request: ReservationRequest) -> None:
+        """Remove a request whose caller has left, or begin new periods where these are over."""
+        self._put(request)
+
+    def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
+        """Book a cost in the periods it was reserved in, and serve who waits there."""
+        self._put(Settlement(reservation, cost_usd))
+
+    def present(self, budget: Budget) -> BudgetState:
+        """Return the budget's state itself, in its present period."""
+        with self._lock:
+            state = self._account(budget, self.now()).state
+        self._serve()
+        return state
+
+    def state(self, budget: Budget) -> BudgetState:
+        """Return a copy of the budget's state in its present period."""
+        self._serve()
+        return replace(self.present(budget))
+
+    def _put(self, item: ReservationRequest | Settlement) -> None:
+        self._inbox.append(item)
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._inbox and self._lock.acquire(blocking=False):
+            try:
+                self._empty_inbox()
+            finally:
+                self._lock.release()
+        while self._crossed and self._on_threshold is not None:
+            self._on_threshold(*self._crossed.popleft())
+
+    def _empty_inbox(self) -> None:
+        now = self.now()
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, Settlement):
+                self._book(item)
+                continue
+            for budget in item.budgets:
+                self._account(budget, now)
+            at = self._waits_at.get(item)
+            if item.has_left:
+                self._stop_waiting(item)
+                if at is not None:
+                    self._advance(at)
+            elif at is None and item.reservation is None and item.error is None:
+                self._try(item)
+
+    def _book(self, settlement: Settlement) -> None:
+        reservation = settlement.reservation
+        for state in reservation.states:
+            state.settle(reservation.amount_usd, settlement.cost_usd)
+            if self._on_threshold is not None and (shares := state.crossed_thresholds()):
+                self._crossed.extend((replace(state), share) for share in shares)
+            self._advance(self._accounts[state.budget.key])
+
+    def _advance(self, account: _Account) -> None:
+        """Let those who wait at a budget go on, until the first has to go on waiting."""
+        while (head := account.head()) is not None:
+            self._try(head)
+            if account.head() is head:
+                return
+
+    def _try(self, request: ReservationRequest) -> None:
+        accounts = [self._accounts[budget.key] for budget in request.budgets]
+        blocked = {each.key for each in accounts if each.has_before(request)}
+        verdict = decide(request, [each.state for each in accounts], blocked)
+        if isinstance(verdict, BudgetState):
+            self._wait(request, self._accounts[verdict.budget.key])
+            request.postpone(verdict)
+            return
+        self._stop_waiting(request)
+        if not isinstance(verdict, Reservation):
+            request.refuse(verdict)
+        elif not request.grant(verdict):
+            self._inbox.append(Settlement(verdict, ZERO))
+
+    def _wait(self, request: ReservationRequest, account: _Account) -> None:
+        if self._waits_at.get(request) is not account:
+            self._stop_waiting(request)
+            self._waits_at[request] = account
+            account.waiting.join(request)
+
+    def _stop_waiting(self, request: ReservationRequest) -> None:
+        account = self._waits_at.pop(request, None)
+        if account is not None:
+            account.waiting.leave(request)
+
+    def _account(self, budget: Budget, now: datetime) -> _Account:
+        """Return the budget's account in the period of `now`; open reservations keep the old."""
+        account = self._accounts.get(budget.key)
+        if account is None:
+            account = self._accounts[budget.key] = _Account(_new_state(budget, now))
+        elif account.state.end is not None and now >= account.state.end:
+            account.state = _new_state(account.state.budget, now)
+            self._advance(account)
+        return account
+
+
+@dataclass(slots=True)
+class _Account:
+    """A budget's present state, and the requests that wait for it to have room."""
+
+    state: BudgetState
+    waiting: WaitQueue = field(default_factory=WaitQueue)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.state.budget.key
+
+    def head(self) -> ReservationRequest | None:
+        """Return who goes first."""
+        return cast("ReservationRequest | None", self.waiting.head())
+
+    def has_before(self, request: ReservationRequest) -> bool:
+        """Whether an earlier request waits here."""
+        head = self.waiting.head()
+        return head is not None and head.key < request.key
+
+
+def _new_state(budget: Budget, now: datetime) -> BudgetState:
+    return BudgetState(budget, *period_bounds(budget.period, now))

@@ -1,0 +1,178 @@
+"""Reservations: what a call asks of its budgets, what it is granted, and how it is refused."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeAlias
+
+from orchestify.errors import BudgetExceededError, OrchestifyError
+from orchestify.policy.budget import Budget, BudgetState
+from orchestify.policy.wait_queue import Waiter
+
+OnThreshold: TypeAlias = Callable[[BudgetState, float], None]
+"""Takes a budget's state and the threshold, a share of its limit, that was just crossed."""
+
+_log = logging.getLogger("orchestify.policy.budget")
+
+
+@dataclass(slots=True)
+class Reservation:
+    """The `amount_usd` set aside in each state for one attempt, until settled or released.
+
+    The states are those of the periods it was made in, and there it is booked. `id` is its key
+    in the store, "" where nothing is stored because nothing was set aside.
+    """
+
+    amount_usd: Decimal
+    states: tuple[BudgetState, ...]
+    is_open: bool = True
+    id: str = ""
+
+
+class ReservationRequest(Waiter):
+    """A call that wants a reservation; made by the coroutine that waits for the answer.
+
+    A store sets `reservation` or `error` and wakes the caller. It wakes it once, too, when the
+    call has to wait: `full` is then the budget it waits for, as last seen. The caller may leave
+    at any moment. `arrival` is the place in arrival order.
+    """
+
+    __slots__ = (
+        "_handing_over",
+        "amount_usd",
+        "budgets",
+        "error",
+        "full",
+        "has_left",
+        "id",
+        "reservation",
+    )
+
+    def __init__(
+        self, request_id: str, budgets: tuple[Budget, ...], amount_usd: Decimal, arrival: int = 0
+    ) -> None:
+        super().__init__((0, arrival))
+        self.id = request_id
+        self.budgets = budgets
+        self.amount_usd = amount_usd
+        self.reservation: Reservation | None = None
+        self.error: OrchestifyError | None = None
+        self.full: BudgetState | None = None
+        self.has_left = False
+        self._handing_over = threading.Lock()
+
+    def grant(self, reservation: Reservation) -> bool:
+        """Hand the reservation over; False where the caller has left, who must not keep it."""
+        with self._handing_over:
+            if self.has_left:
+                return False
+            self.reservation = reservation
+        self.wake()
+        return True
+
+    def refuse(self, error: OrchestifyError) -> None:
+        """Let the caller raise `error`."""
+        self.error = error
+        self.wake()
+
+    def postpone(self, full: BudgetState) -> None:
+        """Let the caller know which budget it waits for."""
+        is_news, self.full = self.full is None, full
+        if is_news:
+            self.wake()
+
+    def leave(self) -> Reservation | None:
+        """Give up; return the reservation that was handed over meanwhile, None where none was."""
+        with self._handing_over:
+            self.has_left = True
+            return self.reservation
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What a reservation's attempt cost; `is_stored` where the store has the reservation."""
+
+    reservation: Reservation
+    cost_usd: Decimal
+    is_stored: bool = True
+
+
+Verdict: TypeAlias = Reservation | BudgetState | BudgetExceededError
+"""A request's reservation; or the first budget it has to wait for; or why it is refused."""
+
+
+def decide(
+    request: ReservationRequest, states: Sequence[BudgetState], blocked: set[tuple[str, str]]
+) -> Verdict:
+    """Reserve the request's amount in all the states, or say what is in the way.
+
+    `blocked` has the keys of budgets at which an earlier request goes first; one that this
+    request has to wait for is added.
+    """
+    full: BudgetState | None = None
+    for state in states:
+        decision = state.decide(request.amount_usd)
+        if decision == "refuse":
+            return refusal(state, request.amount_usd)
+        if full is None and (decision == "wait" or state.budget.key in blocked):
+            full = state
+    if full is not None:
+        blocked.add(full.budget.key)
+        return full
+    for state in states:
+        state.reserve(request.amount_usd)
+    return Reservation(request.amount_usd, tuple(states), id=request.id)
+
+
+def check_unpriced(states: Sequence[BudgetState], warned: MutableMapping[str, datetime]) -> None:
+    """Let a call without a known price pass, or not, as the budgets say.
+
+    `warned` maps a budget's name to the start of the period in which a warning was last logged.
+
+    Raises:
+        BudgetExceededError: a hard budget blocks such calls.
+    """
+    for state in states:
+        if state.budget.on_unpriced == "block" and state.budget.mode == "hard":
+            raise refusal(state, None)
+    for state in states:
+        budget = state.budget
+        if budget.on_unpriced != "allow" and warned.get(budget.name) != state.start:
+            warned[budget.name] = state.start
+            _log.warning(
+                "budget %s: calls without a known price pass and are not counted; "
+                "give their model a price",
+                budget.name,
+            )
+
+
+def refusal(
+    state: BudgetState, worst_case_usd: Decimal | None, until: str = ""
+) -> BudgetExceededError:
+    """Return the error that says why a call has no room: what is left, needed, and until when."""
+    budget, ends_at = state.budget, state.end
+    ends = "" if ends_at is None else f"; its period ends at {ends_at:%Y-%m-%d %H:%M} UTC"
+    if worst_case_usd is None or worst_case_usd > budget.limit_usd:  # no period has room for it
+        ends, ends_at = ", more than the whole limit; lower max_tokens or raise the limit", None
+    what = (
+        "the call's price is unknown; give the model a price or set on_unpriced"
+        if worst_case_usd is None
+        else f"{_plain(state.remaining_usd)} of {_plain(budget.limit_usd)} USD left"
+        f"{until and ' ' + until}, the call may cost {_plain(worst_case_usd)}{ends}"
+    )
+    return BudgetExceededError(
+        f"budget {budget.name}: {what}",
+        budget=budget.name,
+        remaining_usd=state.remaining_usd,
+        worst_case_usd=worst_case_usd,
+        period_ends_at=ends_at,
+    )
+
+
+def _plain(usd: Decimal) -> str:
+    return f"{usd.normalize():f}"
