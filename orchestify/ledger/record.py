@@ -1,17 +1,18 @@
-"""One attempt's record, and the labels that are put on it."""
+"""The record of one attempt, and the labels that a scope puts on it."""
 
 from __future__ import annotations
 
 import contextvars
+import logging
 import os
 import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from orchestify.errors import InvalidParameterError
 from orchestify.models.pricing import Cost
@@ -19,6 +20,8 @@ from orchestify.values import UNKNOWN_USAGE, Usage
 
 Outcome: TypeAlias = Literal["open", "ok", "failed", "cancelled", "interrupted"]
 CostSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices", "none"]
+
+_log = logging.getLogger("orchestify.ledger")
 
 NO_LABELS: Mapping[str, str] = {}
 _ids = random.Random()  # noqa: S311  # ids are no secrets; the host may have seeded the module's
@@ -121,6 +124,27 @@ def unsent(record: Record) -> Record:
     )
 
 
+def repaired(record: Record) -> Record:
+    """Return the record with a harmless value in place of each whose type is wrong.
+
+    A record is checked where its answer comes in; this is for one that got through all the
+    same, which must stop neither its own booking nor that of others. What is wrong is logged.
+    """
+    wrong = [name for name, types in _TYPES.items() if not _is_one(getattr(record, name), types)]
+    usage, labels = _sound_usage(record.usage), _sound_labels(record.labels)
+    wrong += ["usage"] if usage is not record.usage else []
+    wrong += ["labels"] if labels is not record.labels else []
+    if not wrong:
+        return record
+    _log.error("a record had values of a wrong type, and was booked without: %s", ", ".join(wrong))
+    plain: dict[str, Any] = {name: _STAND_INS.get(name) for name in wrong}
+    if "id" in wrong:
+        plain["id"] = new_id()
+    if "started_at" in wrong:
+        plain["started_at"] = utc_now()
+    return replace(record, **(plain | {"usage": usage, "labels": labels}))
+
+
 def new_id() -> str:
     """Return a new id of 32 hexadecimal digits that sorts by time (as UUID version 7 does).
 
@@ -153,6 +177,58 @@ def scope(**labels: str | int) -> Iterator[None]:
 def current_labels() -> Mapping[str, str]:
     """Return the labels of the scopes in force; do not change what it returns."""
     return _labels.get()
+
+
+_NONE = type(None)
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "call_id", "provider", "agent", "model", "model_answered"), (str,)),
+    **dict.fromkeys(("outcome", "cost_source", "error", "tenant"), (str,)),
+    **dict.fromkeys(("cost_usd", "cost_at_most_usd"), (Decimal, _NONE)),
+    **dict.fromkeys(("latency_s", "first_chunk_s"), (float, int, _NONE)),
+    "attempt": (int,),
+    "started_at": (datetime,),
+    "price_date": (date, datetime, _NONE),
+    "assumed_price": (bool,),
+}
+_STAND_INS: Mapping[str, Any] = {
+    **dict.fromkeys(("call_id", "provider", "agent", "model", "model_answered"), ""),
+    "error": "",
+    "tenant": "",
+    "cost_source": "none",
+    "outcome": "failed",
+    "attempt": 1,
+    "assumed_price": False,
+}
+_USAGE_TYPES: Mapping[str, tuple[type, ...]] = {
+    each.name: (type(each.default),) for each in fields(Usage) if each.name != "service_tier"
+} | {"service_tier": (str, _NONE)}
+
+
+def _is_one(value: object, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and (type(value) is not bool or bool in types)
+
+
+def _sound_usage(usage: Usage) -> Usage:
+    if not isinstance(usage, Usage):
+        return UNKNOWN_USAGE
+    wrong = [
+        name for name, types in _USAGE_TYPES.items() if not _is_one(getattr(usage, name), types)
+    ]
+    if "invalid" not in wrong and not all(isinstance(each, str) for each in usage.invalid):
+        wrong.append("invalid")
+    if not wrong:
+        return usage
+    default = Usage()
+    stand_ins: dict[str, Any] = {name: getattr(default, name) for name in wrong}
+    return replace(usage, **stand_ins)
+
+
+def _sound_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(labels, Mapping):
+        return NO_LABELS
+    if all(isinstance(each, str) for pair in labels.items() for each in pair):
+        return labels
+    return {str(key): str(value) for key, value in labels.items()}
 
 
 def _label(key: str, value: str | int) -> str:

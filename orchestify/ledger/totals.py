@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 
 from orchestify.ledger.axes import TotalKey, is_label, label_key, require_in_memory
-from orchestify.ledger.record import Record
+from orchestify.ledger.record import Record, repaired
 from orchestify.resources.bounded import MODELS_KEPT
 from orchestify.values import MOST_USD, bounded_usd
 
@@ -162,7 +162,7 @@ class Totals:
     def _locked(self) -> Iterator[None]:
         with self._lock:
             while self._pending:
-                self._book(self._pending.popleft())
+                self._book_any(self._pending.popleft())
             yield
         self._book_pending()
 
@@ -170,11 +170,22 @@ class Totals:
         while self._pending and self._lock.acquire(blocking=False):
             try:
                 while self._pending:
-                    self._book(self._pending.popleft())
+                    self._book_any(self._pending.popleft())
             finally:
                 self._lock.release()
 
+    def _book_any(self, record: Record) -> None:
+        try:
+            self._book(record)
+        except (TypeError, AttributeError):
+            self._book(repaired(record))
+
     def _book(self, record: Record) -> None:
+        usage = record.usage
+        # where a value is of a wrong type, this raises before anything is booked
+        _ = usage.input_tokens + usage.output_tokens + usage.cache_read + usage.cache_write
+        _ = usage.reasoning + (record.latency_s or 0.0)
+        labels = record.labels.items()
         cost = record.cost_usd
         if cost is not None and not (cost.is_finite() and 0 <= cost <= MOST_USD):
             record = replace(record, cost_usd=bounded_usd(cost))
@@ -189,7 +200,7 @@ class Totals:
                 key = key._replace(model=OTHER)
             total = self.by_key.setdefault(key, Total())
         total.add(record)
-        for name, value in {self._kept(*label) for label in record.labels.items()}:
+        for name, value in {self._kept(*label) for label in labels}:
             self.labels.setdefault(name, {}).setdefault(value, Total()).add(record)
 
     def _kept(self, name: str, value: str) -> tuple[str, str]:

@@ -103,6 +103,7 @@ class Service:
             ledger = open_service_ledger(settings.database, settings.base_dir, base.ledger)
             opened.push_async_callback(ledger.aclose)
             await asyncio.to_thread(database.run, lambda _: None)  # its tables are made now
+            ledger.start()  # what dead processes left is closed without waiting for a call
             limits, notices = _shared(settings)
             opened.push_async_callback(notices.aclose)
             if limits is not None:
@@ -159,8 +160,8 @@ class Service:
             reasons.append("redis is away: rate limits hold for each process at its share")
         if self.keys.closed:
             reasons.append(str(self.keys))
-        if self.ledger.is_behind:
-            reasons.append("the ledger is behind: sums may be too low")
+        if self.ledger.problem:
+            reasons.append(self.ledger.problem)
         return reasons
 
     async def _ask_database(self) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
+from orchestify.database.sql import Database
 from orchestify.errors import BudgetExceededError, LedgerError
 from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.budgets.sql_store import (
@@ -29,7 +31,9 @@ from orchestify.ledger.budgets.sql_store import (
 from orchestify.ledger.record import utc_now
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.ledger.sql.upkeep import ClockWatch
 from orchestify.policy.budget import Budget, BudgetState, period_bounds
+from tests.clock import ManualClock
 from tests.integration.test_ledger_spool import Line
 from tests.ledgers import answered, database, opened, postgres_schema, until
 
@@ -48,6 +52,11 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
             yield stack.enter_context(postgres_schema())
         else:
             yield "sqlite:///usage.db"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 def ledger_at(url: str, folder: Path) -> SqlLedger:
@@ -239,6 +248,38 @@ def test_periods_that_are_long_over_are_deleted(url: str, tmp_path: Path) -> Non
     left = there.run(lambda connection: connection.exec_driver_sql(query).scalars().all())
     there.dispose()
     assert left == ["ever"]
+
+
+WEEKS = timedelta(days=60)
+
+
+def watched(there: Database, watch: ClockWatch, now: datetime) -> bool:
+    """Whether what is old may be deleted at `now`, as a process sees it."""
+    return there.run(lambda connection: watch.is_steady(connection, now))
+
+
+def test_a_clock_that_jumps_ahead_and_back_lets_nothing_be_deleted(
+    url: str, tmp_path: Path, clock: ManualClock
+) -> None:
+    there, watch = database(url, tmp_path), ClockWatch(clock)
+    assert watched(there, watch, clock.utc())
+    assert not watched(there, watch, clock.utc() + WEEKS)
+    clock.advance(600)
+    assert not watched(there, watch, clock.utc() + WEEKS)
+    assert not watched(there, watch, clock.utc())
+    clock.advance(3600)
+    assert watched(there, watch, clock.utc())
+    there.dispose()
+
+
+def test_a_process_that_begins_under_a_wrong_clock_deletes_nothing(
+    url: str, tmp_path: Path, clock: ManualClock
+) -> None:
+    there = database(url, tmp_path)
+    assert watched(there, ClockWatch(clock), clock.utc())
+    assert watched(there, ClockWatch(clock), clock.utc() + timedelta(days=1))
+    assert not watched(there, ClockWatch(clock), clock.utc() + WEEKS)
+    there.dispose()
 
 
 def direct_url(line: Line) -> str:

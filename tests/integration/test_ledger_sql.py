@@ -7,16 +7,20 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 
+from orchestify.database.sql import Database, database_url
 from orchestify.errors import InvalidParameterError, LedgerError, MissingExtraError
 from orchestify.ledger.opening import open_ledger
 from orchestify.ledger.record import Record, utc_now
@@ -33,6 +37,7 @@ from tests.ledgers import (
     postgres_schema,
     sqlite_rows,
 )
+from tests.servers import holds
 
 FILE = "sqlite:///usage.db"
 
@@ -183,6 +188,65 @@ async def test_the_worst_case_of_the_dead_is_kept(tmp_path: Path) -> None:
         "SELECT outcome, cost_usd, cost_at_most_usd, error FROM usage_records",
     )
     assert rows == [("interrupted", None, 0.75, "LeaseExpired")]
+
+
+async def test_a_ledger_that_was_started_closes_the_records_of_the_dead_without_a_call(
+    url: str, tmp_path: Path
+) -> None:
+    dead = Journal(database(url, tmp_path), lease_s=0.2)
+    dead.book([opened(id="a")], [])
+    ledger = SqlLedger(database(url, tmp_path), lease_s=0.3)
+    ledger.start()
+    reader = SqlLedger(database(url, tmp_path))
+
+    async def is_closed() -> bool:
+        return (await reader.usage()).total.interrupted == 1
+
+    await holds(is_closed)
+    await ledger.aclose()
+    dead.close()
+
+
+async def test_a_record_of_wrong_types_is_booked_as_far_as_it_can_be(
+    url: str, tmp_path: Path
+) -> None:
+    ledger = SqlLedger(database(url, tmp_path))
+    await ledger.open(record := opened())
+    ledger.complete(answered(record, model_answered=True, latency_s="soon"))
+    await ledger.open(record := opened(model=["m"]))
+    ledger.complete(answered(record))
+    await ledger.open(record := opened())
+    ledger.complete(answered(record))
+    report = await ledger.usage("model")
+    assert {row.key: row.total.calls for row in report.rows} == {
+        ("",): 1,
+        ("claude-sonnet-4-5",): 2,
+    }
+    assert (ledger.problem, ledger.is_behind, report.open) == ("", False, 0)
+    await ledger.aclose()
+
+
+def test_two_processes_that_start_at_once_upgrade_one_database_once(
+    url: str, tmp_path: Path
+) -> None:
+    steps: list[str] = []
+
+    def step(connection: Connection) -> None:
+        time.sleep(0.2)
+        steps.append("step")
+
+    def begin(_: int) -> None:
+        newer = partial(migrate, version=3, upgrades=(step, step))
+        there = Database(database_url(url, tmp_path), migrate=newer)
+        there.run(lambda connection: None)
+        there.dispose()
+
+    there = database(url, tmp_path)
+    there.run(lambda connection: None)
+    there.dispose()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(begin, range(4)))
+    assert steps == ["step"]
 
 
 async def test_a_living_sibling_keeps_its_records(url: str, tmp_path: Path) -> None:

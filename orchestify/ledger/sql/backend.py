@@ -60,7 +60,16 @@ class Backend:
     @property
     def is_behind(self) -> bool:
         """Whether the database is away, or records have yet to reach it: sums may be too low."""
-        return self.journal.is_away or self.journal.behind > 0
+        return self.journal.is_away or self.journal.behind > 0 or self.writer.has_died
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the ledger, in words; "" where nothing is."""
+        if self.writer.has_died:
+            return "the ledger's writer thread has died: records wait for another one"
+        if self.writer.dropped:
+            return f"the ledger could not book {self.writer.dropped} records: sums are too low"
+        return "the ledger is behind: sums may be too low" if self.is_behind else ""
 
     def start(self) -> None:
         """Begin to write, once; the process may not fork any more.
@@ -76,6 +85,8 @@ class Backend:
                 self.journal.owner = new_id()  # not the one of a fork of this process
                 self.writer.start()
         self._require_own_process()
+        if self.writer.has_died:
+            self.writer.start()
 
     async def open(self, record: Record) -> None:
         """Return when the opened record survives the end of this process.
@@ -104,7 +115,7 @@ class Backend:
         """
         if self.writer.is_running:
             self._require_own_process()
-            # the chores come after each group; a cost without a hold takes their desk two rounds
+            # chores come after each group; a cost that nothing was reserved for takes two batches
             for _ in range(3):
                 await self.writer.flush()
 
@@ -168,10 +179,11 @@ class Backend:
     def close(self) -> int:
         """Write what is pending and end the thread; return how many could not be written."""
         self._is_closed = True
-        left = self.writer.close()
-        self._end.detach()
-        self._dispose()
-        return left
+        try:
+            return self.writer.close()
+        finally:
+            self._end.detach()
+            self._dispose()
 
     def _looking(self, look: Callable[[], T]) -> T:
         try:
@@ -181,9 +193,11 @@ class Backend:
                 self._dispose()
 
     def _dispose(self) -> None:
-        self.database.dispose()
-        if self._spool is not None:
-            self._spool.dispose()
+        try:
+            self.database.dispose()
+        finally:
+            if self._spool is not None:
+                self._spool.dispose()
 
     def _require_own_process(self) -> None:
         if self._pid != os.getpid():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -17,7 +18,14 @@ from orchestify.ledger.record import Record, new_id
 from orchestify.ledger.sql.booking import book
 from orchestify.ledger.sql.rows import opening_of, storable
 from orchestify.ledger.sql.spool import Spool
-from orchestify.ledger.sql.upkeep import PRUNE_CHUNK, close_expired, prune, release, renew
+from orchestify.ledger.sql.upkeep import (
+    PRUNE_CHUNK,
+    ClockWatch,
+    close_expired,
+    prune,
+    release,
+    renew,
+)
 
 T = TypeVar("T")
 
@@ -53,6 +61,7 @@ class Journal:
         self._spool = spool
         self._lease_s = lease_s
         self._keep_days = keep_days
+        self._clock = ClockWatch()
         self._renew_at = 0.0
         self._close_at = 0.0
         self._retry_s = FIRST_RETRY_S
@@ -95,7 +104,7 @@ class Journal:
         """Do a piece of what is due, and set `upkeep_at` to when the next piece is.
 
         The lease is renewed; records of owners that are gone are closed, their reservations lapse;
-        what waits in the spool is moved; what is too old is deleted.
+        what waits in the spool is moved; what is too old is deleted, unless the clock has jumped.
         """
         try:
             more = self._connection.run(self._keep_up)
@@ -108,16 +117,21 @@ class Journal:
 
     def close(self) -> None:
         """End the lease and close the connections; `book` can still be called."""
-        if not self.is_away:
-            try:
-                self._connection.run(lambda connection: release(connection, self.owner))
-            except LedgerError as error:
-                self._leave(error)
+        with ExitStack() as closing:  # each is done, also where one before it raises
+            if self._spool is not None:
+                closing.callback(self._spool.dispose)
+            closing.callback(self._database.dispose)
+            closing.callback(self._connection.close)
+            self._renew_at = 0.0
+            if not self.is_away:
+                self._end_lease()
+
+    def _end_lease(self) -> None:
+        try:
+            self._connection.run(lambda connection: release(connection, self.owner))
+        except LedgerError as error:
+            self._leave(error)
         self._renew_at = 0.0
-        self._connection.close()
-        self._database.dispose()
-        if self._spool is not None:
-            self._spool.dispose()
 
     def _book(self, opens: Sequence[Record], done: Sequence[Record]) -> None:
         rows = [opening_of(record, self.owner) for record in opens]
@@ -144,9 +158,10 @@ class Journal:
         if time.monotonic() >= self._close_at:
             more = close_expired(connection, CHUNK) == CHUNK
             more |= lapse(connection, CHUNK) == CHUNK
-        prune_budgets(connection)
-        if self._keep_days is not None:
-            more |= prune(connection, self._keep_days) == PRUNE_CHUNK
+        if self._clock.is_steady(connection):
+            prune_budgets(connection)
+            if self._keep_days is not None:
+                more |= prune(connection, self._keep_days) == PRUNE_CHUNK
         return more
 
     def _move(self) -> bool:

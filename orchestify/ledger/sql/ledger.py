@@ -85,6 +85,21 @@ class SqlLedger:
         """Whether the database is away, or records have yet to reach it: sums may be too low."""
         return self._backend.is_behind
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with the ledger, in words; "" where nothing is."""
+        return self._backend.problem
+
+    def start(self) -> None:
+        """Begin to write now, not with the first record; the process may not fork any more.
+
+        From then on the records of dead processes are closed as their leases run out.
+
+        Raises:
+            LedgerError: the ledger is closed, or was begun before this process forked.
+        """
+        self._backend.start()
+
     async def open(self, record: Record) -> None:
         """Record an attempt; returns when it survives the end of this process.
 

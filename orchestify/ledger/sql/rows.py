@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from datetime import date, datetime
+from math import inf
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import RowMapping
 
-from orchestify.ledger.record import Record
+from orchestify.ledger.record import Record, repaired
 from orchestify.values import MOST_USD, Usage, bounded_usd
 
 Row: TypeAlias = dict[str, Any]
 
 TEXT_KEPT = 200
 COUNT_KEPT = 10**12
+_MOST_ATTEMPTS = 2**31 - 1
 
 COUNTS = (
     "input_tokens",
@@ -110,10 +114,13 @@ def storable(record: Record) -> Record:
     """Return the record with what no database would take cut off; mostly it is the same one.
 
     Texts lose NUL and lone surrogates and what is over 200 characters (an index has to hold
-    them); counts end at 1e12, costs at 1e6 USD. One such record must not stop all others.
+    them); counts end at 1e12, costs at 1e6 USD, and what is not of its type is replaced. One
+    such record must not stop all others.
     """
-    if _fits(record):
-        return record
+    with suppress(TypeError, AttributeError, ArithmeticError):
+        if _fits(record):
+            return record
+    record = repaired(record)
     return replace(
         record,
         id=cut_text(record.id),
@@ -125,7 +132,10 @@ def storable(record: Record) -> Record:
         error=cut_text(record.error),
         labels={cut_text(key): cut_text(value) for key, value in record.labels.items()},
         tenant=cut_text(record.tenant),
+        attempt=min(max(record.attempt, 0), _MOST_ATTEMPTS),
         usage=_counted(record.usage),
+        latency_s=_finite(record.latency_s),
+        first_chunk_s=_finite(record.first_chunk_s),
         cost_usd=bounded_usd(record.cost_usd),
         cost_at_most_usd=bounded_usd(record.cost_at_most_usd),
     )
@@ -138,10 +148,19 @@ def _fits(record: Record) -> bool:
         *(record.model_answered, record.error, usage.service_tier or "", record.tenant),
         *(*labels.keys(), *labels.values()),
     )
-    return (
+    return bool(
         "".join(texts).isprintable()
         and max(map(len, texts)) <= TEXT_KEPT
         and max(_counts(usage)) <= COUNT_KEPT
+        and min(_counts(usage)) >= 0
+        and {*map(type, _counts(usage))} == {int}
+        and isinstance(record.started_at, datetime)
+        and type(record.assumed_price) is bool
+        and 0 <= record.attempt <= _MOST_ATTEMPTS
+        and 0 <= (record.latency_s or 0) < inf
+        and 0 <= (record.first_chunk_s or 0) < inf
+        and (record.price_date is None or isinstance(record.price_date, date))
+        and ",".join((record.outcome, record.cost_source, usage.source, *usage.invalid))
         and all(
             usd is None or (usd.is_finite() and 0 <= usd <= MOST_USD)
             for usd in (record.cost_usd, record.cost_at_most_usd)
@@ -150,9 +169,13 @@ def _fits(record: Record) -> bool:
 
 
 def _counted(usage: Usage) -> Usage:
-    counts = (min(count, COUNT_KEPT) for count in _counts(usage))
+    counts = (min(max(count, 0), COUNT_KEPT) for count in _counts(usage))
     cut: dict[str, Any] = dict(zip(COUNTS, counts, strict=True))
     return replace(usage, **cut, service_tier=usage.service_tier and cut_text(usage.service_tier))
+
+
+def _finite(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and 0 <= seconds < inf else None
 
 
 def cut_text(text: str) -> str:

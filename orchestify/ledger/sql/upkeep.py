@@ -7,6 +7,9 @@ records stay in the daily sums.
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -26,7 +29,42 @@ from orchestify.ledger.sql.schema import (
 
 LEASE_EXPIRED = "LeaseExpired"
 PRUNE_CHUNK = 5000
+STEADY_S = 3600.0
+_DRIFT_S = 60.0
+_IDLE = timedelta(days=7)
 _PRUNED_BEFORE = "pruned_before"
+_SEEN_AT = "seen_at"
+
+
+class ClockWatch:
+    """Says whether the clock can be trusted with deleting what is old.
+
+    A clock that jumps weeks ahead, and back, would make the present look old. A jump is a
+    difference of more than a minute to the monotonic clock, or, at the first look, of more than
+    a week to the time that was last noted in the database; for an hour after it nothing is to
+    be deleted.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._offset_s: float | None = None
+        self._steady_since = -math.inf
+
+    def is_steady(self, connection: Connection, now: datetime | None = None) -> bool:
+        """Note the database's time, and return whether it has been steady for an hour."""
+        now, monotonic_s = now or database_now(connection), self._monotonic()
+        offset_s = now.timestamp() - monotonic_s
+        if self._offset_s is None:
+            noted = read_setting(connection, _SEEN_AT)
+            is_jump = noted is not None and abs(now - datetime.fromisoformat(noted)) > _IDLE
+        else:
+            is_jump = abs(offset_s - self._offset_s) > _DRIFT_S
+        if is_jump:
+            self._steady_since = monotonic_s
+        if is_jump or self._offset_s is None:
+            self._offset_s = offset_s
+        write_setting(connection, _SEEN_AT, now.isoformat())
+        return monotonic_s - self._steady_since >= STEADY_S
 
 
 def renew(connection: Connection, owner: str, lease_s: float) -> None:

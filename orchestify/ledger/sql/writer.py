@@ -1,13 +1,15 @@
-"""One thread that books in groups what any thread puts in."""
+"""The writer thread: books in groups the records that any thread puts in, and does chores."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -20,13 +22,21 @@ GROUP = 1000
 LINGER_S = 0.005
 """How long completed records wait for the next opening, whose transaction they then share."""
 
+RETRY_S = 1.0
+"""How long a chore that raised is left alone."""
+
+DAY_S = 86_400.0
+THREAD_NAME = "orchestify-ledger"
+
+_log = logging.getLogger("orchestify.ledger")
+
 Item: TypeAlias = tuple[Record | None, asyncio.Future[None] | None] | None
 """An opened record and who waits for it; a completed one and nobody; nothing and who waits
 for all before it; nothing at all, to stop; or None, to look at the chores."""
 
 
 class Books(Protocol):
-    """What the thread uses, and no other at the same time; see `Journal`.
+    """What the thread writes with, and no other at the same time; see `Journal`.
 
     `upkeep_at` is when `upkeep` is next due, on the monotonic clock.
     """
@@ -54,7 +64,7 @@ class Chore(Protocol):
         """Do it; a failure of the database is the chore's own to deal with."""
 
     def close(self) -> None:
-        """Let go of who waits: from here on the caller of `wake` works for itself."""
+        """End the waits of others: from here on the caller of `wake` does the work itself."""
 
 
 class Writer:
@@ -65,23 +75,41 @@ class Writer:
     `complete` takes no lock (`SimpleQueue.put` may be called from `__del__`, a lock might be
     held by the very thread that the garbage collector interrupts). While the thread does not
     run, before its start or after `close`, the caller books for itself.
+
+    Whatever a record, a chore or the upkeep raises is logged, and the thread goes on: of a group
+    that cannot be booked, each record is tried alone. A thread that has ended all the same is
+    begun anew with the next record. `dropped` counts records that nothing could book.
     """
 
     def __init__(self, books: Books, linger_s: float = LINGER_S) -> None:
         self.chores: list[Chore] = []
+        self.dropped = 0
         self._books = books
         self._linger_s = linger_s
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._kept: list[Record] = []
+        self._failed_at: dict[object, float] = {}  # when a chore or the upkeep last raised
         self._booking = threading.Lock()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self.is_running = False
 
     def start(self) -> None:
-        """Start the thread."""
-        self.is_running = True
-        self._thread = threading.Thread(target=self._run, name="orchestify-ledger", daemon=True)
-        self._thread.start()
+        """Start the thread, also in place of one that has ended without being closed."""
+        with self._starting:
+            if self.is_running and not self.has_died:
+                return
+            if self.is_running:
+                _log.error("the ledger's writer thread has died; another one takes its place")
+            self.is_running = True
+            thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+            thread.start()
+            self._thread = thread
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the thread has ended and nobody closed it."""
+        return self.is_running and self._thread is not None and not self._thread.is_alive()
 
     async def open(self, record: Record) -> None:
         """Return when the opened record is booked.
@@ -101,18 +129,16 @@ class Writer:
 
     def complete(self, record: Record) -> None:
         """Put in a completed record; returns at once."""
-        self._queue.put((record, None))
-        if not self.is_running:
-            self._book_here()
+        self._put((record, None))
 
     def wake(self) -> None:
         """Have the chores done that are due; returns at once."""
-        self._queue.put(None)
-        if not self.is_running:
-            self._book_here()
+        self._put(None)
 
     def close(self, timeout_s: float | None = 10.0) -> int:
         """Book what was put in, and end the thread; return how many could not be booked."""
+        if self.has_died:
+            self.start()
         if self.is_running:
             self._queue.put((None, None))
         if self._thread not in (None, threading.current_thread()):
@@ -121,27 +147,45 @@ class Writer:
 
     async def _wait(self, record: Record | None) -> None:
         booked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put((record, booked))
-        if not self.is_running:
-            self._book_here()
+        if self.has_died:
+            self.start()
+        self._put((record, booked))
         await booked
 
-    def _run(self) -> None:
-        try:
-            while True:
-                due_at = min([self._books.upkeep_at, *(each.due_at for each in self.chores)])
-                group = self._take(max(0.0, due_at - time.monotonic()), self._linger_s)
-                self._book(group)
-                self._do_chores()
-                if group.is_last:
-                    break
-                if time.monotonic() >= self._books.upkeep_at:
-                    self._books.upkeep()
-        finally:
-            self.is_running = False
-            with self._booking:
-                self._close()
+    def _put(self, item: Item) -> None:
+        self._queue.put(item)
+        if not self.is_running:
             self._book_here()
+
+    def _run(self) -> None:
+        is_last = False
+        while not is_last:
+            try:
+                is_last = self._go_round()
+            except BaseException as error:  # nothing may end the thread but `close`
+                _log.error("the ledger's writer met %s and goes on", type(error).__name__)
+                time.sleep(RETRY_S)
+        self.is_running = False
+        with self._booking:
+            self._close()
+        self._book_here()
+
+    def _go_round(self) -> bool:
+        """Book one group and do what is due; return whether the thread is to end."""
+        due_at = min(
+            self._due_at(self._books, self._books.upkeep_at),
+            *(self._due_at(chore, chore.due_at) for chore in self.chores),
+            math.inf,
+        )
+        # a day at most: a wait for ever overflows, and nothing is lost by waking
+        group = self._take(min(max(0.0, due_at - time.monotonic()), DAY_S), self._linger_s)
+        self._book(group)
+        self._do_chores()
+        if not group.is_last and time.monotonic() >= self._due_at(
+            self._books, self._books.upkeep_at
+        ):
+            self._guard(self._books, self._books.upkeep)
+        return group.is_last
 
     def _book_here(self) -> None:
         # whoever finds the lock taken leaves its record to the one who has it
@@ -155,13 +199,28 @@ class Writer:
 
     def _do_chores(self) -> None:
         for chore in self.chores:
-            if time.monotonic() >= chore.due_at:
-                chore.run()
+            if time.monotonic() >= self._due_at(chore, chore.due_at):
+                self._guard(chore, chore.run)
+
+    def _due_at(self, chore: object, due_at: float) -> float:
+        """Return when something is due, later where it has just failed."""
+        failed_at = self._failed_at.get(chore)
+        return due_at if failed_at is None else max(due_at, failed_at + RETRY_S)
+
+    def _guard(self, chore: object, work: Callable[[], None]) -> None:
+        """Do a piece of work whose failure must stop nothing else."""
+        try:
+            work()
+        except BaseException as error:  # a listener of the host may raise whatever it likes
+            self._failed_at[chore] = time.monotonic()
+            _log.error("the ledger's %s failed with %s", type(chore).__name__, type(error).__name__)
+        else:
+            self._failed_at.pop(chore, None)
 
     def _close(self) -> None:
         for chore in self.chores:
-            chore.close()
-        self._books.close()
+            self._guard(chore, chore.close)
+        self._guard(self._books, self._books.close)
 
     def _take(self, wait_s: float, linger_s: float = 0.0) -> _Group:
         group = _Group()
@@ -175,22 +234,43 @@ class Writer:
 
     def _book(self, group: _Group) -> None:
         done = [*self._kept, *group.done]
-        problem = "the ledger's writer has failed"
         try:
             if group.opens or done:
-                self._books.book(group.opens, done)
-            self._kept = []
-            problem = ""
+                self._books.book([record for record, _ in group.opens], done)
         except LedgerError as error:
             self._kept = done
-            problem = str(error)
-        finally:
-            _wake(group.waiting, problem)
+            _wake([*(each for _, each in group.opens), *group.waiting], str(error))
+        except Exception:
+            self._kept = []
+            self._book_one_by_one(group, done)
+        else:
+            self._kept = []
+            _wake([*(each for _, each in group.opens), *group.waiting])
+
+    def _book_one_by_one(self, group: _Group, done: Sequence[Record]) -> None:
+        """Book each record of a group for itself, since one of them cannot be."""
+        for record, booked in group.opens:
+            _wake([booked], self._try([record], []))
+        problems = [self._try([], [record]) for record in done]
+        _wake(group.waiting, next(filter(None, problems), ""))
+
+    def _try(self, opens: Sequence[Record], done: Sequence[Record]) -> str:
+        """Book one record; return why it could not be, "" where it was."""
+        try:
+            self._books.book(opens, done)
+        except LedgerError as error:
+            self._kept += done
+            return str(error)
+        except Exception as error:
+            self.dropped += len(done)
+            _log.error("a record cannot be booked: %s", type(error).__name__)
+            return "the ledger's writer has failed"
+        return ""
 
 
 @dataclass(slots=True)
 class _Group:
-    opens: list[Record] = field(default_factory=list)
+    opens: list[tuple[Record, asyncio.Future[None]]] = field(default_factory=list)
     done: list[Record] = field(default_factory=list)
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
     is_awaited: bool = False
@@ -202,17 +282,17 @@ class _Group:
             return
         record, waits = item
         self.is_awaited |= record is None or waits is not None
-        if waits is not None:
+        if record is None and waits is not None:
             self.waiting.append(waits)
-        if record is None:
-            self.is_last = waits is None
+        elif record is None:
+            self.is_last = True
         elif waits is None:
             self.done.append(record)
         else:
-            self.opens.append(record)
+            self.opens.append((record, waits))
 
 
-def _wake(waiting: Sequence[asyncio.Future[None]], problem: str) -> None:
+def _wake(waiting: Sequence[asyncio.Future[None]], problem: str = "") -> None:
     loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
     for each in waiting:
         loops.setdefault(each.get_loop(), []).append(each)

@@ -47,6 +47,43 @@ class BrokenBooks(ListBooks):
         raise ZeroDivisionError
 
 
+class PickyBooks(ListBooks):
+    """Raises what is no LedgerError for every group with a record named `bad`."""
+
+    def book(self, opens: Sequence[Record], done: Sequence[Record]) -> None:
+        if "bad" in [record.id for record in (*opens, *done)]:
+            raise TypeError("no database takes this")
+        super().book(opens, done)
+
+
+class FailingChore:
+    """Is always due, and always raises what ends a thread."""
+
+    due_at = 0.0
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self) -> None:
+        self.runs += 1
+        raise SystemExit
+
+    def close(self) -> None:
+        raise SystemExit
+
+
+class DeadlyWriter(Writer):
+    """A writer whose thread ends at once, the first time it is begun."""
+
+    deaths = 0
+
+    def _run(self) -> None:
+        if not self.deaths:
+            self.deaths = 1
+            return
+        super()._run()
+
+
 @pytest.fixture
 def books() -> ListBooks:
     return ListBooks()
@@ -160,10 +197,76 @@ def test_the_garbage_collector_may_complete_calls(books: ListBooks) -> None:
     assert books.done == ["a"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-async def test_nobody_waits_for_a_writer_that_broke() -> None:
+async def test_who_opens_a_record_that_cannot_be_booked_hears_of_it() -> None:
     writer = Writer(BrokenBooks())
     writer.start()
     with pytest.raises(LedgerError, match="the ledger's writer has failed"):
         await writer.open(opened())
     writer.close()
+
+
+async def test_a_record_that_cannot_be_booked_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    books = PickyBooks()
+    writer = Writer(books, linger_s=60)
+    writer.start()
+    for each in ("a", "bad", "b"):
+        writer.complete(answered(opened(id=each)))
+    await writer.open(opened(id="c"))
+    with pytest.raises(LedgerError, match="the ledger's writer has failed"):
+        await writer.open(opened(id="bad"))
+    await writer.open(opened(id="d"))
+    assert (books.opens, books.done, writer.dropped) == (["c", "d"], ["a", "b"], 1)
+    assert "a record cannot be booked: TypeError" in caplog.text
+    assert writer.close() == 0
+
+
+async def test_a_chore_that_raises_stops_neither_the_thread_nor_the_closing(
+    books: ListBooks,
+) -> None:
+    writer, chore = Writer(books), FailingChore()
+    writer.chores.append(chore)
+    writer.start()
+    for each in "abc":
+        await writer.open(opened(id=each))
+    assert writer.close() == 0
+    assert books.opens == ["a", "b", "c"]
+    assert books.is_closed
+    assert chore.runs == 1  # left alone for a second
+
+
+async def test_an_upkeep_that_raises_does_not_end_the_thread(books: ListBooks) -> None:
+    class Neglected(ListBooks):
+        def upkeep(self) -> None:
+            raise ZeroDivisionError
+
+    books = Neglected()
+    books.upkeep_at = 0.0
+    writer = Writer(books)
+    writer.start()
+    await writer.flush()
+    await writer.open(opened(id="a"))
+    assert books.opens == ["a"]
+    writer.close()
+
+
+async def test_a_thread_that_died_is_told_of_and_begun_anew(
+    books: ListBooks, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = DeadlyWriter(books)
+    writer.start()
+    await until(lambda: writer.has_died)
+    await writer.open(opened(id="a"))
+    assert not writer.has_died
+    assert books.opens == ["a"]
+    assert "the ledger's writer thread has died; another one takes its place" in caplog.text
+    writer.close()
+
+
+def test_a_thread_that_died_is_begun_anew_to_close(books: ListBooks) -> None:
+    writer = DeadlyWriter(books)
+    writer.start()
+    writer.complete(answered(opened(id="a")))
+    assert writer.close() == 0
+    assert books.done == ["a"]
