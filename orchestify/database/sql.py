@@ -117,9 +117,20 @@ class Database:
                 problem = self._describe(error)
         raise self._error(problem)
 
+    @property
+    def path(self) -> Path | None:
+        """The file of a SQLite database, None for PostgreSQL."""
+        return Path(str(self._url.database)) if self._tries == 1 else None
+
     def dispose(self) -> None:
         """Close all connections; a later `run` opens new ones."""
         self._engine.dispose()
+
+    def reopen(self) -> None:
+        """Close all connections, and migrate anew at the next use: the file is another one."""
+        self._engine.dispose()
+        with self._migrating:
+            self._migrated = False
 
     def _prepare(self, connection: Connection, read_only: bool) -> None:
         if connection.dialect.name == "sqlite":

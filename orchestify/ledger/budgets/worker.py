@@ -79,6 +79,9 @@ class ReservationWorker:
         self._still_since: dict[Key, float] = {}  # when the queue at a budget last moved
         self._poll_s = FIRST_POLL_S
         self._poll_at = math.inf
+        self._present: dict[str, BudgetState] = {}  # present periods as last seen, by their id
+        self._reserved: dict[str, Reservation] = {}  # what is open in this process
+        journal.restorers.append(self._restore)
 
     def put(self, item: ReservationRequest | Settlement | None) -> None:
         """Take in a request or a settlement; None when a request has left. Takes no lock."""
@@ -151,6 +154,7 @@ class ReservationWorker:
                 self._settlements.append(settlement)
         self._queue = [each for each in batch.queue if batch.waits_for(each)]
         self._note_movement({batch.waits_for(each) for each in self._queue}, batch.moved())
+        self._remember(batch)
         for request, verdict in batch.verdicts.items():
             if isinstance(verdict, BudgetState):
                 request.postpone(verdict)
@@ -160,6 +164,37 @@ class ReservationWorker:
             on_threshold = self._listeners.get(state.budget.tenant)
             if on_threshold is not None:
                 on_threshold(state, share)
+
+    def _remember(self, batch: Batch) -> None:
+        """Keep what a new database would have to know."""
+        for settlement in batch.settlements:
+            self._reserved.pop(settlement.reservation.id, None)
+        for verdict in batch.verdicts.values():
+            if isinstance(verdict, Reservation):
+                self._reserved[verdict.id] = verdict
+        seen = {key: period.state for key, period in batch.periods.items()}
+        now = self._now()
+        self._present = {
+            key: state
+            for key, state in (self._present | seen).items()
+            if state.end is None or state.end > now
+        }
+
+    def _restore(self, connection: Connection) -> None:
+        """Write the present periods and the open reservations to a database that lost them."""
+        held = {
+            period_id(state): state
+            for reservation in self._reserved.values()
+            for state in reservation.states
+        }
+        periods = lock(connection, held | self._present)
+        for key, known in self._present.items():
+            there = periods[key].state
+            there.spent_usd = max(there.spent_usd, known.spent_usd)
+            there.overrun_usd = max(there.overrun_usd, known.overrun_usd)
+            there.alerted = max(there.alerted, known.alerted)
+        save(connection, periods.values())
+        store(connection, self._journal.owner, self._reserved.values(), self._now())
 
     def _note_movement(self, waited_for: set[Key | None], moved: set[Key]) -> None:
         now, before = time.monotonic(), self._still_since
@@ -197,7 +232,8 @@ class Batch:
 
     `queue` is in the order of arrival. `starved` has the budgets at which this process has
     waited too long. A request without a verdict waits for a budget at which another one waits
-    before it. `crossed` has the thresholds that were crossed in it.
+    before it. `crossed` has the thresholds that were crossed in it, `periods` the periods as it
+    left them.
     """
 
     owner: str
@@ -207,6 +243,7 @@ class Batch:
     starved: Collection[Key] = ()
     verdicts: dict[ReservationRequest, Verdict] = field(default_factory=dict)
     crossed: list[tuple[BudgetState, float]] = field(default_factory=list)
+    periods: Mapping[str, PeriodRow] = field(default_factory=dict)
     _runs: int = 0
 
     def serve(self, connection: Connection) -> None:
@@ -224,7 +261,7 @@ class Batch:
             )
             for state in states
         }
-        periods = lock(connection, wanted)
+        periods = self.periods = lock(connection, wanted)
         self._settle(connection, periods)
         self._let_in(connection, {key: periods[period_id(each)] for key, each in current.items()})
         self.crossed = [

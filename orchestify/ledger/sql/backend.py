@@ -18,6 +18,7 @@ from orchestify.ledger.axes import axes_of
 from orchestify.ledger.base import UsageReport, as_utc
 from orchestify.ledger.budgets.worker import ReservationWorker
 from orchestify.ledger.record import Record, new_id
+from orchestify.ledger.sql.file_watch import FileCheck
 from orchestify.ledger.sql.health_history import HealthHistory, Snapshot, read_history
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.reading import read_usage
@@ -50,6 +51,8 @@ class Backend:
         self.reservations = ReservationWorker(self.journal, now)
         self.health = HealthHistory(self.journal)
         self.writer.chores += [self.reservations, self.health]
+        if database.path is not None:
+            self.writer.chores.append(FileCheck(self.journal.check_file))
         self._starting = threading.Lock()
         self._spool = spool
         self._pid = 0
@@ -69,7 +72,9 @@ class Backend:
             return "the ledger's writer thread has died: records wait for another one"
         if self.writer.dropped:
             return f"the ledger could not book {self.writer.dropped} records: sums are too low"
-        return "the ledger is behind: sums may be too low" if self.is_behind else ""
+        if self.is_behind:
+            return "the ledger is behind: sums may be too low"
+        return self.journal.loss
 
     def start(self) -> None:
         """Begin to write, once; the process may not fork any more.

@@ -1,4 +1,4 @@
-"""What the writer thread does: book, keep the lease, close what others left, move the spool."""
+"""What the writer thread writes: records, leases, what the dead left, the spool, a lost file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from orchestify.database.sql import Database, OwnConnection
 from orchestify.errors import LedgerError
 from orchestify.ledger.budgets.sql_store import lapse
 from orchestify.ledger.budgets.sql_store import prune as prune_budgets
-from orchestify.ledger.record import Record, new_id
+from orchestify.ledger.record import Record, new_id, utc_now
 from orchestify.ledger.sql.booking import book
+from orchestify.ledger.sql.file_watch import FileWatch, Loss
 from orchestify.ledger.sql.rows import opening_of, storable
 from orchestify.ledger.sql.spool import Spool
 from orchestify.ledger.sql.upkeep import (
@@ -42,6 +43,10 @@ class Journal:
     One thread at a time may use it; `behind` and `is_away` can be read from any. `owner` is
     who opens the records here; its lease is renewed with what is booked, and by `upkeep`,
     which is due at `upkeep_at` on the monotonic clock.
+
+    Where a SQLite file is deleted, replaced or cut while in use, what is known here is written
+    to the new one before anything else: the records of open calls, and what each of `restorers`
+    writes in the same transaction. `loss` then says what is gone.
     """
 
     def __init__(
@@ -55,6 +60,11 @@ class Journal:
         self.owner = new_id()
         self.behind = 0
         self.is_away = False
+        self.loss = ""
+        self.restorers: list[Callable[[Connection], None]] = []
+        self._file = None if database.path is None else FileWatch(database.path)
+        self._lost: Loss | None = None
+        self._open: dict[str, Record] = {}
         self.upkeep_at = 0.0
         self._database = database
         self._connection = OwnConnection(database)
@@ -100,6 +110,14 @@ class Journal:
             self._leave(error)
             raise
 
+    def check_file(self) -> None:
+        """Look whether a SQLite file is still there; write what is known to a new one."""
+        if self._file is not None and not self.is_away:
+            try:
+                self._follow_file()
+            except LedgerError as error:
+                self._leave(error)
+
     def upkeep(self) -> None:
         """Do a piece of what is due, and set `upkeep_at` to when the next piece is.
 
@@ -107,7 +125,7 @@ class Journal:
         what waits in the spool is moved; what is too old is deleted, unless the clock has jumped.
         """
         try:
-            more = self._connection.run(self._keep_up)
+            more = self._transact(self._keep_up)
             self._return()
             more |= self._move()
         except LedgerError as error:
@@ -136,6 +154,10 @@ class Journal:
     def _book(self, opens: Sequence[Record], done: Sequence[Record]) -> None:
         rows = [opening_of(record, self.owner) for record in opens]
         self._run(lambda connection: book(connection, self.owner, rows, done))
+        if self._file is not None:
+            self._open |= {record.id: record for record in opens}
+            for record in done:
+                self._open.pop(record.id, None)
         if self.is_away:
             self._return()
 
@@ -147,10 +169,60 @@ class Journal:
                 renew(connection, self.owner, self._lease_s)
             return work(connection)
 
-        result = self._connection.run(under_lease)
+        result = self._transact(under_lease)
         if renews:
             self._renew_at = time.monotonic() + self._lease_s / 3
         return result
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        self._follow_file()
+        result = self._connection.run(work)
+        if self._file is not None:
+            self._file.note()
+        return result
+
+    def _follow_file(self) -> None:
+        """Go on with a new file where the one in use was lost."""
+        if self._file is None:
+            return
+        found = self._file.loss(self._is_sound)
+        if found is not None:
+            log.error("the ledger's file was %s while in use", found)
+            self._connection.close()
+            self._database.reopen()
+            self._file.make_way(found)
+            self._lost = found
+        if self._lost is not None:
+            self._connection.run(self._restore)
+            self._file.note()
+            self.loss = (
+                f"the ledger's file was {self._lost} at {utc_now():%Y-%m-%d %H:%M:%S} UTC: what "
+                "was booked before is gone, but for open calls and the budgets' present periods"
+            )
+            self._lost = None
+            log.error("%s; %d calls were open", self.loss, len(self._open))
+
+    def _restore(self, connection: Connection) -> None:
+        renew(connection, self.owner, self._lease_s)
+        book(
+            connection,
+            self.owner,
+            [opening_of(record, self.owner) for record in self._open.values()],
+            [],
+        )
+        for restore in self.restorers:
+            restore(connection)
+
+    def _is_sound(self) -> bool:
+        """Whether SQLite can read the whole file, on a connection of its own."""
+        try:
+            found = self._database.run(
+                lambda connection: connection.exec_driver_sql("PRAGMA quick_check(1)").scalar(),
+                read_only=True,
+            )
+        except LedgerError:
+            return False
+        return found == "ok"
 
     def _keep_up(self, connection: Connection) -> bool:
         renew(connection, self.owner, self._lease_s)
@@ -170,7 +242,7 @@ class Journal:
         self.behind = self._spool.count()
         if self.behind:
             opens, done = self._spool.first()
-            self._connection.run(lambda connection: book(connection, self.owner, opens, done))
+            self._transact(lambda connection: book(connection, self.owner, opens, done))
             self._spool.remove(opens, done)
             self.behind = self._spool.count()
         return self.behind > 0
