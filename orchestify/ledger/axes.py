@@ -8,13 +8,13 @@ from typing import NamedTuple
 from orchestify.errors import InvalidParameterError
 
 AXES = ("provider", "agent", "model", "day", "tenant")
-"""The axes of a record, in the order in which they are listed; beside them stands each label."""
+"""The axes of every record, in the order in which they are listed; each label is one, too."""
 
 TIME_AXES = ("day",)
-"""Those whose values are moments: reports list them as they passed."""
+"""The axes of time: reports list their values in order."""
 
 LABEL = "label:"
-"""What begins the axis of a label, as `label:run`."""
+"""The prefix of a label's axis, as in `label:run`."""
 
 
 class TotalKey(NamedTuple):

@@ -100,7 +100,7 @@ class Ledger(Protocol):
         """
 
     def keep_health(self, take: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
-        """Write what `take` returns, the providers' present health, from time to time.
+        """Write the providers' present health, as `take` returns it, from time to time.
 
         Each is ready for JSON and has its `provider` and `status`. In memory nothing is kept:
         `Health` itself remembers a day.
@@ -116,7 +116,7 @@ class Ledger(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Write what is pending and close."""
+        """Write all pending records and close."""
 
 
 def as_utc(moment: datetime) -> datetime:

@@ -125,7 +125,7 @@ def unsent(record: Record) -> Record:
 
 
 def repaired(record: Record) -> Record:
-    """Return the record with a harmless value in place of each whose type is wrong.
+    """Return the record with a neutral value in place of each whose type is wrong.
 
     A record is checked where its answer comes in; this is for one that got through all the
     same, which must stop neither its own booking nor that of others. What is wrong is logged.

@@ -19,7 +19,7 @@ LABEL_VALUES_KEPT = 1000
 LABEL_TOTALS_KEPT = 10_000
 TOTALS_KEPT = 50_000
 OTHER = "other"
-"""The model, label key or label value that stands for all beyond those that are kept."""
+"""The model, label key or label value that sums up all beyond those that are kept."""
 
 
 @dataclass(slots=True)

@@ -25,9 +25,9 @@ from orchestify.policy.wait_queue import WaitQueue
 class MemoryStore:
     """The states of all budgets, each made when first used; see `BudgetStore`.
 
-    Whoever finds the lock free serves all that was put in; whoever finds it taken leaves what
-    it put in to the holder, so that nobody waits and the garbage collector may settle at any
-    moment. `on_threshold` is called outside the lock; it must not raise. `now` is the time of
+    A caller that finds the lock free serves everything in the inbox; one that finds it taken
+    leaves its item to the lock's holder, so that nobody waits and the garbage collector may
+    settle at any moment. `on_threshold` is called outside the lock; it must not raise. `now` is the time of
     day, for the periods.
     """
 
@@ -54,7 +54,7 @@ class MemoryStore:
         self._put(request)
 
     def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
-        """Book a cost in the periods it was reserved in, and serve who waits there."""
+        """Book a cost in the periods it was reserved in, and serve the requests waiting there."""
         self._put(Settlement(reservation, cost_usd))
 
     def present(self, budget: Budget) -> BudgetState:
@@ -108,7 +108,7 @@ class MemoryStore:
             self._advance(self._accounts[state.budget.key])
 
     def _advance(self, account: _Account) -> None:
-        """Let those who wait at a budget go on, until the first has to go on waiting."""
+        """Answer the requests waiting at a budget, until the first has to wait further."""
         while (head := account.head()) is not None:
             self._try(head)
             if account.head() is head:
@@ -162,7 +162,7 @@ class _Account:
         return self.state.budget.key
 
     def head(self) -> ReservationRequest | None:
-        """Return who goes first."""
+        """Return the earliest waiting request."""
         return cast("ReservationRequest | None", self.waiting.head())
 
     def has_before(self, request: ReservationRequest) -> bool:

@@ -1,4 +1,4 @@
-"""Reservations: what a call asks of its budgets, what it is granted, and how it is refused."""
+"""Reservations of a call in its budgets: the request, the grant, and the refusal."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ReservationRequest(Waiter):
         self._handing_over = threading.Lock()
 
     def grant(self, reservation: Reservation) -> bool:
-        """Hand the reservation over; False where the caller has left, who must not keep it."""
+        """Hand the reservation over; False where the caller has left, so that it must be released."""
         with self._handing_over:
             if self.has_left:
                 return False

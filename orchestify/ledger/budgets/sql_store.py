@@ -59,7 +59,7 @@ _UNIT = Decimal(1).scaleb(-PICO)
 
 
 class LedgerAccess(Protocol):
-    """What the store needs of its ledger."""
+    """The part of a ledger that the store uses."""
 
     def start(self) -> None:
         """Begin the thread that serves requests, once.
@@ -69,7 +69,7 @@ class LedgerAccess(Protocol):
         """
 
     def wake(self) -> None:
-        """Have the thread look at what was put in."""
+        """Have the thread run the worker."""
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Do `work`, which only reads, in a transaction."""
@@ -105,7 +105,7 @@ class SqlStore:
         self._put(None)
 
     def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
-        """Have the worker book a cost; what cost nothing and is not stored needs no booking."""
+        """Have the worker book a cost; an unstored reservation without a cost needs no booking."""
         is_stored = reservation.id != ""
         if reservation.states and (is_stored or cost_usd):
             reservation.id = reservation.id or new_id()
@@ -148,7 +148,7 @@ class PeriodRow:
 
     @property
     def row(self) -> Row:
-        """What changes, as it stands now."""
+        """The columns that change, with their present values."""
         return {
             "key": self.id,
             "spent_picousd": self.state.spent_usd,
@@ -208,7 +208,7 @@ def lock(connection: Connection, wanted: Mapping[str, BudgetState]) -> dict[str,
 
 
 def read(connection: Connection, wanted: BudgetState) -> BudgetState:
-    """Return a state as it stands in the database, without a lock."""
+    """Return a state from the database, without a lock."""
     key = period_id(wanted)
     row = connection.execute(_PERIODS, {"ids": [key]}).mappings().first()
     if row is None:

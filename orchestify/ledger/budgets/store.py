@@ -24,13 +24,13 @@ from orchestify.policy.budget import ZERO, Budget, BudgetState
 from orchestify.policy.wait_queue import CallLater, call_later
 
 LOOK_AGAIN_S = 0.05
-"""How long a call at least waits between two looks at a budget whose period is over."""
+"""The shortest wait between two looks at a budget whose period is over."""
 
 _CLOSED = "the ledger is closed"
 
 
 class BudgetStore(Protocol):
-    """Where budgets' figures are kept, and who answers requests in arrival order.
+    """Keeps the budgets' figures and answers requests in arrival order.
 
     All but `start` and `state` return at once; they may be called from any thread, while a task
     is cancelled and in `__del__`.
@@ -153,7 +153,7 @@ class BudgetBook:
         return self._store.state(self._own(budget))
 
     def close(self) -> None:
-        """Refuse who waits and who comes; reservations are still settled."""
+        """Refuse all waiting and later requests; reservations are still settled."""
         with self._ending:
             self._is_closed = True
             waiting = list(self._waiting)

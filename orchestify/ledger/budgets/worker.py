@@ -84,11 +84,11 @@ class ReservationWorker:
         journal.restorers.append(self._restore)
 
     def put(self, item: ReservationRequest | Settlement | None) -> None:
-        """Take in a request or a settlement; None when a request has left. Takes no lock."""
+        """Queue a request or a settlement; None when a caller has left. Takes no lock."""
         self._inbox.put(item)
 
     def listen(self, tenant: str, on_threshold: OnThreshold | None) -> None:
-        """Report the thresholds of a tenant's budgets here, in place of who was told before."""
+        """Report the thresholds of a tenant's budgets here, in place of the listener before."""
         with self._changing:
             self._listeners[tenant] = on_threshold
 
@@ -106,7 +106,7 @@ class ReservationWorker:
         return self._poll_at
 
     def run(self) -> None:
-        """Settle what has come, and answer those in the queue who can go on."""
+        """Book the settlements and answer the requests that can be answered."""
         self._collect()
         if not self._queue and (not self._settlements or self._journal.is_away):
             self._poll_at = math.inf
@@ -122,7 +122,7 @@ class ReservationWorker:
             self._answer(batch)
 
     def close(self) -> None:
-        """Refuse who waits, since nobody serves the queue any more."""
+        """Refuse all waiting requests: nobody serves the queue any more."""
         self._collect()
         waiting, self._queue = self._queue, []
         for request in waiting:
@@ -166,7 +166,7 @@ class ReservationWorker:
                 on_threshold(state, share)
 
     def _remember(self, batch: Batch) -> None:
-        """Keep what a new database would have to know."""
+        """Keep the state that a new database would need."""
         for settlement in batch.settlements:
             self._reserved.pop(settlement.reservation.id, None)
         for verdict in batch.verdicts.values():

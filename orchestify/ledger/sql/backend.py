@@ -67,7 +67,7 @@ class Backend:
 
     @property
     def problem(self) -> str:
-        """What is wrong with the ledger, in words; "" where nothing is."""
+        """The ledger's present problem in words, "" without one."""
         if self.writer.has_died:
             return "the ledger's writer thread has died: records wait for another one"
         if self.writer.dropped:
@@ -113,7 +113,7 @@ class Backend:
             self.writer.wake()
 
     async def drain(self) -> None:
-        """Return when what was put in before is booked, and the chores have seen to theirs.
+        """Return when everything put in before is booked, and the chores have run.
 
         Raises:
             LedgerError: it could not be booked, or this process is a fork.
@@ -132,7 +132,7 @@ class Backend:
         where: Mapping[str, str],
         tenant: str | None = None,
     ) -> UsageReport:
-        """Return what the database says, of one tenant or of all; see `Ledger.usage`."""
+        """Read the usage of one tenant or of all; see `Ledger.usage`."""
         axes = axes_of(by, where)
         span = (since and as_utc(since), until and as_utc(until))
         if self.writer.is_running:
@@ -182,7 +182,7 @@ class Backend:
         return self._looking(lambda: self.database.run(work, read_only=True))
 
     def close(self) -> int:
-        """Write what is pending and end the thread; return how many could not be written."""
+        """Write all pending records, end the thread, and return how many were not written."""
         self._is_closed = True
         try:
             return self.writer.close()

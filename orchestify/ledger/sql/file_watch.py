@@ -25,7 +25,7 @@ EVERY_S = 0.5
 
 
 class FileWatch:
-    """What the file was when it was noted, and what has become of it."""
+    """Compares the file with the one that was there when it was noted."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,7 +41,7 @@ class FileWatch:
             self._size = 0
 
     def loss(self, is_sound: Callable[[], bool]) -> Loss | None:
-        """Return what has happened to the file; None where it is as it was.
+        """Return how the file was lost; None where it is unchanged.
 
         A file may shrink because somebody compacted it: `is_sound` then says whether SQLite can
         still read the whole of it.
@@ -61,7 +61,7 @@ class FileWatch:
         return None
 
     def make_way(self, loss: Loss) -> None:
-        """Forget the lost file, and rename what is left of it, once all connections are closed.
+        """Forget the lost file and rename its remains, once all connections are closed.
 
         The log of a file that was moved stays under its name when it is closed, and SQLite
         would play it into whatever file stands there next.
@@ -97,4 +97,4 @@ class FileCheck:
         self._check()
 
     def close(self) -> None:
-        """Do nothing: who closes the ledger needs its file no more."""
+        """Do nothing: a closed ledger needs no file."""

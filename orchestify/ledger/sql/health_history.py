@@ -1,4 +1,4 @@
-"""How the providers did, kept beside their usage."""
+"""Snapshots of the providers' health, written every five minutes and read by time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class HealthHistory:
         self._changing = threading.Lock()
 
     def keep(self, take: Take, tenant: str = "") -> None:
-        """Write what `take` returns from now on, in place of what the tenant had before."""
+        """Write what `take` returns from now on, in place of the tenant's previous one."""
         with self._changing:
             if tenant in self._takes:
                 self._last.append((tenant, self._takes[tenant]))
@@ -59,7 +59,7 @@ class HealthHistory:
         return 0.0 if self._last else self._next_at
 
     def run(self) -> None:
-        """Write what is due."""
+        """Write the snapshots that are due."""
         with self._changing:
             takes, self._last = self._last, []
             if time.monotonic() >= self._next_at:

@@ -1,4 +1,4 @@
-"""What the writer thread writes: records, leases, what the dead left, the spool, a lost file."""
+"""The journal: what the writer thread writes, and where while the database is away or lost."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Journal:
             raise
 
     def check_file(self) -> None:
-        """Look whether a SQLite file is still there; write what is known to a new one."""
+        """Check that the SQLite file is unchanged; write what is known to a new one."""
         if self._file is not None and not self.is_away:
             try:
                 self._follow_file()
@@ -119,7 +119,7 @@ class Journal:
                 self._leave(error)
 
     def upkeep(self) -> None:
-        """Do a piece of what is due, and set `upkeep_at` to when the next piece is.
+        """Do one piece of upkeep, and set `upkeep_at` to the time of the next.
 
         The lease is renewed; records of owners that are gone are closed, their reservations lapse;
         what waits in the spool is moved; what is too old is deleted, unless the clock has jumped.
@@ -182,7 +182,7 @@ class Journal:
         return result
 
     def _follow_file(self) -> None:
-        """Go on with a new file where the one in use was lost."""
+        """Continue with a new file where the one in use was lost."""
         if self._file is None:
             return
         found = self._file.loss(self._is_sound)

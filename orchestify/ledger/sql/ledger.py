@@ -52,7 +52,7 @@ class SqlLedger:
         self._begin(tenant=None)
 
     def _begin(self, tenant: str | None) -> None:
-        """Set what is this ledger's own, and not shared with the whole."""
+        """Set the part of the state that no other ledger shares."""
         self.totals = Totals()
         self._tenant = tenant
         self._listener: OnThreshold | None = None
@@ -77,7 +77,7 @@ class SqlLedger:
 
     @property
     def tenant(self) -> str:
-        """The tenant whose ledger this is, "" for the whole."""
+        """The tenant of this ledger, "" for the whole database."""
         return self._tenant or ""
 
     @property
@@ -87,7 +87,7 @@ class SqlLedger:
 
     @property
     def problem(self) -> str:
-        """What is wrong with the ledger, in words; "" where nothing is."""
+        """The ledger's present problem in words, "" without one."""
         return self._backend.problem
 
     def start(self) -> None:
@@ -129,7 +129,7 @@ class SqlLedger:
         until: datetime | None = None,
         where: Mapping[str, str] | None = None,
     ) -> UsageReport:
-        """Return what the database says, with all that was completed here before.
+        """Read usage from the database, with all that was completed here before.
 
         Two labels at once, and days that `since` and `until` break, are read from the records.
 
@@ -180,7 +180,7 @@ class SqlLedger:
         return book
 
     def keep_health(self, take: Callable[[], Sequence[Snapshot]]) -> None:
-        """Write what `take` returns, the providers' present health, from time to time."""
+        """Write the providers' present health, as `take` returns it, from time to time."""
         self._taker = take
         self._backend.health.keep(take, self.tenant)
 
@@ -195,7 +195,7 @@ class SqlLedger:
         return await self._backend.health_history(self.tenant, provider, since)
 
     async def aclose(self) -> None:
-        """Write what is pending and close; a tenant's ledger leaves the others' open.
+        """Write all pending records and close; a tenant's ledger leaves the others open.
 
         Calls still under way are written when they end.
 

@@ -111,7 +111,7 @@ def record_of(row: RowMapping) -> Record:
 
 
 def storable(record: Record) -> Record:
-    """Return the record with what no database would take cut off; mostly it is the same one.
+    """Return the record without values that no database accepts; mostly it is the same one.
 
     Texts lose NUL and lone surrogates and what is over 200 characters (an index has to hold
     them); counts end at 1e12, costs at 1e6 USD, and what is not of its type is replaced. One
@@ -179,5 +179,5 @@ def _finite(seconds: float | None) -> float | None:
 
 
 def cut_text(text: str) -> str:
-    """Return at most 200 characters of the text, without what no database would take."""
+    """Return at most 200 characters of the text, without those that no database accepts."""
     return text[:TEXT_KEPT].replace("\0", "").encode("utf-8", "replace").decode()

@@ -119,7 +119,7 @@ def _money(name: str, *, nullable: bool) -> tuple[Column[Decimal], Column[float]
 
 
 def _tenant(*, primary_key: bool = False) -> Column[str]:
-    """Return the column of whose row it is: "" where a ledger has no tenants."""
+    """Return the column of the row's tenant: "" where a ledger has no tenants."""
     return Column("tenant", String, primary_key=primary_key, nullable=False, server_default="")
 
 
@@ -264,7 +264,7 @@ _TENANT = "tenant VARCHAR DEFAULT '' NOT NULL"
 
 
 def add_tenants(connection: Connection) -> None:
-    """Version 1 to 2: every row has a tenant; what is there is nobody's in particular, ""."""
+    """Version 1 to 2: every row has a tenant; existing rows get "", no tenant."""
     for table in ("usage_records", "budget_periods"):
         connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {_TENANT}"))
     days = "day, provider, agent, model, value"
@@ -315,7 +315,7 @@ def migrate(
 
 
 def read_setting(connection: Connection, name: str) -> str | None:
-    """Return what is noted under `name` in the database, None where nothing is."""
+    """Return the setting `name` of the database, None where it is not set."""
     return connection.scalar(select(settings.c.value).where(settings.c.name == name))
 
 

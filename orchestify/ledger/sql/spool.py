@@ -1,4 +1,4 @@
-"""Where records wait while PostgreSQL is away: a local file with the same tables."""
+"""The spool: a local file in which records wait while PostgreSQL is away."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Spool:
         return self._file.run(read, read_only=True)
 
     def remove(self, opens: Sequence[Row], done: Sequence[Record]) -> None:
-        """Forget what was moved; an open one that was completed meanwhile is kept.
+        """Delete moved records; an open one that was completed meanwhile is kept.
 
         Raises:
             LedgerError: the file cannot be written.

@@ -23,7 +23,7 @@ LINGER_S = 0.005
 """How long completed records wait for the next opening, whose transaction they then share."""
 
 RETRY_S = 1.0
-"""How long a chore that raised is left alone."""
+"""How long a chore that raised is not run again."""
 
 DAY_S = 86_400.0
 THREAD_NAME = "orchestify-ledger"
@@ -31,8 +31,8 @@ THREAD_NAME = "orchestify-ledger"
 _log = logging.getLogger("orchestify.ledger")
 
 Item: TypeAlias = tuple[Record | None, asyncio.Future[None] | None] | None
-"""An opened record and who waits for it; a completed one and nobody; nothing and who waits
-for all before it; nothing at all, to stop; or None, to look at the chores."""
+"""An opened record and the future of its caller; a completed record and None; None and the
+future of a caller who waits for all before it; two Nones, to stop; or None, to run the chores."""
 
 
 class Books(Protocol):
@@ -47,10 +47,10 @@ class Books(Protocol):
         """Book opened and completed records, or raise LedgerError and book none."""
 
     def upkeep(self) -> None:
-        """Do what is due, and move `upkeep_at` on."""
+        """Do one piece of upkeep and set `upkeep_at`."""
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
 
 
 class Chore(Protocol):
@@ -208,7 +208,7 @@ class Writer:
         return due_at if failed_at is None else max(due_at, failed_at + RETRY_S)
 
     def _guard(self, chore: object, work: Callable[[], None]) -> None:
-        """Do a piece of work whose failure must stop nothing else."""
+        """Do a piece of work; log its failure and go on."""
         try:
             work()
         except BaseException as error:  # a listener of the host may raise whatever it likes
