@@ -27,8 +27,8 @@ class MemoryStore:
 
     A caller that finds the lock free serves everything in the inbox; one that finds it taken
     leaves its item to the lock's holder, so that nobody waits and the garbage collector may
-    settle at any moment. `on_threshold` is called outside the lock; it must not raise. `now` is the time of
-    day, for the periods.
+    settle at any moment. `on_threshold` is called outside the lock; it must not raise. `now` is
+    the time of day, for the periods.
     """
 
     def __init__(

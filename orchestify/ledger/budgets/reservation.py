@@ -67,7 +67,7 @@ class ReservationRequest(Waiter):
         self._handing_over = threading.Lock()
 
     def grant(self, reservation: Reservation) -> bool:
-        """Hand the reservation over; False where the caller has left, so that it must be released."""
+        """Hand the reservation over; False where the caller has left: it is to be released."""
         with self._handing_over:
             if self.has_left:
                 return False
