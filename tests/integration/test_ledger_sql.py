@@ -36,8 +36,10 @@ from tests.ledgers import (
     opened,
     postgres_schema,
     sqlite_rows,
+    until,
 )
 from tests.servers import holds
+from tests.unit.ledger.test_writer import DeadlyWriter
 
 FILE = "sqlite:///usage.db"
 
@@ -223,6 +225,19 @@ async def test_a_record_of_wrong_types_is_booked_as_far_as_it_can_be(
         ("claude-sonnet-4-5",): 2,
     }
     assert (ledger.problem, ledger.is_behind, report.open) == ("", False, 0)
+    await ledger.aclose()
+
+
+async def test_a_dead_writer_thread_is_a_problem_until_the_next_record(tmp_path: Path) -> None:
+    ledger = ledger_at(FILE, tmp_path)
+    backend = ledger._backend
+    backend.writer = DeadlyWriter(backend.journal)
+    ledger.start()
+    await until(lambda: backend.writer.has_died)
+    assert ledger.problem == "the ledger's writer thread has died: records wait for another one"
+    assert ledger.is_behind
+    await ledger.open(opened())
+    assert (ledger.problem, ledger.is_behind) == ("", False)
     await ledger.aclose()
 
 

@@ -45,6 +45,25 @@ class MemoryStore:
     def start(self) -> None:
         """Do nothing: memory is always ready."""
 
+    def reserve_now(
+        self, reservation_id: str, budgets: tuple[Budget, ...], amount_usd: Decimal
+    ) -> Reservation | None:
+        """Reserve where nobody waits and the amount fits everywhere."""
+        if self._waits_at or self._inbox or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            now = self.now()
+            states = tuple([self._account(budget, now).state for budget in budgets])
+            for state in states:
+                if state.decide(amount_usd) != "fits":
+                    return None
+            for state in states:
+                state.reserve(amount_usd)
+        finally:
+            self._lock.release()
+        self._serve()
+        return Reservation(amount_usd, states, id=reservation_id)
+
     def submit(self, request: ReservationRequest) -> None:
         """Answer the request, or let it wait at the first budget without room."""
         self._put(request)
@@ -83,21 +102,24 @@ class MemoryStore:
             self._on_threshold(*self._crossed.popleft())
 
     def _empty_inbox(self) -> None:
-        now = self.now()
+        now: datetime | None = None
         while self._inbox:
             item = self._inbox.popleft()
             if isinstance(item, Settlement):
                 self._book(item)
-                continue
-            for budget in item.budgets:
-                self._account(budget, now)
-            at = self._waits_at.get(item)
-            if item.has_left:
-                self._stop_waiting(item)
-                if at is not None:
-                    self._advance(at)
-            elif at is None and item.reservation is None and item.error is None:
-                self._try(item)
+            else:
+                now = now or self.now()
+                self._consider(item, [self._account(budget, now) for budget in item.budgets])
+
+    def _consider(self, request: ReservationRequest, accounts: list[_Account]) -> None:
+        """Answer a new request; remove one whose caller has left."""
+        at = self._waits_at.get(request)
+        if request.has_left:
+            self._stop_waiting(request)
+            if at is not None:
+                self._advance(at)
+        elif at is None and request.reservation is None and request.error is None:
+            self._try(request, accounts)
 
     def _book(self, settlement: Settlement) -> None:
         reservation = settlement.reservation
@@ -105,18 +127,19 @@ class MemoryStore:
             state.settle(reservation.amount_usd, settlement.cost_usd)
             if self._on_threshold is not None and (shares := state.crossed_thresholds()):
                 self._crossed.extend((replace(state), share) for share in shares)
-            self._advance(self._accounts[state.budget.key])
+            if self._waits_at:
+                self._advance(self._accounts[state.budget.key])
 
     def _advance(self, account: _Account) -> None:
         """Answer the requests waiting at a budget, until the first has to wait further."""
         while (head := account.head()) is not None:
-            self._try(head)
+            self._try(head, [self._accounts[budget.key] for budget in head.budgets])
             if account.head() is head:
                 return
 
-    def _try(self, request: ReservationRequest) -> None:
-        accounts = [self._accounts[budget.key] for budget in request.budgets]
-        blocked = {each.key for each in accounts if each.has_before(request)}
+    def _try(self, request: ReservationRequest, accounts: list[_Account]) -> None:
+        waiting = accounts if self._waits_at else ()
+        blocked = {each.key for each in waiting if each.has_before(request)}
         verdict = decide(request, [each.state for each in accounts], blocked)
         if isinstance(verdict, BudgetState):
             self._wait(request, self._accounts[verdict.budget.key])

@@ -119,7 +119,7 @@ def decide(
         decision = state.decide(request.amount_usd)
         if decision == "refuse":
             return refusal(state, request.amount_usd)
-        if full is None and (decision == "wait" or state.budget.key in blocked):
+        if full is None and (decision == "wait" or (blocked and state.budget.key in blocked)):
             full = state
     if full is not None:
         blocked.add(full.budget.key)

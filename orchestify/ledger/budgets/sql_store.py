@@ -95,6 +95,14 @@ class SqlStore:
         """Begin the ledger's thread; see `LedgerAccess.start`."""
         self._ledger.start()
 
+    def reserve_now(
+        self,
+        reservation_id: str,
+        budgets: tuple[Budget, ...],
+        amount_usd: Decimal,
+    ) -> None:
+        """Return None: only the worker's transaction can reserve."""
+
     def submit(self, request: ReservationRequest) -> None:
         """Have the worker answer the request."""
         request.amount_usd = kept_usd(request.amount_usd)

@@ -45,6 +45,11 @@ class BudgetStore(Protocol):
             LedgerError: the ledger is closed.
         """
 
+    def reserve_now(
+        self, reservation_id: str, budgets: tuple[Budget, ...], amount_usd: Decimal
+    ) -> Reservation | None:
+        """Reserve without a request where nothing is in the way; None where one is needed."""
+
     def submit(self, request: ReservationRequest) -> None:
         """Answer a request, at once or later."""
 
@@ -112,7 +117,13 @@ class BudgetBook:
         own = tuple([self._own(budget) for budget in budgets])
         if not amount_usd:
             return self._free(own, amount_usd)
-        request = ReservationRequest(record_id or new_id(), own, amount_usd, next(self._arrivals))
+        if self._is_closed:
+            raise LedgerError(_CLOSED)
+        reservation_id = record_id or new_id()
+        at_once = self._store.reserve_now(reservation_id, own, amount_usd)
+        if at_once is not None:
+            return at_once
+        request = ReservationRequest(reservation_id, own, amount_usd, next(self._arrivals))
         self._enter(request)
         try:
             return await self._answer(request, deadline)

@@ -173,12 +173,13 @@ class ReservationWorker:
             if isinstance(verdict, Reservation):
                 self._reserved[verdict.id] = verdict
         seen = {key: period.state for key, period in batch.periods.items()}
-        now = self._now()
-        self._present = {
-            key: state
-            for key, state in (self._present | seen).items()
-            if state.end is None or state.end > now
-        }
+        if not seen.keys() <= self._present.keys():  # a new period: others may be over
+            self._present = {
+                key: state
+                for key, state in self._present.items()
+                if state.end is None or state.end > batch.now
+            }
+        self._present |= seen
 
     def _restore(self, connection: Connection) -> None:
         """Write the present periods and the open reservations to a database that lost them."""
