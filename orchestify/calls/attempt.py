@@ -83,7 +83,7 @@ class AttemptState:
         cost = cost_of(usage, reported_usd, price)
         name = "" if error is None else type(error).__name__
         try:
-            if self.grants or self.hold is not None or error is not None:
+            if self.grants or self.reservation is not None or error is not None:
                 self._release(usage, cost, error)
             if permit is None:
                 pass

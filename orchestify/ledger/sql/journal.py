@@ -12,8 +12,7 @@ from sqlalchemy import Connection
 
 from orchestify.database.sql import Database, OwnConnection
 from orchestify.errors import LedgerError
-from orchestify.ledger.budgets.sql_store import lapse
-from orchestify.ledger.budgets.sql_store import prune as prune_budgets
+from orchestify.ledger.budgets.sql_store import lapse, prune as prune_budgets
 from orchestify.ledger.record import Record, new_id, utc_now
 from orchestify.ledger.sql.booking import book
 from orchestify.ledger.sql.file_watch import FileWatch, Loss

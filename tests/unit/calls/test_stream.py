@@ -227,7 +227,7 @@ async def test_a_stream_may_be_dropped_by_who_holds_a_lock(lock: str) -> None:
         permit.failed()
     pause = bench.runtime.pause(target)
     locks = {
-        "book": bench.book._lock,
+        "book": bench.book._store._lock,
         "limiter": pause._lock,
         "breaker": breaker._lock,
         "totals": bench.ledger.totals._lock,
