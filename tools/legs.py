@@ -50,7 +50,7 @@ class Checkout:
     def install(self, python: str, *requirements: str) -> None:
         """Make the environment anew, on an interpreter and with these requirements."""
         self.run(str(self.uv), "venv", "-q", "--clear", "-p", python, str(self.environment))
-        self.run(str(self.uv), "pip", "install", "-q", "--compile-bytecode", *requirements)
+        self.run(str(self.uv), "pip", "install", "-q", *requirements)
 
     def run(self, *command: str) -> None:
         """Run a command of the environment in the clone.
