@@ -11,7 +11,7 @@ from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, OrchestifyError
 from orchestify.lanes.lane import Lane
-from orchestify.lanes.litellm.lane import LiteLLMLane
+from orchestify.lanes.litellm import LiteLLMLane
 from orchestify.lanes.mock import MockLane
 from orchestify.models import capability
 from orchestify.models.model_map import ModelEntry, ModelMap

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestify.lanes.lane import Lane
-from orchestify.lanes.litellm.lane import LiteLLMLane
+from orchestify.lanes.litellm import LiteLLMLane
 from orchestify.providers.configured import ConfiguredProvider
 
 

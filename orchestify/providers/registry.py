@@ -24,7 +24,7 @@ from orchestify.errors import (
 )
 from orchestify.health.health import ProviderHealth
 from orchestify.health.monitor import CHECK_TIMEOUT_S, Check, Monitor, check, check_all
-from orchestify.lanes.litellm.lane import begin_import
+from orchestify.lanes.litellm import begin_import
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.record import Record
 from orchestify.ledger.summary import summary_of, token_usage

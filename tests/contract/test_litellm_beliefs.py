@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from orchestify.lanes.litellm.lane import door
+from orchestify.lanes.litellm import load
 from orchestify.testing import Reply, StubServer
 
 pytestmark = [
@@ -28,7 +28,7 @@ TOOL = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def litellm() -> AsyncIterator[Any]:
-    module = await door()
+    module = await load()
     yield module
     await module.close_litellm_async_clients()
 
@@ -157,10 +157,10 @@ import asyncio, gc, sys
 from concurrent.futures import ThreadPoolExecutor
 reached = []
 sys.addaudithook(lambda event, args: reached.append(event) if event == "socket.connect" else None)
-from orchestify.lanes.litellm.lane import door
+from orchestify.lanes.litellm import load
 assert "litellm" not in sys.modules
 with ThreadPoolExecutor(4) as threads:
-    doors = list(threads.map(lambda _: asyncio.run(door()), range(4)))
+    doors = list(threads.map(lambda _: asyncio.run(load()), range(4)))
 assert len(set(map(id, doors))) == 1
 assert gc.isenabled()
 assert reached == [], reached

@@ -17,8 +17,8 @@ from orchestify.errors import (
     InvalidParameterError,
     ModelNotFoundError,
 )
+from orchestify.lanes.litellm import LiteLLMLane, load
 from orchestify.lanes.litellm.access import list_models
-from orchestify.lanes.litellm.lane import LiteLLMLane, door
 from orchestify.testing import Reply, StubServer
 from orchestify.values import CompletionRequest, ImagePart, LLMMessage, TextPart
 from tests.lanes import LITELLMS_OWN_WARNINGS, close_litellms_clients, collect_quietly
@@ -48,7 +48,7 @@ ADDRESSES = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def litellm() -> AsyncIterator[Any]:
-    yield await door()
+    yield await load()
     await close_litellms_clients()
     collect_quietly(1)
 

@@ -28,7 +28,7 @@ from orchestify.errors import (
     ServerError,
     StreamInterruptedError,
 )
-from orchestify.lanes.litellm.lane import LiteLLMLane, door
+from orchestify.lanes.litellm import LiteLLMLane, load
 from orchestify.testing import Reply, StubServer
 from orchestify.values import (
     CompletionRequest,
@@ -72,7 +72,7 @@ Connect = Callable[..., LiteLLMLane]
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def litellm() -> AsyncIterator[Any]:
     """LiteLLM, whose connections are closed at the end; it shares them with the process."""
-    module = await door()
+    module = await load()
     yield module
     await module.close_litellm_async_clients()
 

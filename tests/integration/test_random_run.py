@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestify.lanes.litellm.lane import door
+from orchestify.lanes.litellm import load
 from orchestify.ledger.totals import Total
 from orchestify.testing import StubServer
 from tests import random_calls
@@ -46,7 +46,7 @@ async def test_the_ledger_is_the_servers_account(
     plans = random_calls.plans(CALLS, SEED)
     director = Director(SEED, plans)
     kept = RecordingLedger()
-    await door()
+    await load()
     async with StubServer(history=8 * CALLS) as server:
         server.respond = director
         async with opened(random_calls.configuration(server, url)) as registry:

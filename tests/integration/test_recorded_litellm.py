@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError
-from orchestify.lanes.litellm.lane import LiteLLMLane, door
+from orchestify.lanes.litellm import LiteLLMLane, load
 from orchestify.values import CompletionRequest, LLMMessage, LLMResponse, StreamEnd, Usage
 from tests import recorded
 from tests.recorded import Exchange
@@ -78,7 +78,7 @@ REFUSED = {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def port() -> AsyncIterator[int]:
     recorded.need_recorded()
-    litellm = await door()
+    litellm = await load()
     runner, number, _ = await recorded.replay_module().serve(recorded.FOLDER / "interactions")
     yield number
     await litellm.close_litellm_async_clients()

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from orchestify.errors import APIError, InvalidParameterError, ModelNotFoundError
-from orchestify.lanes.litellm.lane import door
+from orchestify.lanes.litellm import load
 from orchestify.testing import StubServer
 from orchestify.values import ImagePart, LLMMessage, TextPart
 from tests.lanes import LITELLMS_OWN_WARNINGS, close_litellms_clients, collect_quietly
@@ -32,7 +32,7 @@ pytestmark = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def litellm() -> AsyncIterator[Any]:
-    yield await door()
+    yield await load()
     await close_litellms_clients()
     collect_quietly(1)
 

@@ -24,7 +24,7 @@ from orchestify.errors import (
     VaultError,
 )
 from orchestify.events.events import CircuitOpened
-from orchestify.lanes.litellm.lane import door
+from orchestify.lanes.litellm import load
 from orchestify.ledger.record import Record
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.providers.shared import SharedParts
@@ -416,7 +416,7 @@ class TestFinding:
         base = operators(providers={"wild": wild, "bare": bare, "openai": openai})
         async with tenanted(sqlite, base) as made:
             add(made, "acme", *self.ROWS)
-            await door()  # its import warns, and must not do so between two tests
+            await load()  # its import warns, and must not do so between two tests
             yield made.tenants
 
     @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -73,33 +73,50 @@ class Endpoint:
             RefusedError: another status.
             aiohttp.ClientError, OSError: no answer.
         """
-        session = self._sessions.current or await self._sessions.open()
-        response = await session.post(
+        response = await self.request(
+            "POST",
             self._url(path),
-            data=body,
+            body=body,
             headers=headers,
-            allow_redirects=False,
             timeout=self._timeout(connect_timeout_s),
-            proxy=self._proxy,
-            proxy_headers=self._proxy_headers.headers,
         )
         if response.status >= 300:
-            raise await _refusal(response)
+            raise await refusal(response)
         return response
 
     async def get(self, path: str, *, timeout_s: float) -> bytes:
         """Return the body that a path answers with. Raises as `post` does, and MalformedError."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        response = await self.request("GET", self._url(path), timeout=timeout)
+        if response.status >= 300:
+            raise await refusal(response)
+        return await read_body(response)
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, of several limits
+        body: bytes | None = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a request to a URL of this place and return the answer, its body unread.
+
+        Raises:
+            aiohttp.ClientError, OSError: no answer.
+        """
         session = self._sessions.current or await self._sessions.open()
-        response = await session.get(
-            self._url(path),
+        return await session.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            timeout=timeout,
             proxy=self._proxy,
             proxy_headers=self._proxy_headers.headers,
         )
-        if response.status >= 300:
-            raise await _refusal(response)
-        return await read_body(response)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -228,7 +245,8 @@ def _resolver(base: URL, rule: AddressRule, sockets: _Sockets | None) -> Guarded
     return SilentResolver(rule.party, not_reached(base.host_port_subcomponent or ""))
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
+async def refusal(response: aiohttp.ClientResponse) -> RefusedError:
+    """Return the error for an answer with another status than 2xx; its body is read."""
     body = await read_body(response, MAX_ERROR_BYTES, cut=True)
     return RefusedError(failure_from_body(response.status, response.headers, body))
 

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from orchestify.errors import (
     APIConnectionError,
     APIError,
-    EndpointRefusedError,
     InvalidRequestError,
     InvalidResponseError,
     MissingExtraError,
@@ -53,19 +52,17 @@ def our_error(
     *,
     request: CompletionRequest,
     keys: Collection[str] = (),
-    sent: bool = False,
+    sent: bool | None = False,
     body: Any = None,
 ) -> OrchestifyError:
     """Return what an exception of LiteLLM means; to be raised outside the handler that caught it.
 
-    `sent` says that the request had left when LiteLLM failed; `body` is what was answered.
+    `sent` says whether the request had left when LiteLLM failed, None where nobody knows; `body`
+    is what was answered.
     """
     if isinstance(error, OrchestifyError):
         return bare(error)
     chain = list(_chain(error))
-    refused = next((each for each in chain if isinstance(each, EndpointRefusedError)), None)
-    if refused is not None:
-        return bare(refused)
     failure = _http_refusal(chain) or _inline_refusal(chain, body)
     if failure is None:
         missing = next((each for each in chain if isinstance(each, ImportError)), None)
@@ -148,7 +145,7 @@ def _unanswered(chain: list[BaseException]) -> APIError | None:
     return None
 
 
-def _misread(chain: list[BaseException], *, sent: bool) -> APIError | None:
+def _misread(chain: list[BaseException], *, sent: bool | None) -> APIError | None:
     """Return the error for what LiteLLM itself could not write or read; it fails every time."""
     if any(NO_ANSWER in _message(each) for each in chain):
         return InvalidResponseError()
@@ -156,9 +153,10 @@ def _misread(chain: list[BaseException], *, sent: bool) -> APIError | None:
     if culprit is None:
         return None
     what = type(culprit).__name__
-    if not sent:
+    if sent is False:
         return InvalidRequestError(f"litellm could not write the request ({what})")
-    misread = InvalidResponseError(f"litellm could not read the answer ({what})")
+    could_not = "read the answer" if sent else "write the request, or read the answer"
+    misread = InvalidResponseError(f"litellm could not {could_not} ({what})")
     misread.retryable = False
     return misread
 

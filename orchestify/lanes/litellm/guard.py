@@ -1,8 +1,9 @@
 """What a LiteLLM provider may do whose configuration strangers wrote.
 
-LiteLLM's clients connect on their own, and what is not given LiteLLM looks for in the environment:
-addresses, keys, logins. So only backends whose ways are known are let through, everything is
-given, and what leaves is looked at once more on its way out.
+What is not given LiteLLM looks for in the environment: addresses, keys, logins. So only backends
+whose ways are known are allowed, everything is given, and our transport checks each request.
+LiteLLM is never told the real address but one that leads nowhere: what does not pass through our
+transport, whatever a release does with the client it is given, does not leave.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from orchestify.errors import (
 from orchestify.values import CompletionRequest, ImagePart
 
 NO_KEY = "none"
+UNREACHABLE = "https://orchestify.invalid"  # no name under .invalid leads anywhere: RFC 6761
 
 # The backends, and where each is unless a base_url says so; Azure's address is its customer's.
 BACKENDS: Mapping[str, str] = {
@@ -46,6 +48,7 @@ OPTIONS = frozenset(
 )
 """The options that a configuration or a call of strangers may hold."""
 
+_UNREACHABLE_PARTS = ("https", b"orchestify.invalid", None)
 _KEY_HEADERS = ("authorization", "api-key", "x-api-key", "x-goog-api-key")
 
 
@@ -93,23 +96,29 @@ class LiteLLMGuard:
         refuse_to_fetch(request, request.model)
 
     @property
+    def base_for_litellm(self) -> str:
+        """The address that LiteLLM is given: the real one's path, at a host that is none."""
+        return UNREACHABLE + urlsplit(self.api_base).path.rstrip("/")
+
+    @property
     def headers(self) -> dict[str, str]:
         """The headers to add: Azure's key, whose place a login of the environment would take."""
         return {"api-key": self.key} if self.backend == "azure" else {}
 
-    def let_out(self, request: Any) -> None:
-        """Look at an HTTP request on its way out; another's credentials are taken from it.
+    def directed(self, request: Any) -> str:
+        """Return the real URL of an HTTP request; another's credentials are taken from it.
 
         Raises:
-            EndpointRefusedError: it does not go where the provider is.
+            EndpointRefusedError: it goes elsewhere than LiteLLM was told to.
         """
         url = request.url
-        port = url.port or HTTP_PORTS.get(url.scheme)
-        if _place(self.api_base) != (url.scheme, url.raw_host.decode().rstrip("."), port):
+        if (url.scheme, url.raw_host, url.port) != _UNREACHABLE_PARTS:
             raise EndpointRefusedError("the request was about to leave for another host")
         for name in _KEY_HEADERS:
             if request.headers.get(name, self.key) not in {self.key, f"Bearer {self.key}"}:
                 del request.headers[name]
+        parts = urlsplit(self.api_base)
+        return f"{parts.scheme}://{parts.netloc}{url.raw_path.decode()}"
 
 
 def refuse_to_fetch(request: CompletionRequest, model: str) -> None:
@@ -127,8 +136,8 @@ def refuse_to_fetch(request: CompletionRequest, model: str) -> None:
 def litellm_problem(config: ProviderConfig, rule: AddressRule) -> str | None:
     """Say why the address of a LiteLLM provider is not allowed, or None.
 
-    LiteLLM's clients connect on their own, so the host must be trusted whatever its address: the
-    operator's, the vendor's own, or this machine where `rule.loopback` says so.
+    The host must be the operator's, the vendor's own, or this machine where `rule.loopback` says
+    so: LiteLLM's translation for a backend is meant for no other.
     """
     backend = (config.default_model or "").partition("/")[0]
     base_url = config.base_url or BACKENDS.get(backend)

@@ -1,8 +1,4 @@
-"""The one door to LiteLLM: its import and its calls.
-
-Nothing else imports it. The import takes seconds, so it is begun in a thread where calls are to be
-expected; a call waits for it without holding up the event loop. The garbage collector is off
-meanwhile, and what the import made is frozen (`gc.freeze`): both concern the whole process.
+"""Calls through LiteLLM; see `orchestify.lanes.lane.Lane`.
 
 What LiteLLM and its clients log during our calls is dropped on every level, since it holds
 prompts and may hold keys. A failure reaches the caller as an error.
@@ -12,25 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import os
-import threading
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable
-from concurrent.futures import Future
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from copy import deepcopy
 from dataclasses import replace
-from importlib import import_module
 from typing import Any, TypeVar
 
 from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import (
     APIError,
+    EndpointRefusedError,
     InvalidResponseError,
-    MissingExtraError,
     OrchestifyError,
+    RequestTimeoutError,
 )
 from orchestify.lanes.anthropic import answer as anthropic_answer
 from orchestify.lanes.classify import build_error
@@ -42,10 +33,11 @@ from orchestify.lanes.litellm.access import (
     litellm_model,
 )
 from orchestify.lanes.litellm.answer import response_of
+from orchestify.lanes.litellm.backends import client_kind, is_bridged
 from orchestify.lanes.litellm.errors import bare, our_error
+from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange, note
 from orchestify.lanes.litellm.guard import LiteLLMGuard, refuse_to_fetch
-from orchestify.lanes.litellm.hooks import CALL, Heard, hear, hush, listen, send_once, stay_home
-from orchestify.lanes.litellm.idle import IdleWatch
+from orchestify.lanes.litellm.loading import load, load_clients
 from orchestify.lanes.litellm.request import completion_fields
 from orchestify.lanes.litellm.stream import StreamedAnswer
 from orchestify.lanes.openai import answer as openai_answer
@@ -53,42 +45,8 @@ from orchestify.lanes.redaction import secrets_of
 from orchestify.resources.bounded import MODELS_KEPT, bounded_setdefault
 from orchestify.values import CompletionRequest, LLMResponse, StreamEnd, StreamEvent
 
-__all__ = ["LiteLLMLane", "begin_import", "door"]
-
-# Read by LiteLLM while it is imported: no price map or beta headers from the network, no `.env`.
-ENVIRONMENT = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
-    "LITELLM_MODE": "PRODUCTION",
-}
-IMPORT_TRIES = 5  # a host that imports a submodule of it at the same time makes both imports fail
-IMPORT_PAUSE_S = 0.5
-
 _T = TypeVar("_T")
-_lock = threading.Lock()
 _entered: deque[str] = deque()  # our own entries in LiteLLM's map, oldest first
-_importing: Future[Any] | None = None
-
-
-def begin_import() -> Future[Any]:
-    """Begin to import LiteLLM in a thread, unless that was begun; return what will hold it."""
-    global _importing  # noqa: PLW0603 - one import a process
-    with _lock:
-        if _importing is None or (_importing.done() and _importing.exception() is not None):
-            _importing = Future()
-            _importing.set_running_or_notify_cancel()  # who waits for it cannot cancel it
-            threading.Thread(target=_import, args=(_importing,), daemon=True).start()
-        return _importing
-
-
-async def door() -> Any:
-    """Return LiteLLM, once it is imported.
-
-    Raises:
-        MissingExtraError: it cannot be imported.
-    """
-    importing = begin_import()
-    return importing.result() if importing.done() else await asyncio.wrap_future(importing)
 
 
 class LiteLLMLane:
@@ -101,73 +59,147 @@ class LiteLLMLane:
         rule: AddressRule | None = None,
         *,
         fetches: bool = True,
+        unbounded: bool = True,
     ) -> None:
         self._provider_id = provider_id
         self._config = config
         self._rule = rule
         self._fetches = fetches
+        self._unbounded = unbounded
         self._guard = None if rule is None else LiteLLMGuard.of(provider_id, config, rule)
         self._supported: dict[str, frozenset[str]] = {}
+        self._found: dict[str, tuple[str, str, str | None, str | None]] = {}
+        self._clients: Any = None
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request and return the whole answer."""
-        heard = Heard(self._guard)
+        exchange = self._exchange(request, stream=False)
         try:
-            return await self._guarded(self._exchange(request, heard), request, heard)
+            return await self._explaining(self._answered(request, exchange), request, exchange)
         finally:
-            heard.forget()
+            exchange.forget()
 
     async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Send one request and yield its events; the last is `StreamEnd`."""
-        heard = Heard(self._guard)
-        stream = await self._guarded(self._call(request, stream=True), request, heard)
+        exchange = self._exchange(request, stream=True)
+        stream = await self._explaining(self._call(request, exchange), request, exchange)
         answer = StreamedAnswer(stream)
-        watch = IdleWatch(stream, request.idle_timeout_s)
         try:
-            while (chunk := await self._chunk(answer, watch, request, heard)) is not None:
+            while (chunk := await self._chunk(stream, answer, request, exchange)) is not None:
                 for event in answer.feed(chunk):
                     yield event
             for event in answer.end():
                 yield event
-            yield StreamEnd(await self._guarded(_whole(answer), request, heard))
+            yield StreamEnd(await self._explaining(_whole(answer), request, exchange))
         finally:
-            watch.stop()
-            await self._guarded(_close(stream), request, heard)
+            await self._explaining(_close(stream, exchange), request, exchange)
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, by their LiteLLM names; None where none are."""
         return await list_models(self._provider_id, self._config, self._rule)
 
     async def aclose(self) -> None:
-        """Do nothing: connections are LiteLLM's, which shares them with the whole process."""
+        """Close every connection of ours; where LiteLLM took no client, they are the process's."""
+        if self._clients is not None:
+            await self._clients.aclose()
 
-    async def _exchange(self, request: CompletionRequest, heard: Heard) -> LLMResponse:
+    def _exchange(self, request: CompletionRequest, *, stream: bool) -> Exchange:
+        return Exchange(stream, request.timeout_s, request.connect_timeout_s)
+
+    async def _answered(self, request: CompletionRequest, exchange: Exchange) -> LLMResponse:
         try:
-            answer = await self._call(request, stream=False)
+            answer = await self._call(request, exchange)
         except Exception:
             # It was answered and will be billed; some answers LiteLLM cannot read (Groq's).
-            if (heard.body or {}).get("choices"):
-                return openai_answer.answer(heard.body, request)
-            if (heard.body or {}).get("type") == "message":
-                return anthropic_answer.answer(heard.body, request)
+            if (exchange.body or {}).get("choices"):
+                return openai_answer.answer(exchange.body, request)
+            if (exchange.body or {}).get("type") == "message":
+                return anthropic_answer.answer(exchange.body, request)
             raise
-        return response_of(answer, heard.body, heard.headers)
+        return response_of(answer, exchange.body, exchange.headers)
 
-    async def _call(self, request: CompletionRequest, *, stream: bool) -> Any:
+    async def _call(self, request: CompletionRequest, exchange: Exchange) -> Any:
         if self._guard is not None:
             self._guard.check(request)
         if not self._fetches:
             refuse_to_fetch(request, litellm_model(request.model, self._config))
-        litellm = await door()
+        litellm = await load()
         asked = replace(request, model=litellm_model(request.model, self._config))
         supported = self._meet(litellm, asked.model)
-        fields = completion_fields(asked, supported, stream=stream)
+        fields = completion_fields(asked, supported, stream=exchange.stream)
         # A copy: LiteLLM writes into what it is given, `metadata` above all.
         options = deepcopy({**self._config.options, **request.options})
         fields |= options
         fields["allowed_openai_params"] = [name for name in options if name not in supported]
         kept = {name: value for name, value in fields.items() if value is not None}
-        return await litellm.acompletion(**kept | _terms(self._config, request, self._guard))
+        client = self._client(litellm, asked.model, options)
+        if client is None:
+            self._check_unbounded()
+        else:
+            exchange.sent = False
+        return await litellm.acompletion(**kept | self._terms(request, client))
+
+    def _client(self, litellm: Any, model: str, options: Mapping[str, Any]) -> Any | None:
+        """Return the client that LiteLLM takes from us for a model, None where it takes none."""
+        backend, mode, key, base_url = self._resolve(litellm, model)
+        kind = client_kind(backend, options, mode)
+        clients = None if kind is None else load_clients()
+        if kind is None or clients is None:
+            return None
+        if self._clients is None:
+            self._clients = clients.Clients(clients.Transport(self._guard, self._rule))
+        settings = clients.ClientSettings(None, None)
+        if kind != "handler":
+            version = options.get("api_version") if kind == "azure" else None
+            settings = clients.ClientSettings(key, base_url, options.get("organization"), version)
+        return self._clients.get(kind, settings, litellm)
+
+    def _resolve(self, litellm: Any, model: str) -> tuple[str, str, str | None, str | None]:
+        """Return a model's backend and mode, and the key and address that LiteLLM has for it."""
+        known = self._found.get(model)
+        if known is not None:
+            return known
+        terms = self._terms(None, None)
+        name, backend, key, base_url = litellm.get_llm_provider(
+            model=model, api_base=terms.get("api_base"), api_key=terms.get("api_key")
+        )
+        entry = litellm.model_cost.get(model) or litellm.model_cost.get(name) or {}
+        mode = "responses" if is_bridged(name) else str(entry.get("mode"))
+        key, base_url = key or terms.get("api_key"), base_url or terms.get("api_base")
+        return keep(self._found, model, (backend, mode, key, base_url))
+
+    def _check_unbounded(self) -> None:
+        """Refuse a call whose answer nothing would bound, where that is not allowed.
+
+        Raises:
+            EndpointRefusedError: it is not.
+        """
+        if self._guard is not None:
+            raise EndpointRefusedError("LiteLLM takes no client of ours for this call")
+        if not self._unbounded:
+            raise EndpointRefusedError(
+                "through LiteLLM nothing bounds this backend's answers; the operator can allow it "
+                "with --allow-unbounded-answers"
+            )
+
+    def _terms(self, request: CompletionRequest | None, client: Any) -> dict[str, Any]:
+        """Return what is said to LiteLLM itself: where, as whom, how long; no retries, no cache."""
+        config, guard = self._config, self._guard
+        headers = {name: value.get_secret_value() for name, value in config.headers.items()}
+        if guard is not None:
+            headers |= guard.headers
+        terms: dict[str, Any] = {
+            "api_key": guard.key if guard else api_key_of(config),
+            "api_base": guard.base_for_litellm if guard else api_base_of(config),
+            "extra_headers": headers or None,
+            "timeout": None if request is None else _timeout(request),
+            "max_retries": 0,
+            "caching": False,
+            "no-log": True,
+            "client": client,
+            "logger_fn": None if client is not None else note,
+        }
+        return {name: value for name, value in terms.items() if value is not None}
 
     def _meet(self, litellm: Any, model: str) -> frozenset[str]:
         """Return the fields that LiteLLM says a model takes; empty where it says nothing."""
@@ -179,7 +211,7 @@ class LiteLLMLane:
         return known
 
     async def _chunk(
-        self, answer: StreamedAnswer, watch: IdleWatch, request: CompletionRequest, heard: Heard
+        self, stream: Any, answer: StreamedAnswer, request: CompletionRequest, exchange: Exchange
     ) -> Any:
         """Return the next chunk, None at the end.
 
@@ -187,31 +219,34 @@ class LiteLLMLane:
             StreamInterruptedError: it broke off, after output.
             APIError: another subclass, before any output.
         """
+        idle_s = request.idle_timeout_s if answer.has_output else None
         try:
-            return await self._guarded(watch.next(limited=answer.has_output), request, heard)
+            return await self._explaining(_next(stream, idle_s), request, exchange)
         except APIError as error:
             broken = answer.broken(error)
         raise broken
 
-    async def _guarded(self, work: Awaitable[_T], request: CompletionRequest, heard: Heard) -> _T:
+    async def _explaining(
+        self, work: Awaitable[_T], request: CompletionRequest, exchange: Exchange
+    ) -> _T:
         """Do a part of the call; what it raises holds no frame of LiteLLM's, which hold the key.
 
         Raises:
             OrchestifyError: what became of LiteLLM's exception.
         """
-        token = CALL.set(heard)
+        token = EXCHANGE.set(exchange)
         try:
             return await work
         except asyncio.CancelledError as cancelled:
             failure: BaseException = bare(cancelled)
         except Exception as error:
-            failure = self._explained(error, request, heard)
+            failure = self._explained(exchange.failure or error, request, exchange)
         finally:
-            CALL.reset(token)
+            EXCHANGE.reset(token)
         raise failure
 
     def _explained(
-        self, error: Exception, request: CompletionRequest, heard: Heard
+        self, error: Exception, request: CompletionRequest, exchange: Exchange
     ) -> OrchestifyError:
         keys = secrets_of(self._config)
         if isinstance(error, RefusedError):
@@ -220,55 +255,11 @@ class LiteLLMLane:
             explained = InvalidResponseError(str(error))
         else:
             explained = our_error(
-                error, request=request, keys=keys, sent=heard.sent, body=heard.body
+                error, request=request, keys=keys, sent=exchange.sent, body=exchange.body
             )
         if isinstance(explained, APIError):
             explained.provider, explained.model = self._provider_id, request.model
         return explained
-
-
-def _import(importing: Future[Any]) -> None:
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    hush()
-    try:
-        litellm = _import_patiently()
-    except BaseException as error:
-        reason = f"{type(error).__name__}: {error}"
-        importing.set_exception(
-            MissingExtraError(f"litellm cannot be imported ({reason}); reinstall orchestify")
-        )
-        return
-    litellm.suppress_debug_info = True
-    litellm.disable_hf_tokenizer_download = True
-    litellm.telemetry = False
-    importing.set_result(litellm)
-
-
-def _import_patiently() -> Any:
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        for left in reversed(range(IMPORT_TRIES)):
-            try:
-                import litellm  # noqa: PLC0415 - it takes seconds
-                import openai.resources  # noqa: F401, PLC0415 - else at a call, on the loop
-            except ImportError:
-                if not left:
-                    raise
-                time.sleep(IMPORT_PAUSE_S)
-            else:
-                # by name: after a first import that failed, it is no attribute of its parent
-                door = import_module("litellm.llms.custom_httpx.http_handler")
-                send_once(door.AsyncHTTPHandler)
-                listen(door.AsyncHTTPHandler)
-                stay_home(door.httpx.AsyncClient)
-                stay_home(door.httpx.Client)
-                return litellm
-    finally:
-        gc.freeze()
-        if collects:
-            gc.enable()
 
 
 def _enter_ollama(litellm: Any, model: str) -> None:
@@ -286,43 +277,44 @@ def _enter_ollama(litellm: Any, model: str) -> None:
         litellm.model_cost.pop(_entered.popleft(), None)
 
 
-def _terms(
-    config: ProviderConfig, request: CompletionRequest, guard: LiteLLMGuard | None
-) -> dict[str, Any]:
-    """Return what is said to LiteLLM itself: where, as whom, how long; no retries, no cache."""
+def _timeout(request: CompletionRequest) -> Any:
     import httpx  # noqa: PLC0415 - it has come with LiteLLM
 
-    headers = {name: value.get_secret_value() for name, value in config.headers.items()}
-    if guard is not None:
-        headers |= guard.headers
-    terms: dict[str, Any] = {
-        "api_key": guard.key if guard else api_key_of(config),
-        "api_base": guard.api_base if guard else api_base_of(config),
-        "extra_headers": headers or None,
-        "timeout": httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s),
-        "max_retries": 0,
-        "caching": False,
-        "no-log": True,
-        "logger_fn": hear,
-    }
-    return {name: value for name, value in terms.items() if value is not None}
+    return httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s)
+
+
+async def _next(stream: Any, idle_s: float | None) -> Any:
+    """Return the next chunk of a stream, None at its end.
+
+    Raises:
+        RequestTimeoutError: it did not come within `idle_s`.
+    """
+    limit = asyncio.timeout(idle_s)
+    try:
+        async with limit:
+            return await anext(stream, None)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    raise RequestTimeoutError(f"nothing came for {idle_s:g} s")
 
 
 async def _whole(answer: StreamedAnswer) -> LLMResponse:
     return answer.response()
 
 
-async def _close(stream: Any) -> None:
+async def _close(stream: Any, exchange: Exchange) -> None:
     """Close a stream and the connection below it.
 
-    Some of LiteLLM's iterators have no `aclose`, and keep what has one in an attribute.
+    Where that is not ours: some of LiteLLM's iterators have no `aclose`, and keep what has one.
     """
     source = stream.completion_stream
     names = ("streaming_response", "response_iterator")
     below: list[Any] = [getattr(source, name, None) for name in names]
     with contextlib.suppress(Exception):  # it is over, whatever closing it raises
         await stream.aclose()
-    for each in below:
+    exchange.close()
+    for each in below if exchange.sent is None else ():
         if hasattr(each, "aclose"):
             with contextlib.suppress(Exception):
                 await each.aclose()

@@ -10,8 +10,8 @@ import pytest
 from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, EndpointRefusedError
+from orchestify.lanes.litellm import LiteLLMLane
 from orchestify.lanes.litellm.guard import LiteLLMGuard
-from orchestify.lanes.litellm.lane import LiteLLMLane
 
 KEY = "key-of-the-tenant-0123456789"
 OWN = "https://mine.openai.azure.com"

@@ -1,0 +1,206 @@
+"""The clients that LiteLLM is given with a call: its own and OpenAI's, over a transport of ours.
+
+Both take a transport of httpx, or a client with one. Ours sends each request once, over sessions
+as the direct lanes have them: no redirect, no cookie, a bound on what comes, a provider's own
+connections. What goes wrong is told to the call's `Exchange`, whatever LiteLLM makes of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import aiohttp
+import httpx
+import openai
+from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+from yarl import URL
+
+from orchestify.core.addresses import AddressRule
+from orchestify.errors import OrchestifyError, RequestTimeoutError
+from orchestify.lanes.failures import MalformedError, RefusedError
+from orchestify.lanes.http.endpoint import MAX_BODY_BYTES, Endpoint, Sealed, read_body, refusal
+from orchestify.lanes.http.transport import FAILURES, transport_error
+from orchestify.lanes.litellm.backends import ClientKind
+from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange
+from orchestify.lanes.litellm.guard import LiteLLMGuard
+from orchestify.resources.bounded import keep
+
+MOST_PLACES = 20  # a provider's own host, and those where LiteLLM gets a token for it
+
+# What aiohttp writes itself, and what no longer holds of a body that it has decoded.
+_WRITTEN = frozenset({"accept-encoding", "connection", "content-length", "transfer-encoding"})
+_UNDONE = frozenset({"content-encoding", "content-length", "set-cookie", "transfer-encoding"})
+
+
+class ClientSettings(NamedTuple):
+    """Where a backend is and as whom it is asked; None where LiteLLM's own settings say."""
+
+    key: str | None
+    base_url: str | None
+    organization: str | None = None
+    api_version: str | None = None
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Carries the requests of one provider; `aclose` closes nothing, `end` its connections.
+
+    A handler that gives up on a connection closes its transport, and tries again through it.
+    """
+
+    def __init__(
+        self,
+        guard: LiteLLMGuard | None = None,
+        rule: AddressRule | None = None,
+        limit: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._guard = guard
+        self._rule = rule
+        self._limit = limit
+        self._endpoints: dict[str, Endpoint] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the answer, once its status is 2xx.
+
+        Raises:
+            RefusedError: another status.
+            OrchestifyError: no answer, or one that is too long.
+        """
+        exchange = EXCHANGE.get() or Exchange()
+        if exchange.failure is not None:
+            raise exchange.failure  # a second try
+        try:
+            return await self._carry(request, exchange)
+        except (*FAILURES, OrchestifyError) as error:
+            exchange.failure = _explained(error, exchange)
+        raise exchange.failure
+
+    async def end(self) -> None:
+        """Close every connection."""
+        for endpoint in self._endpoints.values():
+            await endpoint.aclose()
+
+    async def _carry(self, request: httpx.Request, exchange: Exchange) -> httpx.Response:
+        asked = str(request.url) if self._guard is None else self._guard.directed(request)
+        url = URL(asked, encoded=True)
+        body = await request.aread()
+        exchange.sent = True
+        response = await self._endpoint(url).request(
+            request.method,
+            url,
+            body=body or None,
+            headers=_headers(request),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=exchange.connect_timeout_s, sock_read=exchange.timeout_s
+            ),
+        )
+        if response.status >= 300:
+            raise await refusal(response)
+        headers = [each for each in response.headers.items() if each[0].lower() not in _UNDONE]
+        if exchange.stream:
+            stream = _Stream(response, exchange, self._limit)
+            return httpx.Response(response.status, headers=headers, stream=stream, request=request)
+        content = await read_body(response, self._limit)
+        exchange.take(response.headers, content)
+        return httpx.Response(response.status, headers=headers, content=content, request=request)
+
+    def _endpoint(self, url: URL) -> Endpoint:
+        place = str(url.origin())
+        known = self._endpoints.get(place)
+        if known is None:
+            made = Endpoint(place, Sealed({}), self._rule)
+            known = keep(self._endpoints, place, made, limit=MOST_PLACES)
+        return known
+
+
+class Clients:
+    """The clients of one provider, made as they are asked for, over one transport."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._made: dict[tuple[ClientKind, ClientSettings], Any] = {}
+
+    def get(self, kind: ClientKind, settings: ClientSettings, litellm: Any) -> Any | None:
+        """Return a client, None where this release, or these settings, make none."""
+        known = self._made.get((kind, settings))
+        if known is not None:
+            return known
+        try:
+            made = _make(kind, settings, self._transport, litellm)
+        except (TypeError, openai.OpenAIError):
+            return None
+        return keep(self._made, (kind, settings), made, limit=MOST_PLACES)
+
+    async def aclose(self) -> None:
+        """Close every connection; they are opened anew where the clients are used again."""
+        await self._transport.end()
+
+
+class _Stream(httpx.AsyncByteStream):
+    """The body of an answer as it comes; a line of it is as long as a whole answer at most."""
+
+    def __init__(self, response: aiohttp.ClientResponse, exchange: Exchange, limit: int) -> None:
+        self._response, self._exchange, self._limit = response, exchange, limit
+        exchange.close = response.close
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        content, line = self._response.content, 0
+        try:
+            while piece := await content.readany():
+                end = piece.rfind(b"\n")
+                line = line + len(piece) if end < 0 else len(piece) - end - 1
+                if line > self._limit:
+                    raise MalformedError(f"a line is longer than {self._limit >> 20} MiB")
+                yield piece
+        except FAILURES as error:
+            self._exchange.failure = _explained(error, self._exchange)
+        finally:
+            self._response.close()
+        if self._exchange.failure is not None:
+            raise self._exchange.failure
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+
+def _make(kind: ClientKind, settings: ClientSettings, transport: Transport, litellm: Any) -> Any:
+    """Make a client; what is not given is what LiteLLM would give it."""
+    if kind == "handler":
+        return AsyncHTTPHandler(transport=transport, follow_redirects=False)
+    http = httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False)
+    more: dict[str, Any] = {"http_client": http, "max_retries": 0}
+    if kind == "azure":
+        version = settings.api_version or litellm.api_version or os.environ.get("AZURE_API_VERSION")
+        return openai.AsyncAzureOpenAI(
+            api_key=settings.key,
+            azure_endpoint=settings.base_url or "",
+            api_version=version or litellm.AZURE_DEFAULT_API_VERSION,
+            **more,
+        )
+    return openai.AsyncOpenAI(
+        api_key=settings.key or litellm.api_key or litellm.openai_key,
+        base_url=settings.base_url or litellm.api_base or os.environ.get("OPENAI_API_BASE"),
+        organization=settings.organization
+        or litellm.organization
+        or os.environ.get("OPENAI_ORGANIZATION"),
+        **more,
+    )
+
+
+def _headers(request: httpx.Request) -> list[tuple[str, str]]:
+    """Return a request's headers without those that aiohttp writes."""
+    own = request.url.netloc.decode()
+    return [
+        (name, value)
+        for name, value in request.headers.multi_items()
+        if name not in _WRITTEN and (name, value) != ("host", own)
+    ]
+
+
+def _explained(error: BaseException, exchange: Exchange) -> Exception:
+    if isinstance(error, RefusedError | OrchestifyError):
+        return error
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return RequestTimeoutError()
+    return transport_error(error, exchange.connect_timeout_s)
