@@ -50,10 +50,12 @@ from orchestify.values import (
     Usage,
     UsageUpdate,
 )
+from tests.lanes import LITELLMS_OWN_WARNINGS
 
 pytestmark = [
     pytest.mark.litellm,
     pytest.mark.asyncio(loop_scope="module"),
+    *LITELLMS_OWN_WARNINGS,
     # LiteLLM's own use of pydantic
     pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class:UserWarning"),
     pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),

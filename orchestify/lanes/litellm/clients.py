@@ -8,7 +8,7 @@ connections. What goes wrong is told to the call's `Exchange`, whatever LiteLLM 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -26,12 +26,17 @@ from orchestify.lanes.litellm.backends import ClientKind
 from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange
 from orchestify.lanes.litellm.guard import LiteLLMGuard
 from orchestify.resources.bounded import keep
+from orchestify.values import NOTHING
 
 MOST_PLACES = 20  # a provider's own host, and those where LiteLLM gets a token for it
 
 # What aiohttp writes itself, and what no longer holds of a body that it has decoded.
 _WRITTEN = frozenset({"accept-encoding", "connection", "content-length", "transfer-encoding"})
 _UNDONE = frozenset({"content-encoding", "content-length", "set-cookie", "transfer-encoding"})
+
+# LiteLLM keeps a client for Azure, and gives it to whoever calls in the same words. With a key this
+# word has no other effect than to keep ours from a host's own calls.
+_APART: Mapping[ClientKind, dict[str, str]] = {"azure": {"client_secret": "orchestify"}}
 
 
 class ClientSettings(NamedTuple):
@@ -119,18 +124,23 @@ class Clients:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._made: dict[tuple[ClientKind, ClientSettings], Any] = {}
+        self._made: dict[tuple[ClientKind, ClientSettings], Mapping[str, Any]] = {}
 
-    def get(self, kind: ClientKind, settings: ClientSettings, litellm: Any) -> Any | None:
-        """Return a client, None where this release, or these settings, make none."""
+    def arguments(
+        self, kind: ClientKind, settings: ClientSettings, litellm: Any
+    ) -> Mapping[str, Any]:
+        """Return the arguments of a call that hand a client over.
+
+        None at all where this release, or these settings, make none.
+        """
         known = self._made.get((kind, settings))
         if known is not None:
             return known
         try:
-            made = _make(kind, settings, self._transport, litellm)
+            made = {"client": _make(kind, settings, self._transport, litellm)}
         except (TypeError, openai.OpenAIError):
-            return None
-        return keep(self._made, (kind, settings), made, limit=MOST_PLACES)
+            return NOTHING
+        return keep(self._made, (kind, settings), made | _APART.get(kind, {}), limit=MOST_PLACES)
 
     async def aclose(self) -> None:
         """Close every connection; they are opened anew where the clients are used again."""

@@ -31,6 +31,7 @@ from orchestify.values import NOTHING, CompletionRequest
 
 MAX_CHAIN = 30
 NO_ANSWER = "Empty or invalid response from LLM endpoint"  # and then the whole body
+CUT_OFF = "Stream ended before a finish_reason was received"  # from 1.109 on; before, a `stop`
 _Error = TypeVar("_Error", bound=BaseException)
 
 # Classes by name, so that nothing need be imported to know them; each counts with its subclasses.
@@ -73,6 +74,13 @@ def our_error(
             return unanswered
         failure = _judgement(chain)
     return build_error(failure, keys=keys, request=request)
+
+
+def cut_off() -> APIConnectionError:
+    """Return the error for a stream whose protocol's end never came."""
+    cut = APIConnectionError("the stream ended before the answer did")
+    cut.may_be_billed = True
+    return cut
 
 
 def bare(error: _Error) -> _Error:
@@ -132,6 +140,8 @@ def _message(error: BaseException) -> str:
 
 def _unanswered(chain: list[BaseException]) -> APIError | None:
     for error in chain:
+        if CUT_OFF in _message(error):
+            return cut_off()
         if _is_litellms(error):
             continue
         if _is(error, _NO_CONNECTION):

@@ -46,6 +46,7 @@ from orchestify.resources.bounded import MODELS_KEPT, bounded_setdefault
 from orchestify.values import CompletionRequest, LLMResponse, StreamEnd, StreamEvent
 
 _T = TypeVar("_T")
+_HEARD: Mapping[str, Any] = {"logger_fn": note}  # in the place of a client of ours
 _entered: deque[str] = deque()  # our own entries in LiteLLM's map, oldest first
 
 
@@ -133,33 +134,33 @@ class LiteLLMLane:
         fields["allowed_openai_params"] = [name for name in options if name not in supported]
         kept = {name: value for name, value in fields.items() if value is not None}
         client = self._client(litellm, asked.model, options)
-        if client is None:
-            self._check_unbounded()
-        else:
+        if client:
             exchange.sent = False
-        return await litellm.acompletion(**kept | self._terms(request, client))
+        else:
+            self._check_unbounded()
+        return await litellm.acompletion(**{**kept, **self._terms(request), **(client or _HEARD)})
 
-    def _client(self, litellm: Any, model: str, options: Mapping[str, Any]) -> Any | None:
-        """Return the client that LiteLLM takes from us for a model, None where it takes none."""
+    def _client(self, litellm: Any, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that hand a client of ours over; none where LiteLLM takes none."""
         backend, mode, key, base_url = self._resolve(litellm, model)
         kind = client_kind(backend, options, mode)
         clients = None if kind is None else load_clients()
         if kind is None or clients is None:
-            return None
+            return {}
         if self._clients is None:
             self._clients = clients.Clients(clients.Transport(self._guard, self._rule))
         settings = clients.ClientSettings(None, None)
         if kind != "handler":
             version = options.get("api_version") if kind == "azure" else None
             settings = clients.ClientSettings(key, base_url, options.get("organization"), version)
-        return self._clients.get(kind, settings, litellm)
+        return dict(self._clients.arguments(kind, settings, litellm))
 
     def _resolve(self, litellm: Any, model: str) -> tuple[str, str, str | None, str | None]:
         """Return a model's backend and mode, and the key and address that LiteLLM has for it."""
         known = self._found.get(model)
         if known is not None:
             return known
-        terms = self._terms(None, None)
+        terms = self._terms(None)
         name, backend, key, base_url = litellm.get_llm_provider(
             model=model, api_base=terms.get("api_base"), api_key=terms.get("api_key")
         )
@@ -182,7 +183,7 @@ class LiteLLMLane:
                 "with --allow-unbounded-answers"
             )
 
-    def _terms(self, request: CompletionRequest | None, client: Any) -> dict[str, Any]:
+    def _terms(self, request: CompletionRequest | None) -> dict[str, Any]:
         """Return what is said to LiteLLM itself: where, as whom, how long; no retries, no cache."""
         config, guard = self._config, self._guard
         headers = {name: value.get_secret_value() for name, value in config.headers.items()}
@@ -196,8 +197,6 @@ class LiteLLMLane:
             "max_retries": 0,
             "caching": False,
             "no-log": True,
-            "client": client,
-            "logger_fn": None if client is not None else note,
         }
         return {name: value for name, value in terms.items() if value is not None}
 

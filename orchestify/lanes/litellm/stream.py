@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestify.errors import APIConnectionError, APIError
+from orchestify.errors import APIError
 from orchestify.lanes.answers import tool_call
 from orchestify.lanes.failures import interrupted
 from orchestify.lanes.litellm.answer import (
@@ -17,6 +17,7 @@ from orchestify.lanes.litellm.answer import (
     own_headers,
     thinking_from,
 )
+from orchestify.lanes.litellm.errors import cut_off
 from orchestify.lanes.litellm.usage import as_dict, streamed_cost_usd, streamed_usage
 from orchestify.values import (
     UNKNOWN_USAGE,
@@ -108,9 +109,7 @@ class StreamedAnswer:
             RefusedError: the provider gave up in the middle of the answer.
         """
         if self._finish is None:
-            cut = APIConnectionError("the stream ended before the answer did")
-            cut.may_be_billed = True
-            raise self.broken(cut)
+            raise self.broken(cut_off())
         usage = self.usage or UNKNOWN_USAGE
         raw_usage = as_dict(self._reported)
         cost = streamed_cost_usd(raw_usage, self._stream.completion_stream)
@@ -123,7 +122,7 @@ class StreamedAnswer:
             finish_reason=our_finish(self._finish, self._finish, has_calls=bool(calls)),
             raw_response={"finish_reason": self._finish, "usage": raw_usage or None},
             tool_calls=calls,
-            thinking=thinking_from("".join(self._thoughts), self._blocks),
+            thinking=thinking_from("".join(self._thoughts), map(_as_whole, self._blocks)),
             usage=usage,
             cost_usd=cost,
             cost_source="none" if cost is None else "provider",
@@ -161,10 +160,12 @@ class StreamedAnswer:
         if not continues:
             self._blocks.append(block)
             return
-        for name, value in block.items():
-            before, more = last.get(name) or "", value or ""
-            is_whole = name not in _GROWING or (block.get("signature") and more.startswith(before))
-            last[name] = (more or before) if is_whole else before + more
+        for name, more in block.items():
+            before = last.get(name)
+            if name not in _GROWING or (block.get("signature") and more.startswith(before or "")):
+                last[name] = before if more in {None, ""} else more
+            else:
+                last[name] = (before or "") + (more or "")
 
     def _take_call(self, piece: Any) -> Iterator[StreamEvent]:
         index = piece.index or 0
@@ -181,6 +182,12 @@ class StreamedAnswer:
             return
         call.pieces.append(piece.function.arguments or "")
         yield ToolCallDelta(call.index, call.id, call.name, call.pieces[-1])
+
+
+def _as_whole(block: dict[str, Any]) -> dict[str, Any]:
+    """Return a block as it is in a whole answer: Anthropic's have no index, and take none back."""
+    is_anthropics = block.get("type") in {"thinking", "redacted_thinking"}
+    return {k: v for k, v in block.items() if not (is_anthropics and k == "index")}
 
 
 def _model(chunk: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, EndpointRefusedError
 from orchestify.lanes.litellm import LiteLLMLane
-from orchestify.lanes.litellm.guard import LiteLLMGuard
+from orchestify.lanes.litellm.guard import UNREACHABLE, LiteLLMGuard
 
 KEY = "key-of-the-tenant-0123456789"
 OWN = "https://mine.openai.azure.com"
@@ -93,49 +94,67 @@ def test_the_guard_shows_no_key() -> None:
     assert KEY not in repr(guard())
 
 
+def told(url: str, **headers: str) -> httpx.Request:
+    """A request as LiteLLM writes it, of the address that it is told."""
+    return httpx.Request("POST", url, headers=headers)
+
+
 @pytest.mark.parametrize(
-    "url",
+    ("base_url", "path", "real"),
     [
-        "https://mine.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=1",
-        "https://mine.openai.azure.com:443/",
-        "https://MINE.openai.azure.com./",
+        (OWN, "/openai/d/gpt?api-version=1", f"{OWN}/openai/d/gpt?api-version=1"),
+        (f"{OWN}:443/", "/x", f"{OWN}:443/x"),
+        ("https://MINE.openai.azure.com.", "/x", "https://MINE.openai.azure.com./x"),
+        (f"{OWN}/gateway/", "/x%2Fy", f"{OWN}/gateway/x%2Fy"),
     ],
 )
-def test_a_request_to_the_provider_leaves(url: str) -> None:
-    guard().let_out(httpx.Request("POST", url))
+def test_a_request_is_directed_to_the_provider(base_url: str, path: str, real: str) -> None:
+    bounds = guard("azure/gpt", base_url)
+    assert bounds.directed(told(bounds.base_for_litellm + path)) == real
 
 
 @pytest.mark.parametrize(
     "url",
     [
+        OWN,
         "https://other.openai.azure.com/",
         "https://login.microsoftonline.com/",
-        "https://mine.openai.azure.com:8443/",
-        "http://mine.openai.azure.com/",
         "http://169.254.169.254/latest",
-        "https://mine.openai.azure.com@169.254.169.254/",
+        f"{UNREACHABLE}:8443/",
+        UNREACHABLE.replace("https", "http"),
+        UNREACHABLE.replace("https://", "https://x."),
+        f"{UNREACHABLE}@169.254.169.254/",
     ],
 )
-def test_a_request_to_another_host_does_not(url: str) -> None:
+def test_a_request_elsewhere_than_litellm_was_told_does_not_leave(url: str) -> None:
     with pytest.raises(EndpointRefusedError, match="another host"):
-        guard().let_out(httpx.Request("POST", url))
+        guard().directed(told(url))
+
+
+def test_the_address_that_litellm_is_told_leads_nowhere() -> None:
+    for base_url in (OWN, "https://mine.openai.azure.com:8443/x"):
+        assert OWN not in guard("azure/gpt", base_url).base_for_litellm
+    with pytest.raises(socket.gaierror):
+        socket.getaddrinfo(UNREACHABLE.removeprefix("https://"), 443)
 
 
 def test_anothers_credentials_do_not_leave() -> None:
     headers = {"Authorization": "Bearer of-the-server", "api-key": KEY, "x-other": "kept"}
-    request = httpx.Request("POST", OWN, headers=headers)
-    guard().let_out(request)
+    request = told(UNREACHABLE, **headers)
+    guard().directed(request)
     assert "authorization" not in request.headers
     assert (request.headers["api-key"], request.headers["x-other"]) == (KEY, "kept")
 
 
 def test_the_own_key_leaves_in_either_form() -> None:
     headers = {"Authorization": f"Bearer {KEY}", "x-goog-api-key": KEY}
-    request = httpx.Request("POST", OWN, headers=headers)
-    guard().let_out(request)
+    request = told(UNREACHABLE, **headers)
+    guard().directed(request)
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.headers["x-goog-api-key"] == KEY
 
 
 def test_geminis_address_is_given_and_not_looked_for() -> None:
-    assert guard("gemini/g", None).api_base == "https://generativelanguage.googleapis.com/v1beta"
+    bounds = guard("gemini/g", None)
+    assert bounds.api_base == "https://generativelanguage.googleapis.com/v1beta"
+    assert bounds.base_for_litellm == f"{UNREACHABLE}/v1beta"
