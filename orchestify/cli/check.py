@@ -34,6 +34,7 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     """
     from orchestify.core.config import load_config  # noqa: PLC0415 - slow to import
     from orchestify.core.warnings import config_warnings  # noqa: PLC0415
+    from orchestify.lanes.litellm.backends import client_notes  # noqa: PLC0415
     from orchestify.models.model_warnings import model_warnings  # noqa: PLC0415
     from orchestify.models.retirement import retirement_notes  # noqa: PLC0415
     from orchestify.models.sampling import sampling_notes  # noqa: PLC0415
@@ -51,6 +52,7 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     told = [
         *config_warnings(config),
         *model_warnings(config),
+        *client_notes(config),
         *sampling_notes(config),
         *thinking_notes(config),
     ]

@@ -81,13 +81,15 @@ def test(names: tuple[str, ...], path: Path, output: Path | None, as_json: bool)
     for name in names:
         check_provider(config, name)
     trials, total = asyncio.run(_try(config, names))
+    notes = _notes(config, trials)
     report = {"ok": all(each.ok for each in trials), "providers": _as_dicts(trials), "usage": total}
+    report |= {"notes": notes}
     if output is not None:
         _write(output, report)
     if as_json:
         print_json(report)
     else:
-        _show(trials, total)
+        _show(trials, notes, total)
     if not report["ok"]:
         click.get_current_context().exit(PROBLEMS)
 
@@ -153,7 +155,16 @@ def _write(output: Path, report: dict[str, Any]) -> None:
         raise click.ClickException(f"{output} cannot be written: {reason}") from None
 
 
-def _show(trials: list[Trial], total: dict[str, Any]) -> None:
+def _notes(config: Config, trials: list[Trial]) -> list[str]:
+    """Return what is not to be had of the tried providers, through LiteLLM as it is installed."""
+    from orchestify.lanes.litellm.backends import client_note  # noqa: PLC0415 - as above
+
+    names = [each.provider for each in trials]
+    told = {name: client_note(config.providers.providers[name]) for name in names}
+    return [f"providers.{name}: {note}" for name, note in told.items() if note is not None]
+
+
+def _show(trials: list[Trial], notes: list[str], total: dict[str, Any]) -> None:
     titles = [check.name for check in trials[0].checks] if trials else []
     made = table("", "provider", *titles)
     for trial in trials:
@@ -164,6 +175,8 @@ def _show(trials: list[Trial], total: dict[str, Any]) -> None:
         for check in trial.checks:
             if check.result != "ok" and check.message:
                 click.echo(f"{trial.provider}: {check.name} {check.result}: {check.message}")
+    for note in notes:
+        click.echo(f"note: {note}")
     tokens = f"{count(total['input_tokens'])} tokens in, {count(total['output_tokens'])} out"
     unpriced = total["unpriced_calls"]
     rest = f" and {plural(unpriced, 'call')} without a known price" if unpriced else ""

@@ -49,6 +49,12 @@ class _RefusedError(click.ClickException):
     help="Where a tenant's base_url may lead although it is not public; several times.",
 )
 @click.option(
+    "--allow-unbounded-answers",
+    "allows_unbounded",
+    is_flag=True,
+    help="Ask those of LiteLLM's backends, too, whose answers may be of any size.",
+)
+@click.option(
     "--proxy",
     "proxies",
     multiple=True,
@@ -93,6 +99,7 @@ def command(
     redis_url: str | None,
     machines: int,
     allowed: tuple[str, ...],
+    allows_unbounded: bool,
     proxies: tuple[str, ...],
     requests_per_minute: int,
     calls_per_tenant: int,
@@ -118,6 +125,7 @@ def command(
         redis_url=redis_url,
         machines=machines,
         allowed_endpoints=allowed,
+        allows_unbounded=allows_unbounded,
         proxies=proxies,
         requests_per_minute=requests_per_minute,
         calls_per_tenant=calls_per_tenant,

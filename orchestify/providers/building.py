@@ -39,7 +39,11 @@ def provider_of(
         ConfigError: the lane cannot use the configuration.
     """
     return PROVIDER_CLASSES[config.type](
-        provider_id, config, rule=shared.rule_for(provider_id), fetches=shared.fetches
+        provider_id,
+        config,
+        rule=shared.rule_for(provider_id),
+        fetches=shared.fetches,
+        takes_unbounded=shared.takes_unbounded,
     )
 
 

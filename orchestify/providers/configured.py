@@ -37,12 +37,14 @@ class ConfiguredProvider(LLMProvider):
         *,
         rule: AddressRule | None = None,
         fetches: bool = True,
+        takes_unbounded: bool = True,
     ) -> None:
         """Make a provider from its part of the configuration.
 
         Under a `rule` it reaches only what that allows, since strangers wrote its configuration,
         and uses no credentials or proxies of this process. Unless it `fetches`, no image is
-        fetched by the URL that a caller gives.
+        fetched by the URL that a caller gives; unless it `takes_unbounded`, no call goes out whose
+        answer nothing bounds.
 
         Raises:
             ConfigError: the configuration cannot be used, or is of another type.
@@ -57,6 +59,7 @@ class ConfiguredProvider(LLMProvider):
         self.config = config
         self._rule = rule
         self._fetches = fetches
+        self._takes_unbounded = takes_unbounded
         self._lane = self._make_lane()
 
     @property
@@ -123,8 +126,17 @@ class ConfiguredProvider(LLMProvider):
         if self.config.engine == "mock":
             return MockLane.from_options(self.provider_id, self.config.options)
         if self.config.engine == "litellm":
-            return LiteLLMLane(self.provider_id, self.config, self._rule, fetches=self._fetches)
+            return self._litellm_lane()
         return self._own_lane()
+
+    def _litellm_lane(self) -> Lane:
+        return LiteLLMLane(
+            self.provider_id,
+            self.config,
+            self._rule,
+            fetches=self._fetches,
+            takes_unbounded=self._takes_unbounded,
+        )
 
     def _own_lane(self) -> Lane:
         """Return the lane of the type, where no `engine` asks for another."""

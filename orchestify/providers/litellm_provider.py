@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from orchestify.lanes.lane import Lane
-from orchestify.lanes.litellm import LiteLLMLane
 from orchestify.providers.configured import ConfiguredProvider
 
 
@@ -13,4 +12,4 @@ class LiteLLMProvider(ConfiguredProvider):
     type = "litellm"
 
     def _own_lane(self) -> Lane:
-        return LiteLLMLane(self.provider_id, self.config, self._rule, fetches=self._fetches)
+        return self._litellm_lane()

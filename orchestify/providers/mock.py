@@ -29,6 +29,7 @@ class MockProvider(ConfiguredProvider):
         answers: Sequence[str | MockAnswer] = (),
         rule: AddressRule | None = None,
         fetches: bool = True,
+        takes_unbounded: bool = True,
     ) -> None:
         """`answers` are given in order, the last repeats; without them `options` has them."""
         self._answers = [

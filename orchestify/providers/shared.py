@@ -25,6 +25,8 @@ class SharedParts:
     is None), and no credentials of this process. `tracer` follows every call. A registry that
     takes another's place goes on with its `events` and `health`. Unless it `fetches`, no image is
     fetched by this process from the URL that a caller gives, as LiteLLM does for most backends.
+    Unless it `takes_unbounded`, no call goes out whose answer nothing bounds: some of LiteLLM's
+    backends are of that kind.
     """
 
     ledger: Ledger | None = None
@@ -36,6 +38,7 @@ class SharedParts:
     events: Events | None = None
     health: Health | None = None
     fetches: bool = True
+    takes_unbounded: bool = True
 
     def rule_for(self, provider_id: str) -> AddressRule | None:
         """Return the rule that a provider's connections obey, None where they are free."""

@@ -120,6 +120,7 @@ class Service:
                 make_limits=None if limits is None else limits.for_tenant,
                 notices=notices,
                 watch=_watch(metrics, _telemetry(settings, environ, opened)),
+                allows_unbounded=settings.allows_unbounded,
             )
             opened.push_async_callback(tenants.aclose)
             tokens, refusals = Tokens(database), Refusals(database)

@@ -17,7 +17,8 @@ class ServiceSettings:
     """Where the service listens, what it uses, and its limits.
 
     Relative paths start at `base_dir`. `allowed_endpoints` are hosts (with or without a port)
-    that a tenant's base_url may reach although they are not public. `proxies` are the addresses
+    that a tenant's base_url may reach although they are not public. With `allows_unbounded` calls
+    go to those of LiteLLM's backends whose answers nothing bounds, too. `proxies` are the addresses
     of reverse proxies, whose word on a request's origin is believed. `machines` share Redis's
     limits. `requests_per_minute` are a token's, `refusals_per_minute` an address's, of requests
     without a token that holds. `calls_per_tenant` of one are under way at a time. A process that
@@ -34,6 +35,7 @@ class ServiceSettings:
     redis_url: str | None = field(default=None, repr=False)
     machines: int = 1
     allowed_endpoints: tuple[str, ...] = ()
+    allows_unbounded: bool = False
     proxies: tuple[str, ...] = ()
     body_limit_bytes: int = 10 * 1024 * 1024
     requests_per_minute: int = 600

@@ -1,4 +1,7 @@
-"""What we believe about LiteLLM, against LiteLLM itself; where one fails, the door must change."""
+"""What we believe about LiteLLM, against LiteLLM itself; where one fails, the lane must change.
+
+What we believe of the clients that it takes is in `test_litellm_clients.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,13 @@ import pytest
 import pytest_asyncio
 
 from orchestify.lanes.litellm import load
+from orchestify.lanes.litellm.errors import CUT_OFF
 from orchestify.testing import Reply, StubServer
+from tests.lanes import LITELLMS_OWN_WARNINGS
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
+    *LITELLMS_OWN_WARNINGS,
     # LiteLLM's own use of pydantic
     pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class:UserWarning"),
     pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
@@ -88,21 +94,17 @@ async def test_without_retries_a_failure_is_one_request(litellm: Any, server: St
     assert len(server.requests) == 1
 
 
-async def test_a_reset_connection_is_tried_again_behind_our_back(
-    litellm: Any, server: StubServer
-) -> None:
-    server.script(Reply(reset=True))
-    await litellm.acompletion(**asked(server.anthropic_url, "anthropic/stub"))
-    assert len(server.requests) == 2
-
-
-async def test_a_stream_cut_cleanly_ends_with_stop_and_only_the_wrapper_knows(
+async def test_a_stream_cut_cleanly_ends_with_stop_or_with_an_error_in_these_words(
     litellm: Any, server: StubServer
 ) -> None:
     server.script(Reply(text="one two three", eof_after=1))
     stream = await litellm.acompletion(**asked(server.openai_url), stream=True)
-    words = [chunk.choices[0].finish_reason async for chunk in stream]
-    assert words[-1] == "stop"
+    words, said = [], ""
+    try:
+        words = [chunk.choices[0].finish_reason async for chunk in stream]
+    except litellm.exceptions.MidStreamFallbackError as error:
+        said = str(error)
+    assert words[-1:] == ["stop"] or CUT_OFF in said
     assert stream.received_finish_reason is None
     assert stream.intermittent_finish_reason is None
 
@@ -132,18 +134,6 @@ async def test_an_answers_usage_is_made_up_where_none_was_sent(
     assert '"content": "one two three"' in heard[-1]
 
 
-async def test_closing_an_anthropic_stream_leaves_it_open(litellm: Any, server: StubServer) -> None:
-    server.script(Reply(chunks=500, chunk_delay_s=0.02))
-    stream = await litellm.acompletion(**asked(server.anthropic_url, "anthropic/stub", stream=True))
-    await anext(stream)
-    source = stream.completion_stream
-    await stream.aclose()
-    with pytest.raises(TimeoutError):
-        await server.wait_idle(0.2)
-    await source.streaming_response.aclose()
-    await server.wait_idle(1)
-
-
 async def test_an_ollama_model_in_the_map_is_not_asked_for(
     litellm: Any, server: StubServer
 ) -> None:
@@ -160,8 +150,8 @@ sys.addaudithook(lambda event, args: reached.append(event) if event == "socket.c
 from orchestify.lanes.litellm import load
 assert "litellm" not in sys.modules
 with ThreadPoolExecutor(4) as threads:
-    doors = list(threads.map(lambda _: asyncio.run(load()), range(4)))
-assert len(set(map(id, doors))) == 1
+    loaded = list(threads.map(lambda _: asyncio.run(load()), range(4)))
+assert len(set(map(id, loaded))) == 1
 assert gc.isenabled()
 assert reached == [], reached
 """

@@ -11,10 +11,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from orchestify.errors import APIError, InvalidParameterError, ModelNotFoundError
+from orchestify.errors import (
+    APIError,
+    EndpointRefusedError,
+    InvalidParameterError,
+    ModelNotFoundError,
+)
 from orchestify.lanes.litellm import load
 from orchestify.testing import StubServer
 from orchestify.values import ImagePart, LLMMessage, TextPart
+from tests.any_path import AnyPathServer
 from tests.lanes import LITELLMS_OWN_WARNINGS, close_litellms_clients, collect_quietly
 from tests.tenants import TEST, operators, provider, tenanted
 
@@ -91,6 +97,27 @@ async def test_no_image_is_fetched_for_a_tenant_at_an_operators_provider(
                 await found.complete([showing(f"data:image/png;base64,{PNG}")], timeout_s=20)
         assert connections == 0
         assert any(PNG.encode() in each.raw_body for each in server.requests)
+
+
+COHERE = {"type": "litellm", "default_model": "cohere/command-a", "api_key": "k"}
+
+
+async def test_a_backend_whose_answers_nothing_bounds_is_asked_only_where_that_is_allowed(
+    tmp_path: Path,
+) -> None:
+    async with AnyPathServer(status=404) as server:
+        house = COHERE | {"base_url": server.url}
+        base = operators(providers={"house": house}, retry={"max_attempts": 1})
+        async with tenanted(f"sqlite:///{tmp_path}/s.db", base) as made:
+            found = await made.tenants.get_provider("acme", "house/cohere/command-a")
+            with pytest.raises(EndpointRefusedError, match="--allow-unbounded-answers"):
+                await found.complete("hi", timeout_s=20)
+            assert server.requests == []
+        async with tenanted(f"sqlite:///{tmp_path}/s.db", base, allows_unbounded=True) as made:
+            found = await made.tenants.get_provider("acme", "house/cohere/command-a")
+            with pytest.raises(ModelNotFoundError):
+                await found.complete("hi", timeout_s=20)
+            assert len(server.requests) == 1
 
 
 def showing(url: str) -> LLMMessage:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from orchestify.core.config import Config
 from orchestify.core.providers import ProviderConfig
+from orchestify.lanes.litellm.loading import clients_fit
 
 ClientKind: TypeAlias = Literal["handler", "openai", "azure"]
 
@@ -81,7 +82,8 @@ def client_note(config: ProviderConfig) -> str | None:
         backend = config.type
     elif not model:
         return None  # a bare name: LiteLLM's map has its backend
-    if client_kind(backend, config.options) and not is_bridged(model):
+    takes_one = client_kind(backend, config.options) and not is_bridged(model)
+    if takes_one and clients_fit():
         return None
     return (
         f"through LiteLLM {backend} takes no client of ours: redirects are followed, the answer "

@@ -60,13 +60,13 @@ class LiteLLMLane:
         rule: AddressRule | None = None,
         *,
         fetches: bool = True,
-        unbounded: bool = True,
+        takes_unbounded: bool = True,
     ) -> None:
         self._provider_id = provider_id
         self._config = config
         self._rule = rule
         self._fetches = fetches
-        self._unbounded = unbounded
+        self._takes_unbounded = takes_unbounded
         self._guard = None if rule is None else LiteLLMGuard.of(provider_id, config, rule)
         self._supported: dict[str, frozenset[str]] = {}
         self._found: dict[str, tuple[str, str, str | None, str | None]] = {}
@@ -177,7 +177,7 @@ class LiteLLMLane:
         """
         if self._guard is not None:
             raise EndpointRefusedError("LiteLLM takes no client of ours for this call")
-        if not self._unbounded:
+        if not self._takes_unbounded:
             raise EndpointRefusedError(
                 "through LiteLLM nothing bounds this backend's answers; the operator can allow it "
                 "with --allow-unbounded-answers"

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -60,6 +61,11 @@ def load_clients() -> ModuleType | None:
     with contextlib.suppress(ImportError, AttributeError):
         return import_module("orchestify.lanes.litellm.clients")
     return None
+
+
+def clients_fit() -> bool:
+    """Whether the LiteLLM that is loaded has room for our clients; True while none is loaded."""
+    return "litellm" not in sys.modules or load_clients() is not None
 
 
 def import_failure(error: BaseException) -> MissingExtraError:

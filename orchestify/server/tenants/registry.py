@@ -50,7 +50,8 @@ class TenantRegistry:
     Ledger, limits, events, health and the breakers of providers that stay as they were outlive a
     rebuild. Who is not used for `idle_s` is closed. `shared` is what all registries are given
     beside what is their own: observers, tracer. `make_limits` makes limits that several machines
-    share. `watch` is told of each registry that is built, and whose it is.
+    share. `watch` is told of each registry that is built, and whose it is. Unless it
+    `allows_unbounded`, LiteLLM's backends whose answers nothing bounds are refused.
     """
 
     def __init__(
@@ -62,13 +63,16 @@ class TenantRegistry:
         make_limits: MakeLimits | None = None,
         notices: Notices | None = None,
         watch: Watch | None = None,
+        allows_unbounded: bool = False,
         idle_s: float = 600.0,
         poll_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._ledger = ledger
-        self._shared = replace(shared, addresses=store.rule, fetches=False)
+        self._shared = replace(
+            shared, addresses=store.rule, fetches=False, takes_unbounded=allows_unbounded
+        )
         self._make_limits = make_limits
         self._notices = notices or LocalNotices()
         self._watch_built = watch
