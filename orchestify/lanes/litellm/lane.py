@@ -86,8 +86,8 @@ class LiteLLMLane:
         stream = await self._explaining(self._call(request, exchange), request, exchange)
         answer = StreamedAnswer(stream)
         try:
-            while (chunk := await self._chunk(stream, answer, request, exchange)) is not None:
-                for event in answer.feed(chunk):
+            while (events := await self._events(stream, answer, request, exchange)) is not None:
+                for event in events:
                     yield event
             for event in answer.end():
                 yield event
@@ -209,10 +209,10 @@ class LiteLLMLane:
             known = bounded_setdefault(self._supported, model, frozenset(said or ()))
         return known
 
-    async def _chunk(
+    async def _events(
         self, stream: Any, answer: StreamedAnswer, request: CompletionRequest, exchange: Exchange
-    ) -> Any:
-        """Return the next chunk, None at the end.
+    ) -> list[StreamEvent] | None:
+        """Return the events of the next chunk, None at the end.
 
         Raises:
             StreamInterruptedError: it broke off, after output.
@@ -220,7 +220,7 @@ class LiteLLMLane:
         """
         idle_s = request.idle_timeout_s if answer.has_output else None
         try:
-            return await self._explaining(_next(stream, idle_s), request, exchange)
+            return await self._explaining(_fed(stream, answer, idle_s), request, exchange)
         except APIError as error:
             broken = answer.broken(error)
         raise broken
@@ -282,20 +282,24 @@ def _timeout(request: CompletionRequest) -> Any:
     return httpx.Timeout(request.timeout_s, connect=request.connect_timeout_s)
 
 
-async def _next(stream: Any, idle_s: float | None) -> Any:
-    """Return the next chunk of a stream, None at its end.
+async def _fed(
+    stream: Any, answer: StreamedAnswer, idle_s: float | None
+) -> list[StreamEvent] | None:
+    """Feed an answer with the next chunk of its stream and return what it brought.
 
     Raises:
         RequestTimeoutError: it did not come within `idle_s`.
+        TypeError, AttributeError: a part of it is of another type than LiteLLM's chunks have.
     """
     limit = asyncio.timeout(idle_s)
     try:
         async with limit:
-            return await anext(stream, None)
+            chunk = await anext(stream, None)
     except TimeoutError:
         if not limit.expired():
             raise
-    raise RequestTimeoutError(f"nothing came for {idle_s:g} s")
+        raise RequestTimeoutError(f"nothing came for {idle_s:g} s") from None
+    return None if chunk is None else list(answer.feed(chunk))
 
 
 async def _whole(answer: StreamedAnswer) -> LLMResponse:

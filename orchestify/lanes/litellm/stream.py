@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestify.errors import APIError
 from orchestify.lanes.answers import tool_call
-from orchestify.lanes.failures import interrupted
+from orchestify.lanes.failures import MalformedError, interrupted
 from orchestify.lanes.litellm.answer import (
     blocks_in,
     fields_of,
@@ -84,12 +84,14 @@ class StreamedAnswer:
         self._model = self._model or _model(chunk)
         delta = fields_of(chunk.choices[0].delta)
         thought, text = delta.get("reasoning_content"), delta.get("content")
-        if thought:
+        if thought and isinstance(thought, str):
             self._thoughts.append(thought)
             yield ThinkingDelta(thought)
         for block in blocks_in(delta):
             self._take_block(dict(block))
         if text:
+            if not isinstance(text, str):
+                raise MalformedError("the text of a piece is no text")
             self._texts.append(text)
             yield TextDelta(text)
         for piece in delta.get("tool_calls") or ():
