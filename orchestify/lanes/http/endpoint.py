@@ -274,6 +274,13 @@ async def read_body(
     return b"".join(pieces)[:limit]
 
 
+def are_proxies_http() -> bool:
+    """Whether the environment names no other proxies than those that can be used here."""
+    named = urllib.request.getproxies()
+    proxies = (named.get(scheme) or "http" for scheme in ("http", "https", "all"))
+    return all(each.partition("://")[0] in {"http", "https"} for each in proxies if "://" in each)
+
+
 def _proxy_for(url: URL) -> tuple[URL | None, Sealed]:
     """Return the proxy that the environment names for an address, and the headers it wants.
 

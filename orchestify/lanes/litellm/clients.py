@@ -20,7 +20,14 @@ from yarl import URL
 from orchestify.core.addresses import AddressRule
 from orchestify.errors import OrchestifyError, RequestTimeoutError
 from orchestify.lanes.failures import MalformedError, RefusedError
-from orchestify.lanes.http.endpoint import MAX_BODY_BYTES, Endpoint, Sealed, read_body, refusal
+from orchestify.lanes.http.endpoint import (
+    MAX_BODY_BYTES,
+    Endpoint,
+    Sealed,
+    are_proxies_http,
+    read_body,
+    refusal,
+)
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.litellm.backends import ClientKind
 from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange
@@ -124,6 +131,7 @@ class Clients:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._is_fit = are_proxies_http()
         self._made: dict[tuple[ClientKind, ClientSettings], Mapping[str, Any]] = {}
 
     def arguments(
@@ -131,8 +139,11 @@ class Clients:
     ) -> Mapping[str, Any]:
         """Return the arguments of a call that hand a client over.
 
-        None at all where this release, or these settings, make none.
+        None at all where this release, or these settings, make none, or where the environment
+        names a proxy that LiteLLM may know how to use and we do not.
         """
+        if not self._is_fit:
+            return NOTHING
         known = self._made.get((kind, settings))
         if known is not None:
             return known
