@@ -35,6 +35,7 @@ PREFIXES = {
     ("ollama", "nativechat"): "ollama_chat/",
 }
 MODELS = {"bedrock": "amazon.nova-lite-v1:0"}  # the recorded names are not all in LiteLLM's list
+COHERE_USAGE = "LiteLLM takes no client of ours for Cohere, and keeps the answer to itself"
 COHERE_STREAM = "LiteLLM cannot read the `event:` lines that Cohere sends"
 GEMINI_FRAGMENTS = "LiteLLM cannot read function calls that come in fragments"
 NOVA = "LiteLLM takes Nova's <thinking> out of the text"
@@ -42,8 +43,23 @@ NOVA = "LiteLLM takes Nova's <thinking> out of the text"
 EXCEPTIONS = {
     "bedrock-converse-json-200-3a80a3dc15": ({"text"}, NOVA),
     "bedrock-converse-json-200-6dfc54f1e8": ({"text"}, NOVA),
+    "cohere-nativechat-json-200-2878d87f3c": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-43acd31305": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-45f1efb8d1": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-5b7d165167": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-67b4751e9c": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-9876841c67": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-9b097ab6e6": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-9ce8e33312": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-b3d7b87a62": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-c6f0d24b2f": ({"cache_read", "source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-e454cfb767": ({"source"}, COHERE_USAGE),
+    "cohere-nativechat-json-200-e51460d396": ({"source"}, COHERE_USAGE),
     "cohere-nativechat-json-200-97fd3f7c7a": ({"InvalidResponseError"}, "an answer of Cohere's v1"),
-    "cohere-nativechat-json-200-c6ee06239a": ({"tool_calls"}, "two calls, counted as one"),
+    "cohere-nativechat-json-200-c6ee06239a": (
+        {"source", "tool_calls"},
+        "two calls, counted as one",
+    ),
     "cohere-nativechat-sse-200-13829720e2": ({"InvalidResponseError"}, COHERE_STREAM),
     "cohere-nativechat-sse-200-2d81350043": ({"InvalidResponseError"}, COHERE_STREAM),
     "cohere-nativechat-sse-200-3a045a2949": ({"InvalidResponseError"}, COHERE_STREAM),

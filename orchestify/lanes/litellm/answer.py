@@ -6,6 +6,7 @@ LiteLLM's objects are read by name: they are pydantic classes of its own, in Ope
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from orchestify.lanes.answers import (
@@ -42,7 +43,9 @@ def response_of(answer: Any, body: Any, headers: Mapping[str, str] = NOTHING) ->
     backend = answer._hidden_params.get("custom_llm_provider") or ""
     usage = answered_usage(getattr(answer, "usage", None), body, backend, headers)
     cost = reported_cost_usd(own.get("usage"))
-    refusal = (getattr(message, "provider_specific_fields", None) or {}).get("refusal")
+    refusal = _refusal(own) or (getattr(message, "provider_specific_fields", None) or {}).get(
+        "refusal"
+    )
     finish = our_finish(own_finish(own), choice.finish_reason, has_calls=bool(calls))
     return LLMResponse(
         content=message.content or refusal or "",
@@ -58,6 +61,14 @@ def response_of(answer: Any, body: Any, headers: Mapping[str, str] = NOTHING) ->
         cost_source="none" if cost is None else "provider",
         headers=own_headers(answer),
     )
+
+
+def _refusal(body: Mapping[str, Any]) -> str | None:
+    """Return the words of a refusal in OpenAI's form, which some releases of LiteLLM drop."""
+    with suppress(LookupError, TypeError, AttributeError):
+        refusal = body["choices"][0]["message"].get("refusal")
+        return refusal if isinstance(refusal, str) else None
+    return None
 
 
 def is_server_tool(call_id: str | None) -> bool:
