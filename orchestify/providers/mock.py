@@ -35,7 +35,13 @@ class MockProvider(ConfiguredProvider):
         self._answers = [
             MockAnswer(text=each) if isinstance(each, str) else each for each in answers
         ]
-        super().__init__(provider_id, {} if config is None else config, rule=rule, fetches=fetches)
+        super().__init__(
+            provider_id,
+            {} if config is None else config,
+            rule=rule,
+            fetches=fetches,
+            takes_unbounded=takes_unbounded,
+        )
 
     @property
     def requests(self) -> Sequence[CompletionRequest]:

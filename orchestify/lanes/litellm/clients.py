@@ -32,7 +32,7 @@ from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.litellm.backends import ClientKind
 from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange
 from orchestify.lanes.litellm.guard import LiteLLMGuard
-from orchestify.resources.bounded import keep
+from orchestify.resources.bounded import bounded_setdefault
 from orchestify.values import NOTHING
 
 MOST_PLACES = 20  # a provider's own host, and those where LiteLLM gets a token for it
@@ -122,7 +122,7 @@ class Transport(httpx.AsyncBaseTransport):
         known = self._endpoints.get(place)
         if known is None:
             made = Endpoint(place, Sealed({}), self._rule)
-            known = keep(self._endpoints, place, made, limit=MOST_PLACES)
+            known = bounded_setdefault(self._endpoints, place, made, limit=MOST_PLACES)
         return known
 
 
@@ -151,7 +151,9 @@ class Clients:
             made = {"client": _make(kind, settings, self._transport, litellm)}
         except (TypeError, openai.OpenAIError):
             return NOTHING
-        return keep(self._made, (kind, settings), made | _APART.get(kind, {}), limit=MOST_PLACES)
+        return bounded_setdefault(
+            self._made, (kind, settings), made | _APART.get(kind, {}), limit=MOST_PLACES
+        )
 
     async def aclose(self) -> None:
         """Close every connection; they are opened anew where the clients are used again."""

@@ -167,7 +167,7 @@ class LiteLLMLane:
         entry = litellm.model_cost.get(model) or litellm.model_cost.get(name) or {}
         mode = "responses" if is_bridged(name) else str(entry.get("mode"))
         key, base_url = key or terms.get("api_key"), base_url or terms.get("api_base")
-        return keep(self._found, model, (backend, mode, key, base_url))
+        return bounded_setdefault(self._found, model, (backend, mode, key, base_url))
 
     def _check_unbounded(self) -> None:
         """Refuse a call whose answer nothing would bound, where that is not allowed.
