@@ -17,7 +17,7 @@ from orchestify.database.sql import Database, database_url
 from orchestify.errors import StoreError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.ledger.sql.schema import ledger_database
-from orchestify.server.rows.stored import NewAgent, NewProvider
+from orchestify.server.rows.stored_rows import NewAgent, NewProvider
 from orchestify.server.storage.audit import Actor
 from orchestify.server.storage.migrations import migrate
 from orchestify.server.storage.store import Store

@@ -10,7 +10,7 @@ from io import TextIOWrapper
 
 import click
 
-from orchestify.cli.failure import CONFIG_ERROR, INTERRUPTED, PROBLEMS, show_error
+from orchestify.cli.errors import CONFIG_ERROR, INTERRUPTED, PROBLEMS, show_error
 from orchestify.errors import ConfigError, OrchestifyError
 
 COMMANDS = {

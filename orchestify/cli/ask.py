@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestify.cli.configuration import check_agent, config_option, json_option, load
-from orchestify.cli.failure import warnings_told
+from orchestify.cli.errors import warnings_echoed
+from orchestify.cli.options import check_agent, config_option, json_option, load
 from orchestify.cli.output import count, plural, print_json, usd
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def command(
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": text})
     show_thinking = given.pop("show_thinking")
-    asked = _Asked(agent, messages, given, show_text=not as_json, show_thinking=show_thinking)
-    with warnings_told():
+    asked = _Question(agent, messages, given, show_text=not as_json, show_thinking=show_thinking)
+    with warnings_echoed():
         response = asyncio.run(asked.answer(config))
     if as_json:
         print_json(_as_dict(response))
@@ -62,7 +62,7 @@ def command(
         click.echo(_account(response), err=True)
 
 
-class _Asked:
+class _Question:
     """One question to one agent."""
 
     def __init__(

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestify.cli.options import database_option, moment, service_database
 from orchestify.cli.output import console, least_width, print_json, show_table
-from orchestify.cli.query import moment
-from orchestify.cli.serving import database_option, service_database
 
 if TYPE_CHECKING:
-    from orchestify.server.storage.audit_reading import AuditEntry
+    from orchestify.server.storage.audit import AuditEntry
 
 
 @click.command()
@@ -33,7 +32,7 @@ def command(tenant: str | None, since: datetime | None, limit: int, kind: str, u
     It holds every change of a provider, a key, an agent or a token, and every refused access.
     """
     with service_database(url) as database:
-        from orchestify.server.storage.audit_reading import audit_entries  # noqa: PLC0415 - slow
+        from orchestify.server.storage.audit import audit_entries  # noqa: PLC0415 - slow
 
         read = partial(audit_entries, tenant=tenant, since=since, limit=limit)
         page = database.run(read, read_only=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestify.cli.configuration import config_argument, json_option
-from orchestify.cli.failure import PROBLEMS
+from orchestify.cli.errors import PROBLEMS
+from orchestify.cli.options import config_argument, json_option
 from orchestify.cli.output import console, plural, print_json, rate, table
 from orchestify.errors import ConfigError
 

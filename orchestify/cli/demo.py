@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.text import Text
 
-from orchestify.cli.board import Board, LiveBoard, PlainBoard, SilentBoard
-from orchestify.cli.configuration import json_option
-from orchestify.cli.failure import PROBLEMS
+from orchestify.cli.errors import PROBLEMS
+from orchestify.cli.options import json_option
 from orchestify.cli.output import console, count, plural, print_json, table, usd
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from orchestify.providers.registry import ProviderRegistry
     from orchestify.testing import Reply, StubRequest, StubServer
     from orchestify.values import LLMResponse
+
 
 CONFIGURATION = """\
 providers:
@@ -80,10 +87,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
     The server speaks Anthropic's and OpenAI's protocols; a provider of each type calls it. It is
     overloaded at first for one of them, so one attempt fails and is made again.
     """
-    board: Board = SilentBoard()
+    display: AnswerDisplay = NoDisplay()
     if not as_json:
-        board = LiveBoard(console()) if console().is_terminal else PlainBoard()
-    responses, report = asyncio.run(_run(board))
+        display = LiveDisplay(console()) if console().is_terminal else LineDisplay()
+    responses, report = asyncio.run(_run(display))
     if as_json:
         print_json(report)
     else:
@@ -92,7 +99,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         ctx.exit(PROBLEMS)
 
 
-async def _run(board: Board) -> tuple[dict[str, LLMResponse], dict[str, Any]]:
+async def _run(display: AnswerDisplay) -> tuple[dict[str, LLMResponse], dict[str, Any]]:
     from orchestify.core.config import parse_config  # noqa: PLC0415 - slow to import
     from orchestify.providers.registry import ProviderRegistry  # noqa: PLC0415
     from orchestify.testing import StubServer  # noqa: PLC0415
@@ -102,27 +109,29 @@ async def _run(board: Board) -> tuple[dict[str, LLMResponse], dict[str, Any]]:
         environ = {"DEMO_URL": server.url, "DEMO_KEY": "demo"}
         config = parse_config(CONFIGURATION, name="demo.yaml", environ=environ)
         async with ProviderRegistry.from_config(config) as registry:
-            with board.shown(list(PROMPTS)):
-                answers = await asyncio.gather(*(_ask(registry, agent, board) for agent in PROMPTS))
+            with display.shown(list(PROMPTS)):
+                answers = await asyncio.gather(
+                    *(_ask(registry, agent, display) for agent in PROMPTS)
+                )
             responses = dict(zip(PROMPTS, answers, strict=True))
             return responses, _report(responses, registry, server)
 
 
-async def _ask(registry: ProviderRegistry, agent: str, board: Board) -> LLMResponse:
+async def _ask(registry: ProviderRegistry, agent: str, display: AnswerDisplay) -> LLMResponse:
     from orchestify.values import TextDelta, ThinkingDelta  # noqa: PLC0415 - slow to import
 
     provider = registry.get_for_agent(agent)
     is_loading = provider.provider_type == "litellm"
-    board.say(agent, "waits for LiteLLM to load" if is_loading else "waits")
+    display.say(agent, "waits for LiteLLM to load" if is_loading else "waits")
     async with provider.stream(PROMPTS[agent]) as stream:
         async for event in stream.events():
             if isinstance(event, ThinkingDelta):
-                board.say(agent, "thinks")
+                display.say(agent, "thinks")
             elif isinstance(event, TextDelta):
-                board.say(agent, "answers", event.text)
+                display.say(agent, "answers", event.text)
     response = stream.response
     tries = plural(len(response.attempts), "attempt")
-    board.say(agent, f"done in {response.latency_s:.1f} s, {tries}", end=True)
+    display.say(agent, f"done in {response.latency_s:.1f} s, {tries}", end=True)
     return response
 
 
@@ -194,3 +203,116 @@ def _numbers(row: Mapping[str, Any]) -> Iterator[str]:
     unpriced = row["unpriced_calls"]
     yield usd(None if unpriced and unpriced == row["calls"] else row["cost_usd"])
     yield str(unpriced or "")
+
+
+_COLOURS = ("cyan", "magenta", "yellow", "blue")
+_FRAMES_A_SECOND = 12
+_LINE = 80
+
+
+class AnswerDisplay(Protocol):
+    """Where agents' answers are shown."""
+
+    def shown(self, agents: Sequence[str]) -> AbstractContextManager[None]:
+        """Show the agents while the block runs."""
+
+    def say(self, agent: str, state: str, text: str = "", *, end: bool = False) -> None:
+        """Tell what an agent does now, and the text that has come; `end`: no more will."""
+
+
+class NoDisplay:
+    """Shows nothing."""
+
+    def shown(self, agents: Sequence[str]) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
+
+    def say(self, agent: str, state: str, text: str = "", *, end: bool = False) -> None:
+        """Do nothing."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    state: str = ""
+    text: str = ""
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class LiveDisplay:
+    """One panel an agent, drawn again as text arrives."""
+
+    console: Console
+    answers: dict[str, _Answer] = field(default_factory=dict)
+
+    @contextmanager
+    def shown(self, agents: Sequence[str]) -> Iterator[None]:
+        """Draw the panels until the block ends; the last state stays."""
+        self.answers = {agent: _Answer() for agent in agents}
+        with Live(
+            get_renderable=self._panels,
+            console=self.console,
+            refresh_per_second=_FRAMES_A_SECOND,
+        ):
+            yield
+
+    def say(self, agent: str, state: str, text: str = "", *, end: bool = False) -> None:
+        """Change the agent's panel."""
+        answer = self.answers[agent]
+        answer.state, answer.ended = state, end
+        answer.text += text
+
+    def _panels(self) -> Group:
+        pairs = zip(self.answers.items(), _COLOURS, strict=False)
+        return Group(*(self._panel(*pair, colour) for pair, colour in pairs))
+
+    def _panel(self, agent: str, answer: _Answer, colour: str) -> Panel:
+        return Panel(
+            Text(answer.text) if answer.ended else Text(answer.text + "\u258c"),
+            title=Text(agent, style=f"bold {colour}"),
+            title_align="left",
+            subtitle=Text(answer.state, style="dim"),
+            subtitle_align="right",
+            border_style=colour,
+            width=min(self.console.width, 100),
+        )
+
+
+@dataclass(slots=True)
+class LineDisplay:
+    """Lines as they fill up, with the agent's name in front."""
+
+    answers: dict[str, _Answer] = field(default_factory=dict)
+    margin: int = 0
+
+    @contextmanager
+    def shown(self, agents: Sequence[str]) -> Iterator[None]:
+        """Print lines while the block runs."""
+        self.answers = {agent: _Answer() for agent in agents}
+        self.margin = max(map(len, agents))
+        yield
+
+    def say(self, agent: str, state: str, text: str = "", *, end: bool = False) -> None:
+        """Print the lines that the text fills, and what the agent does now where that is new."""
+        answer = self.answers[agent]
+        if state != answer.state and not end:
+            self._print(agent, f"({state})")
+        answer.state = state
+        answer.text += text
+        *full, answer.text = self._lines(answer.text)
+        for line in full:
+            self._print(agent, line)
+        if end:
+            self._print(agent, answer.text)
+            self._print(agent, f"({state})")
+
+    def _lines(self, text: str) -> list[str]:
+        width = _LINE - self.margin - len(" | ")
+        lines = []
+        for line in text.split("\n"):
+            first, *rest = textwrap.wrap(line, width, drop_whitespace=False) or [""]
+            lines += [first, *(each.lstrip() for each in rest)]
+        return lines
+
+    def _print(self, agent: str, line: str) -> None:
+        click.echo(f"{agent:<{self.margin}} | {line.rstrip()}")

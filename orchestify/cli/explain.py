@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestify.cli.configuration import check_agent, config_option, json_option, load
+from orchestify.cli.options import check_agent, config_option, json_option, load
 from orchestify.cli.output import console, count, plain, plural, print_json, table, usd
 
 if TYPE_CHECKING:

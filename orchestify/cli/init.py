@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from orchestify.cli.configuration import DEFAULT_PATH
+from orchestify.cli.options import DEFAULT_PATH
 from orchestify.cli.output import plural
 
 

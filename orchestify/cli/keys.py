@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestify.cli.configuration import config_option, json_option
+from orchestify.cli.options import config_option, find_database, json_option
 from orchestify.cli.output import plural, print_json, show_table
-from orchestify.cli.serving import found_database
 
 if TYPE_CHECKING:
     from orchestify.vault import EncryptionKey, Rotation, StoredKey, Vault
@@ -179,7 +178,7 @@ def _all_opened(where: str | None, path: Path) -> Iterator[Sequence[Vault]]:
     if where is not None:
         vaults: Sequence[Vault] = [open_vault(where, base_dir=_folder(path))]
     else:
-        vaults = find_vaults(found_database(), base_dir=_folder(path))
+        vaults = find_vaults(find_database(), base_dir=_folder(path))
     with contextlib.ExitStack() as opened:
         for vault in vaults:
             opened.enter_context(contextlib.closing(vault))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestify.cli.configuration import check_provider, config_option, json_option, load
+from orchestify.cli.options import check_provider, config_option, json_option, load
 from orchestify.cli.output import console, print_json, rate, size, table
 
 if TYPE_CHECKING:

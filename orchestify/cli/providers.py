@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestify.cli.configuration import check_provider, config_option, json_option, load
-from orchestify.cli.failure import PROBLEMS
+from orchestify.cli.errors import PROBLEMS
+from orchestify.cli.options import check_provider, config_option, json_option, load
 from orchestify.cli.output import console, count, plain, plural, print_json, table, usd
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestify.cli.failure import CONFIG_ERROR, INTERRUPTED
+from orchestify.cli.errors import CONFIG_ERROR, INTERRUPTED
+from orchestify.cli.options import database_option, server_extra_needed
 from orchestify.cli.output import plural
-from orchestify.cli.serving import database_option, needing_server
 from orchestify.errors import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def command(
     Without --database it keeps all in .orchestify/service.db, in the current folder. Beyond
     this machine it serves those who have a token (`orchestify tokens create`).
     """
-    with needing_server():
+    with server_extra_needed():
         from orchestify.server.running import run  # noqa: PLC0415 - an extra, and slow
         from orchestify.server.settings import ServiceSettings  # noqa: PLC0415 - as above
 
@@ -134,13 +134,13 @@ def command(
         are_keys_lost=keys_lost,
     )
     try:
-        if run(settings, _say, partial(_say_end, grace)):
+        if run(settings, _print_summary, partial(_print_ending, grace)):
             raise SystemExit(INTERRUPTED)
     except InvalidParameterError as error:
         raise _RefusedError(str(error)) from None
 
 
-def _say_end(grace_s: float, under_way: int) -> None:
+def _print_ending(grace_s: float, under_way: int) -> None:
     """Tell what it waits for, where it waits."""
     if under_way:
         click.echo(
@@ -149,11 +149,11 @@ def _say_end(grace_s: float, under_way: int) -> None:
         )
 
 
-def _say(service: Service, address: str) -> None:
+def _print_summary(service: Service, address: str) -> None:
     """Tell who started it where it is, on what it stands and who may come in."""
-    from orchestify.server.overview import overview  # noqa: PLC0415 - as above
+    from orchestify.server.startup_summary import startup_summary  # noqa: PLC0415 - as above
 
-    found = overview(service)
+    found = startup_summary(service)
     tenants = plural(found.tenants, "tenant")
     rows, configured = plural(found.providers, "provider"), plural(found.configured, "provider")
     lines = {

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestify.cli.configuration import json_option
-from orchestify.cli.output import plural, print_json, show_table
-from orchestify.cli.serving import (
+from orchestify.cli.options import (
+    current_actor,
     database_option,
-    named_database,
+    describe_database,
+    json_option,
     service_database,
-    this_user,
 )
-from orchestify.server.access.principal import SCOPES
+from orchestify.cli.output import plural, print_json, show_table
+from orchestify.server.access.tokens import SCOPES
 from orchestify.server.settings import OPEN_TENANT
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def create(tenant: str, scopes: tuple[str, ...], name: str, days: int | None, ur
     A service knows it only where it uses the same database, which is told on stderr.
     """
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    told = named_database(url)
+    told = describe_database(url)
     with service_database(url, new=True) as database:
         notes = list(_notes(database, tenant))
         row, token = _tokens(database).create(
-            tenant, scopes, name=name, expires_at=expires_at, actor=this_user()
+            tenant, scopes, name=name, expires_at=expires_at, actor=current_actor()
         )
     for note in (told, *notes):
         click.echo(note, err=True)
@@ -85,7 +85,7 @@ def list_(tenant: str | None, as_json: bool, url: str) -> None:
 def revoke(token_id: str, url: str) -> None:
     """Revoke the token with this ID, for good; running services follow within a second."""
     with service_database(url) as database:
-        row = _tokens(database).revoke(token_id, actor=this_user())
+        row = _tokens(database).revoke(token_id, actor=current_actor())
     click.echo(f"token {row.id} of {row.tenant_id} is revoked")
 
 
@@ -110,7 +110,7 @@ _SPARE = ("made", "last used", "name", "scopes", "tenant")
 
 
 def _cells(row: TokenRow) -> tuple[str, ...]:
-    state = row.why_not(datetime.now(UTC)) or "holds"
+    state = row.invalid_reason(datetime.now(UTC)) or "holds"
     used = _day(row.last_used_at) or "never"
     made, scopes = _day(row.created_at), ", ".join(row.scopes)
     return (row.id, row.tenant_id, row.name, scopes, made, used, state)

@@ -3,24 +3,169 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import wraps
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 from click.core import ParameterSource
 
+from orchestify.cli.options import DATABASE_VARIABLE, config_option, find_database, load, moment
 from orchestify.cli.output import console
-from orchestify.cli.query import Query, query_options
+from orchestify.errors import ConfigError, InvalidParameterError
+from orchestify.ledger.axes import axes_in_words, axes_of
+from orchestify.report import DataFormatName
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from orchestify.core.config import Config
     from orchestify.ledger.base import UsageReport
     from orchestify.ledger.sql.repricing import Repricing
 
+
+def _axes(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    if any("," in name and not name.startswith("label:") for name in names):
+        raise click.BadParameter("name one axis each, as in --by agent --by model")
+    try:
+        return axes_of(tuple(dict.fromkeys(names)), None)
+    except InvalidParameterError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _filters(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, str]:
+    where: dict[str, str] = {}
+    for text in texts:
+        axis, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} has no value; write it as agent=reviewer")
+        if axis in where:
+            raise click.BadParameter(f"{axis} is given twice")
+        where[axis] = value
+    _axes(_ctx, _param, tuple(where))
+    return where
+
+
+_OPTIONS = (
+    click.option(
+        "--ledger",
+        "url",
+        metavar="URL",
+        help="A ledger's database, instead of the configuration's.",
+    ),
+    click.option(
+        "--by",
+        callback=_axes,
+        multiple=True,
+        metavar="AXIS",
+        help=f"{axes_in_words('KEY')}; may be given several times.",
+    ),
+    click.option(
+        "--since",
+        callback=moment,
+        metavar="TIME",
+        help="24h or 30m ago; 7d or 2w, from midnight UTC; a date; a time in ISO 8601.",
+    ),
+    click.option("--until", callback=moment, metavar="TIME", help="The same; not included."),
+    click.option(
+        "--where",
+        callback=_filters,
+        multiple=True,
+        metavar="AXIS=VALUE",
+        help="Only these, as agent=reviewer or label:run=r1; may be given several times.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerQuery:
+    """Which ledger to read, and what of it, as a command line says."""
+
+    url: str = field(repr=False)  # it may hold a password
+    config: Config | None
+    by: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    where: Mapping[str, str]
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What else than the axes a ledger's `usage` takes."""
+        return {"since": self.since, "until": self.until, "where": self.where}
+
+
+def query_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--config`, `--ledger`, `--by`, `--since`, `--until` and `--where`.
+
+    The command takes a function that makes of them a `query`. A ledger that is named needs no
+    configuration; the query then has one only where `--config` is given too.
+    """
+
+    @wraps(command)
+    def with_query(
+        *,
+        path: Path,
+        url: str | None,
+        by: tuple[str, ...],
+        since: datetime | None,
+        until: datetime | None,
+        where: dict[str, str],
+        **given: Any,
+    ) -> None:
+        def query(*default: str) -> LedgerQuery:
+            source = click.get_current_context().get_parameter_source("path")
+            is_needed = url is None or source is not ParameterSource.DEFAULT
+            try:
+                config = load(path) if is_needed else None
+                found = _ledger_url(config, url)
+            except (click.ClickException, ConfigError):
+                if url is None:
+                    _hint_at_service_ledger()
+                raise
+            return LedgerQuery(found, config, by or default, since, until, where)
+
+        command(query=query, **given)
+
+    made: Callable[..., None] = with_query
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    return config_option(made)
+
+
+def _hint_at_service_ledger() -> None:
+    """Say where the service's ledger is, where there is one: the configuration does not."""
+    database = find_database()
+    if database is not None:
+        shown = f'"${DATABASE_VARIABLE}"' if os.environ.get(DATABASE_VARIABLE) else database
+        click.echo(f"note: the service's ledger is read with --ledger {shown}", err=True)
+
+
+def _ledger_url(config: Config | None, url: str | None) -> str:
+    name = "ledger.url" if url is None else "--ledger"
+    if url is None and config is not None and config.ledger and config.ledger.url:
+        url = config.ledger.url.get_secret_value()
+    if url is None:
+        raise click.ClickException(
+            "the configuration's ledger is in memory, which ends with its process; "
+            "write `ledger: {url: sqlite:///.orchestify/usage.db}`, or name one with --ledger"
+        )
+    from orchestify.database.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow
+
+    found = database_url(url, Path(), name=name)
+    if found.get_backend_name() == "sqlite" and not Path(str(found.database)).exists():
+        raise click.ClickException(f"there is no ledger at {found.database}: nothing was booked")
+    return url
+
+
+DATA_FORMATS: tuple[str, ...] = get_args(DataFormatName)
 _FILE_WIDTH = 100  # of a table that is written to a file
 
 
@@ -40,11 +185,11 @@ _output_option = click.option(
 
 @click.group(invoke_without_command=True)
 @query_options
-@_format_option("table", "json", "csv", "html")
+@_format_option("table", *DATA_FORMATS, "html")
 @_output_option
 @click.pass_context
 def command(
-    ctx: click.Context, query: Callable[..., Query], kind: str, output: Path | None
+    ctx: click.Context, query: Callable[..., LedgerQuery], kind: str, output: Path | None
 ) -> None:
     """Report tokens and money from the ledger, by provider or what --by says.
 
@@ -59,16 +204,16 @@ def command(
     if kind == "html":
         _write(asyncio.run(_page(asked)), output)
         return
-    from orchestify.report import UsageTable, usage_csv, usage_json, usage_remarks  # noqa: PLC0415
+    from orchestify.report import FORMATS, UsageTable, usage_caveats  # noqa: PLC0415
 
     report = asyncio.run(_usage(asked))
     if kind == "table":
         _show(UsageTable(report), output)
-    elif kind == "json":
-        _write(usage_json(report), output)
-    else:
-        _write(usage_csv(report), output)
-        _note(usage_remarks(report))
+        return
+    found = FORMATS[cast("DataFormatName", kind)]
+    _write(found.write(report), output)
+    if not found.has_caveats:
+        _note(usage_caveats(report))
 
 
 @command.command("reprice", short_help="Compare what was booked with other prices.")
@@ -83,14 +228,14 @@ def command(
 )
 @_output_option
 def reprice_command(
-    query: Callable[..., Query], kind: str, prices: str, output: Path | None
+    query: Callable[..., LedgerQuery], kind: str, prices: str, output: Path | None
 ) -> None:
     """Show what was booked beside what the same tokens cost at other prices.
 
     By provider and model, or what --by says. It changes no record. With --ledger and without
     --config, the models' names alone say whose prices to take.
     """
-    from orchestify.report import comparison  # noqa: PLC0415 - only where it is used
+    from orchestify.report import repricing as comparison  # noqa: PLC0415 - only where it is used
 
     repricing = _reprice(query("provider", "model"), prices)
     if kind == "table":
@@ -99,21 +244,21 @@ def reprice_command(
         _write(comparison.repricing_json(repricing), output)
     else:
         _write(comparison.repricing_csv(repricing), output)
-        _note(comparison.repricing_remarks(repricing))
+        _note(comparison.repricing_caveats(repricing))
 
 
 _TYPED = ParameterSource.COMMANDLINE
 _PRICES = {"today": "today's prices", "dated": "genai-prices of the record's date"}
 
 
-async def _usage(query: Query) -> UsageReport:
+async def _usage(query: LedgerQuery) -> UsageReport:
     from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
 
     async with aclosing(open_ledger(query.url, base_dir=Path())) as ledger:
         return await ledger.usage(query.by, **query.selection)
 
 
-async def _page(query: Query) -> str:
+async def _page(query: LedgerQuery) -> str:
     from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - as above
     from orchestify.report import usage_page  # noqa: PLC0415
 
@@ -121,7 +266,7 @@ async def _page(query: Query) -> str:
         return await usage_page(ledger, query.by, **query.selection)
 
 
-def _reprice(query: Query, prices: str) -> Repricing:
+def _reprice(query: LedgerQuery, prices: str) -> Repricing:
     from orchestify.database.sql import database_url  # noqa: PLC0415
     from orchestify.ledger.sql.repricing import reprice  # noqa: PLC0415
     from orchestify.ledger.sql.schema import ledger_database  # noqa: PLC0415 - as above

@@ -1,4 +1,8 @@
-"""Prometheus: what calls did, how circuits and budgets stand; see `Metrics`."""
+"""Prometheus: what calls did, how circuits and budgets stand; see `Metrics`.
+
+Read `metrics` first; `families` has every name and label. Other rooms import `Metrics` from here.
+A new figure is a family in `families` and a sum in its `Series`.
+"""
 
 from orchestify.metrics.metrics import Metrics
 

@@ -1,14 +1,18 @@
-"""From sums to Prometheus's metric families: every name, its labels and what it means."""
+"""Prometheus's metric families: every name, its labels, and the sums they are made from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TypeAlias
 
 from orchestify.errors import MissingExtraError
-from orchestify.metrics.series import TOKEN_TYPES, Series
+from orchestify.ledger.record import Record
+from orchestify.policy.breaker import CircuitState
 from orchestify.policy.budget import BudgetState
-from orchestify.values import CircuitState
+from orchestify.values import Usage
 
 try:
     from prometheus_client.core import (
@@ -34,13 +38,13 @@ BUDGET = ("tenant", "budget")
 CIRCUITS: Mapping[CircuitState, int] = {"closed": 0, "half_open": 1, "open": 2}
 
 
-def written(source: Collector, accept: str) -> tuple[bytes, str]:
+def exposition_text(source: Collector, accept: str) -> tuple[bytes, str]:
     """Return all families as text, and its content type: what the header `accept` prefers."""
     encode, content_type = choose_encoder(accept)
     return encode(source), content_type
 
 
-def of_calls(series: Mapping[Target, Series]) -> Iterator[Family]:
+def call_families(series: Mapping[Target, Series]) -> Iterator[Family]:
     """Iterate over the families that sum up attempts."""
     requests = CounterMetricFamily(
         "orchestify_requests",
@@ -66,10 +70,10 @@ def of_calls(series: Mapping[Target, Series]) -> Iterator[Family]:
         cost.add_metric(target, float(each.cost_usd))
         unpriced.add_metric(target, each.unpriced)
     yield from (requests, tokens, cost, unpriced)
-    yield from _of_times(series)
+    yield from _time_families(series)
 
 
-def of_circuits(circuits: Mapping[Target, int]) -> Iterator[Family]:
+def circuit_families(circuits: Mapping[Target, int]) -> Iterator[Family]:
     """Iterate over the one family that tells the circuits' states."""
     family = GaugeMetricFamily(
         "orchestify_circuit_state",
@@ -81,7 +85,7 @@ def of_circuits(circuits: Mapping[Target, int]) -> Iterator[Family]:
     yield family
 
 
-def of_budgets(budgets: Iterable[tuple[str, BudgetState]]) -> Iterator[Family]:
+def budget_families(budgets: Iterable[tuple[str, BudgetState]]) -> Iterator[Family]:
     """Iterate over the families that tell how budgets stand, by tenant and state."""
     spent = GaugeMetricFamily(
         "orchestify_budget_spent_usd", "What is spent of a budget in its period", labels=BUDGET
@@ -99,7 +103,7 @@ def of_budgets(budgets: Iterable[tuple[str, BudgetState]]) -> Iterator[Family]:
     yield from (spent, held, limit)
 
 
-def _of_times(series: Mapping[Target, Series]) -> Iterator[Family]:
+def _time_families(series: Mapping[Target, Series]) -> Iterator[Family]:
     duration = HistogramMetricFamily(
         "orchestify_request_duration_seconds",
         "How long attempts took, waits for limits and budgets included",
@@ -117,3 +121,69 @@ def _of_times(series: Mapping[Target, Series]) -> Iterator[Family]:
             first = each.first_chunk
             first_chunk.add_metric(target, [*first.cumulated()], first.sum)
     yield from (duration, first_chunk)
+
+
+LATENCY_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+FIRST_CHUNK_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
+TOKEN_TYPES = ("input", "output", "cache_read", "cache_write", "reasoning")
+
+
+class Histogram:
+    """Counts of values by bucket; `bounds` are the buckets' upper ends, which they include."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def cumulated(self) -> Iterator[tuple[str, int]]:
+        """Iterate over the buckets as Prometheus has them: each includes all smaller ones."""
+        total = 0
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            total += count
+            yield bound, total
+
+
+@dataclass(slots=True)
+class Series:
+    """The sums of one tenant, provider and model.
+
+    `latency` is by outcome, so its counts are the attempts'. `tokens` are in the order of
+    `TOKEN_TYPES`; input includes what was cached, output what was reasoned.
+    """
+
+    latency: dict[str, Histogram] = field(default_factory=dict)
+    first_chunk: Histogram = field(default_factory=lambda: Histogram(FIRST_CHUNK_S))
+    tokens: list[int] = field(default_factory=lambda: [0] * len(TOKEN_TYPES))
+    cost_usd: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    def add(self, record: Record) -> None:
+        """Add one attempt that has ended."""
+        latency = self.latency.get(record.outcome)
+        if latency is None:
+            latency = self.latency[record.outcome] = Histogram(LATENCY_S)
+        latency.add(record.latency_s or 0.0)
+        if record.first_chunk_s is not None:
+            self.first_chunk.add(record.first_chunk_s)
+        if record.cost_usd is not None:
+            self.cost_usd += record.cost_usd
+        elif record.unpriced:
+            self.unpriced += 1
+        if record.usage.total_tokens:
+            self._add_tokens(record.usage)
+
+    def _add_tokens(self, usage: Usage) -> None:
+        tokens = self.tokens
+        tokens[0] += usage.input_tokens
+        tokens[1] += usage.output_tokens
+        tokens[2] += usage.cache_read
+        tokens[3] += usage.cache_write
+        tokens[4] += usage.reasoning

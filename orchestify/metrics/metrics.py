@@ -15,13 +15,13 @@ from orchestify.ledger.record import Record
 from orchestify.metrics.families import (
     CIRCUITS,
     Family,
+    Series,
     Target,
-    of_budgets,
-    of_calls,
-    of_circuits,
-    written,
+    budget_families,
+    call_families,
+    circuit_families,
+    exposition_text,
 )
-from orchestify.metrics.series import Series
 from orchestify.policy.budget import BudgetState
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.resources.series_labels import ModelLabels
@@ -85,19 +85,19 @@ class Metrics:
         `accept` is the request's header: OpenMetrics for those who ask for it. It may wait for
         the budgets' database; on an event loop use `asyncio.to_thread`.
         """
-        return written(_View(self, tenant), accept)
+        return exposition_text(_View(self, tenant), accept)
 
     def collect(self, tenant: str | None = None) -> Iterable[Family]:
         """Return the metric families; a registry of Prometheus's client calls this."""
         with self._locked():
             series = {key: each for key, each in self._series.items() if tenant in (None, key[0])}
             watched = [each for each in self._watched.items() if tenant in (None, each[1])]
-            families = [*of_calls(series), *of_circuits(self._circuits(watched))]
-        return [*families, *of_budgets(self._budgets(watched))]
+            families = [*call_families(series), *circuit_families(self._circuits(watched))]
+        return [*families, *budget_families(self._budgets(watched))]
 
     def describe(self) -> Iterable[Family]:
         """Return the families without values, so that registering this reads no database."""
-        return [*of_calls({}), *of_circuits({}), *of_budgets([])]
+        return [*call_families({}), *circuit_families({}), *budget_families([])]
 
     def _circuits(self, watched: list[tuple[ProviderRegistry, str]]) -> dict[Target, int]:
         """The circuits' states; of those that share a label, the worst."""

@@ -1,34 +1,51 @@
-"""Reports of a ledger's usage: a table for terminals, JSON and CSV, a page, prices afresh."""
+"""Reports of a ledger's usage: a table for terminals, JSON and CSV, a page, other prices.
+
+Read `data` first: a report as JSON and CSV; `table` and `html` show the same for people, with
+`caveats` in words and `formatting` for numbers. `rows` orders and shortens. `repricing` compares
+with other prices. Other rooms import the names below, each loaded at its first use.
+A new format of data is a name below and its row of `data.FORMATS`: the command and REST offer it.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from orchestify.report.comparison import RepricingTable, repricing_csv, repricing_json
-    from orchestify.report.data import usage_csv, usage_json
+    from orchestify.report.caveats import usage_caveats
+    from orchestify.report.data import FORMATS, usage_csv, usage_json
     from orchestify.report.html import usage_page
-    from orchestify.report.remarks import usage_remarks
-    from orchestify.report.reprice import dated_prices, todays_prices
+    from orchestify.report.repricing import (
+        RepricingTable,
+        dated_prices,
+        repricing_csv,
+        repricing_json,
+        todays_prices,
+    )
     from orchestify.report.table import UsageTable
     from orchestify.report.times import parse_time
 
+DataFormatName: TypeAlias = Literal["json", "csv"]
+"""The formats for programs; `data.FORMATS` writes them."""
+
 _HOMES = {
-    "RepricingTable": "comparison",
+    "FORMATS": "data",
+    "RepricingTable": "repricing",
     "UsageTable": "table",
-    "dated_prices": "reprice",
+    "dated_prices": "repricing",
     "parse_time": "times",
-    "repricing_csv": "comparison",
-    "repricing_json": "comparison",
-    "todays_prices": "reprice",
+    "repricing_csv": "repricing",
+    "repricing_json": "repricing",
+    "todays_prices": "repricing",
     "usage_csv": "data",
     "usage_json": "data",
     "usage_page": "html",
-    "usage_remarks": "remarks",
+    "usage_caveats": "caveats",
 }
 
 __all__ = [
+    "FORMATS",
+    "DataFormatName",
     "RepricingTable",
     "UsageTable",
     "dated_prices",
@@ -36,10 +53,10 @@ __all__ = [
     "repricing_csv",
     "repricing_json",
     "todays_prices",
+    "usage_caveats",
     "usage_csv",
     "usage_json",
     "usage_page",
-    "usage_remarks",
 ]
 
 

@@ -13,21 +13,20 @@ from orchestify.ledger.axes import axes_of
 from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.record import utc_now
 from orchestify.ledger.totals import Total
-from orchestify.report.charts import Chart, draw
+from orchestify.report.caveats import coverage, usage_caveats
+from orchestify.report.charts import Chart, charts_of, draw
 from orchestify.report.data import SHARE_PLACES, write_exact
-from orchestify.report.figures import (
+from orchestify.report.formatting import (
     cache_hit_share,
+    display_name,
     estimated_share,
     known_cost,
-    named,
     write_cost,
     write_count,
     write_share,
 )
-from orchestify.report.grouping import in_reading_order, regroup
 from orchestify.report.markup import Child, document, node
-from orchestify.report.pictures import charts_of
-from orchestify.report.remarks import coverage, usage_remarks
+from orchestify.report.rows import in_reading_order, regroup
 
 
 class UsageSource(Protocol):
@@ -79,7 +78,7 @@ def page(report: UsageReport, by: Sequence[str], written_at: datetime) -> str:
         _tiles(report.total),
         node(
             "section",
-            node("ul", *(node("li", line) for line in usage_remarks(report))),
+            node("ul", *(node("li", line) for line in usage_caveats(report))),
             class_="remarks",
             aria_label="Remarks",
         ),
@@ -187,7 +186,7 @@ def _row(row: UsageRow) -> Element:
 
 
 def _key(value: str) -> Element:
-    return node("th", named(value), scope="row", class_="key")
+    return node("th", display_name(value), scope="row", class_="key")
 
 
 def _cells(total: Total) -> list[Element]:

@@ -14,16 +14,16 @@ from rich.text import Text
 
 from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.totals import Total
-from orchestify.report.figures import (
+from orchestify.report.caveats import coverage, usage_caveats
+from orchestify.report.formatting import (
     cache_hit_share,
+    display_name,
     known_cost,
-    named,
     write_cost,
     write_count,
     write_share,
 )
-from orchestify.report.grouping import in_reading_order
-from orchestify.report.remarks import coverage, usage_remarks
+from orchestify.report.rows import in_reading_order
 
 _BAR_WIDTH = 16
 _BAR_LEAST = 6
@@ -36,7 +36,7 @@ _ENDLESS = 10_000
 class UsageTable:
     """A usage report that `rich` prints; it fits the console.
 
-    Where that is narrow, figures are left out and named below, the cost never. Days come as
+    Where that is narrow, columns are left out and named below, the cost never. Days come as
     they passed, everything else dearest first. A bar is the row's share of the largest cost, or
     of the most tokens where no cost is known; it has what room is left.
     """
@@ -50,7 +50,7 @@ class UsageTable:
         covers = coverage(report.by, report.since, report.until, report.where)
         yield Text.assemble(("Usage ", "bold"), (covers, "dim"))
         yield ""
-        remarks = usage_remarks(report)
+        remarks = usage_caveats(report)
         if report.rows:
             shown = self._columns(console, options)
             bar_width = 0 if options.ascii_only else self._bar_width(console, options, shown)
@@ -60,7 +60,7 @@ class UsageTable:
             remarks += [f"too narrow to show: {left_out}"] if left_out else []
         else:
             yield Text("No call was booked in this time.\n")
-        yield remark_list(remarks, options)
+        yield bullet_list(remarks, options)
 
     def _columns(self, console: Console, options: ConsoleOptions) -> tuple[str, ...]:
         """Return which figures have room where long names are folded."""
@@ -100,7 +100,7 @@ def plain_table() -> Table:
     )
 
 
-def remark_list(lines: list[str], options: ConsoleOptions) -> Table:
+def bullet_list(lines: list[str], options: ConsoleOptions) -> Table:
     """Return remarks as a list."""
     grid = Table.grid(padding=(0, 1, 0, 0))
     for line in lines:
@@ -116,7 +116,7 @@ def _table(
 ) -> Table:
     table = plain_table()
     for axis in report.by:
-        heading, is_day = Text(named(axis.removeprefix("label:"))), axis == "day"
+        heading, is_day = Text(display_name(axis.removeprefix("label:"))), axis == "day"
         most = None if is_day else name_width
         table.add_column(heading, overflow="fold", no_wrap=is_day, max_width=most)
     table.columns[0].footer = "total"
@@ -131,7 +131,7 @@ def _table(
     for row in rows:
         bar = [Bar(largest, 0, _weight(row, report), color="cyan")] if has_bars else []
         cells = _cells(row.total)
-        table.add_row(*(Text(named(key)) for key in row.key), *map(cells.get, shown), *bar)
+        table.add_row(*(Text(display_name(key)) for key in row.key), *map(cells.get, shown), *bar)
     return table
 
 

@@ -7,11 +7,10 @@ from typing import Any
 from fastapi import FastAPI
 
 import orchestify
-from orchestify.server.access.limits import BodyLimit, SecurityHeaders
 from orchestify.server.api import agents, health, providers, tokens, usage
-from orchestify.server.error_answers import Unexpected, answer_errors
+from orchestify.server.api.errors import Problem, answer_errors
 from orchestify.server.gateway.routes import add_gateway
-from orchestify.server.problems import Problem
+from orchestify.server.middleware import BodyLimit, SecurityHeaders, Unexpected
 from orchestify.server.service import Service
 
 _ABOUT = """\

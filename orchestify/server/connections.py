@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from orchestify.server.access.limits import neighbourhood
+from orchestify.server.access.limits import network_of
 
 HEADERS_S = 20.0
 """How long a request's line and headers may take, from the connection or the first byte on."""
@@ -48,7 +48,7 @@ class Connections:
 
     def admit(self, remote: str) -> bool:
         """Count a connection, and say whether it may stay."""
-        where = neighbourhood(remote)
+        where = network_of(remote)
         most = self._most if self._trusts(remote) else max(1, self._most // 2)
         if self._open >= self._most or self._of[where] >= most:
             return False
@@ -56,9 +56,9 @@ class Connections:
         self._of[where] += 1
         return True
 
-    def forget(self, remote: str) -> None:
+    def release(self, remote: str) -> None:
         """Take back a connection that was counted."""
-        where = neighbourhood(remote)
+        where = network_of(remote)
         self._open -= 1
         self._of[where] -= 1
         if not self._of[where]:
@@ -95,7 +95,7 @@ class TimedProtocol(HttpToolsProtocol):
         """End."""
         self._end_wait()
         if self._remote is not None:
-            self.admission.forget(self._remote)
+            self.admission.release(self._remote)
             self._remote = None
         super().connection_lost(exc)
 

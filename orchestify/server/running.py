@@ -1,4 +1,4 @@
-"""Running the service in uvicorn, until it is told to end."""
+"""Runs the service in uvicorn, until it is told to end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from orchestify.server.settings import ServiceSettings
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 65  # longer than the usual 60 s of the proxies before it
-_FAREWELL_S = 2.0  # for requests that are cut off to say so
+_SHUTDOWN_NOTICE_S = 2.0  # for requests that are cut off to say so
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _TELLING_RETURNS = ("ledger", "notices", "shared_limits")
@@ -75,15 +75,15 @@ async def _serve(
                 f"{where}: it would be open to everybody who reaches {who}; "
                 f"make a token first: {CREATE_TOKEN}"
             )
-        _settle_memory()
+        _freeze_memory()
         sockets = listen(settings.host, settings.port)
         where = address(settings.host, sockets[0])
-        with _noting_signals() as received:
+        with _recorded_signals() as received:
             await server_of(service, lambda: on_start(service, where), on_end).serve(sockets)
     return signal.SIGINT in received
 
 
-def _settle_memory() -> None:
+def _freeze_memory() -> None:
     """Take what stays for good out of the garbage collector's rounds: a fifth of a call's CPU."""
     ModelMap.load()
     gc.collect()
@@ -110,7 +110,7 @@ class _Server(uvicorn.Server):
             if self.force_exit:
                 for task in left:
                     task.cancel()
-            await asyncio.wait(left, timeout=_FAREWELL_S)
+            await asyncio.wait(left, timeout=_SHUTDOWN_NOTICE_S)
 
 
 def server_of(
@@ -183,7 +183,7 @@ def address(host: str, listening: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _noting_signals() -> Iterator[list[int]]:
+def _recorded_signals() -> Iterator[list[int]]:
     """Note the signals that uvicorn raises again once it has ended, so that they end no more."""
     received: list[int] = []
 

@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import text
 
 from orchestify.core.addresses import AddressRule
+from orchestify.core.chains import configured_models
 from orchestify.core.config import Config, load_config
 from orchestify.database.sql import Database
 from orchestify.errors import StoreError, VaultError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.resources.thread_pools import ThreadPools
-from orchestify.server.access.door import OUTAGE_S, Door
-from orchestify.server.access.limits import Places
-from orchestify.server.access.refusals import Refusals
+from orchestify.resources.thread_pools import Crew
+from orchestify.server.access.authentication import OUTAGE_S, Authenticator
+from orchestify.server.access.denied_requests import DeniedRequests
+from orchestify.server.access.limits import CallSlots
 from orchestify.server.access.tokens import Tokens
 from orchestify.server.settings import ServiceSettings
 from orchestify.server.storage.opening import open_database, open_service_ledger
+from orchestify.server.storage.row_keys import KeyCheck
 from orchestify.server.storage.store import Store
-from orchestify.server.storage.stored_keys import KeyCheck
-from orchestify.server.tenants.notices import LocalNotices, Notices
+from orchestify.server.tenants.change_notices import ChangeNotices, LocalNotices
 from orchestify.server.tenants.registry import TenantRegistry, Watch
 from orchestify.server.tenants.tenant_providers import TenantProviders
 from orchestify.vault.cipher import VARIABLES, Cipher
@@ -54,7 +55,8 @@ class Service:
     """What runs behind the REST endpoints and the gateway; made by `Service.open`.
 
     `base` is the operator's configuration, beneath the tenants' rows. All is kept in one
-    `database`, the ledger too. Whoever opens a service closes it. What a tenant `reads` and
+    `database`, the ledger too. `models_of` are the models that the operator's configuration names,
+    by provider. Whoever opens a service closes it. What a tenant `reads` and
     `writes` there is done in threads of its own.
     """
 
@@ -66,24 +68,26 @@ class Service:
     tenants: TenantRegistry
     metrics: Metrics
     tokens: Tokens
-    refusals: Refusals
-    door: Door
+    denied_requests: DeniedRequests
+    authenticator: Authenticator
     limits: RedisLimits | None
     has_cipher: bool
     keys: KeyCheck
     _opened: AsyncExitStack = field(repr=False)
-    reads: ThreadPools = field(
-        default_factory=lambda: ThreadPools(2, "reads"), init=False, repr=False
-    )
-    places: Places = field(init=False, repr=False)
-    writes: ThreadPools = field(
-        default_factory=lambda: ThreadPools(1, "writes"), init=False, repr=False
-    )
+    reads: Crew = field(default_factory=lambda: Crew(2, "reads"), init=False, repr=False)
+    call_slots: CallSlots = field(init=False, repr=False)
+    models_of: dict[str, list[str]] = field(init=False, repr=False)
+    writes: Crew = field(default_factory=lambda: Crew(1, "writes"), init=False, repr=False)
     _answered_at: float = field(default=float("-inf"), init=False, repr=False)
     _keys_at: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.places = Places(self.settings.calls_per_tenant)
+        models = configured_models(self.base)
+        self.models_of = {
+            name: sorted({model for at, model in models if at == name})
+            for name in self.base.providers.providers
+        }
+        self.call_slots = CallSlots(self.settings.calls_per_tenant)
 
     @classmethod
     async def open(cls, settings: ServiceSettings, environ: Mapping[str, str] = os.environ) -> Self:
@@ -123,10 +127,10 @@ class Service:
                 allows_unbounded=settings.allows_unbounded,
             )
             opened.push_async_callback(tenants.aclose)
-            tokens, refusals = Tokens(database), Refusals(database)
-            opened.push_async_callback(refusals.aclose)
-            door = Door(tokens, refusals, settings)
-            opened.push_async_callback(door.aclose)
+            tokens, denied_requests = Tokens(database), DeniedRequests(database)
+            opened.push_async_callback(denied_requests.aclose)
+            authenticator = Authenticator(tokens, denied_requests, settings)
+            opened.push_async_callback(authenticator.aclose)
             return cls(
                 settings,
                 base,
@@ -136,8 +140,8 @@ class Service:
                 tenants,
                 metrics,
                 tokens,
-                refusals,
-                door,
+                denied_requests,
+                authenticator,
                 limits,
                 cipher is not None,
                 keys,
@@ -154,12 +158,12 @@ class Service:
         try:
             await self._ask_database()
         except StoreError:
-            if not self.door.believes_some():
+            if not self.authenticator.trusts_known_tokens():
                 raise
             reasons.append(_DATABASE_AWAY)
         if self.limits is not None and await self.limits.check() != "shared":
             reasons.append("redis is away: rate limits hold for each process at its share")
-        if self.keys.closed:
+        if self.keys.unreadable:
             reasons.append(str(self.keys))
         if self.ledger.problem:
             reasons.append(self.ledger.problem)
@@ -207,7 +211,7 @@ class Service:
         Raises:
             AccessError: 429, as many are. And what `TenantRegistry.use` raises.
         """
-        with self.places.one_of(tenant):
+        with self.call_slots.slot_of(tenant):
             async with self.tenants.use(tenant) as registry:
                 yield registry
 
@@ -252,21 +256,21 @@ def _cipher(environ: Mapping[str, str]) -> Cipher | None:
 
 def _checked_keys(store: Store, settings: ServiceSettings, cipher: Cipher | None) -> KeyCheck:
     keys = store.check_keys()
-    if keys.none_opens and not settings.are_keys_lost:
+    if keys.none_readable and not settings.are_keys_lost:
         marks = ", ".join(cipher.fingerprints()) if cipher is not None else "none"
         raise VaultError(
             f"the encryption keys that are set ({marks}) open none of the providers' keys in the "
-            f"database ({keys.looked_at:,} were tried); set the one that they are under in "
+            f"database ({keys.checked:,} were tried); set the one that they are under in "
             f"{VARIABLES[0]}; if it is lost, --keys-lost starts without them"
         )
     return keys
 
 
-def _shared(settings: ServiceSettings) -> tuple[RedisLimits | None, Notices]:
+def _shared(settings: ServiceSettings) -> tuple[RedisLimits | None, ChangeNotices]:
     """Return what machines share over Redis; without it, limits of one's own and local notices."""
     if settings.redis_url is None:
         return None, LocalNotices()
-    from orchestify.server.tenants.redis_notices import RedisNotices  # noqa: PLC0415 - an extra
+    from orchestify.server.tenants.change_notices import RedisNotices  # noqa: PLC0415 - an extra
     from orchestify.shared_limits import RedisLimits  # noqa: PLC0415 - as above
 
     url, machines = settings.redis_url, settings.machines

@@ -20,7 +20,7 @@ class ServiceSettings:
     that a tenant's base_url may reach although they are not public. With `allows_unbounded` calls
     go to those of LiteLLM's backends whose answers nothing bounds, too. `proxies` are the addresses
     of reverse proxies, whose word on a request's origin is believed. `machines` share Redis's
-    limits. `requests_per_minute` are a token's, `refusals_per_minute` an address's, of requests
+    limits. `requests_per_minute` are a token's, `denied_per_minute` an address's, of requests
     without a token that holds. `calls_per_tenant` of one are under way at a time. A process that
     ends waits `grace_s` for the requests under way. With `telemetry` it tells of calls over
     OpenTelemetry, as OpenTelemetry's own variables say. With `are_keys_lost` it starts although no
@@ -39,7 +39,7 @@ class ServiceSettings:
     proxies: tuple[str, ...] = ()
     body_limit_bytes: int = 10 * 1024 * 1024
     requests_per_minute: int = 600
-    refusals_per_minute: int = 60
+    denied_per_minute: int = 60
     calls_per_tenant: int = 200
     grace_s: float = 20.0
     telemetry: bool = False

@@ -1,8 +1,11 @@
-"""Rate limits that several machines keep together, over Redis (extra `redis`)."""
+"""Rate limits that several machines keep together, over Redis (extra `redis`).
 
-from orchestify.shared_limits.limiter import SharedRateLimiter
-from orchestify.shared_limits.link import RedisLink
-from orchestify.shared_limits.redis_limits import RedisLimits
-from orchestify.shared_limits.window import SharedWindow
+Read `limiter` first: the local limiter, then windows shared by all. `sliding_window` is one such
+window, `redis_connection` asks Redis and says when it is away. Other rooms import from here.
+"""
 
-__all__ = ["RedisLimits", "RedisLink", "SharedRateLimiter", "SharedWindow"]
+from orchestify.shared_limits.limiter import RedisLimits, SharedRateLimiter
+from orchestify.shared_limits.redis_connection import RedisConnection
+from orchestify.shared_limits.sliding_window import SharedSlidingWindow
+
+__all__ = ["RedisConnection", "RedisLimits", "SharedRateLimiter", "SharedSlidingWindow"]

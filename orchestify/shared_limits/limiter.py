@@ -1,4 +1,4 @@
-"""A rate limit of several processes: the local one, and windows that they share."""
+"""A rate limit of several processes: the local limiter, then windows shared over Redis."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import TypeAlias
 
-from orchestify.policy.rate_limit import RANKS, LocalGrant, RateLimiter, check_deadline
-from orchestify.policy.rate_limit_headers import RateHint
-from orchestify.policy.wait_queue import Waiter, WaitQueue, call_later, running_loop
-from orchestify.shared_limits.link import RedisLink
-from orchestify.shared_limits.window import SharedWindow
-from orchestify.values import Priority
+from orchestify.core.policies import RateLimitConfig
+from orchestify.policy.limiter import Limiter, Priority
+from orchestify.policy.rate_limit import DAY_S, MINUTE_S, RANKS, Grant, RateLimiter, check_deadline
+from orchestify.policy.retry_after import RateHint
+from orchestify.policy.waiting import Waiter, WaitQueue, call_later, running_loop
+from orchestify.shared_limits.redis_connection import RedisConnection, State
+from orchestify.shared_limits.sliding_window import SharedSlidingWindow
 
 
 class SharedRateLimiter:
@@ -26,14 +29,14 @@ class SharedRateLimiter:
 
     def __init__(
         self,
-        link: RedisLink,
+        connection: RedisConnection,
         local: RateLimiter,
         *,
-        requests: Sequence[SharedWindow] = (),
-        tokens: Sequence[SharedWindow] = (),
+        requests: Sequence[SharedSlidingWindow] = (),
+        tokens: Sequence[SharedSlidingWindow] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._local = local
         self._requests = tuple(requests)
         self._tokens = tuple(tokens)
@@ -105,7 +108,7 @@ class SharedRateLimiter:
 
     async def _take(self, tokens: int, grant: LocalGrant, now: float) -> float:
         """Take from all windows, and return 0; or from none and `grant` neither, and the wait."""
-        taken: list[tuple[SharedWindow, int]] = []
+        taken: list[tuple[SharedSlidingWindow, int]] = []
         wait_s = 1.0
         try:
             for window, amount in self._costs(1, tokens):
@@ -121,7 +124,7 @@ class SharedRateLimiter:
                 grant.release()
         return wait_s
 
-    def _costs(self, requests: int, tokens: int) -> list[tuple[SharedWindow, int]]:
+    def _costs(self, requests: int, tokens: int) -> list[tuple[SharedSlidingWindow, int]]:
         return [
             *((each, requests) for each in self._requests),
             *((each, tokens) for each in self._tokens),
@@ -145,8 +148,8 @@ class SharedRateLimiter:
         """Send the second hit of what was used and not paid, unless one is under way."""
         is_owing = any(each.owes for each in (*self._requests, *self._tokens))
         is_paying = self._payment is not None and not self._payment.done()
-        if is_owing and not is_paying and self._link.state == "shared":
-            self._payment = self._link.spawn(self._pay())
+        if is_owing and not is_paying and self._connection.state == "shared":
+            self._payment = self._connection.spawn(self._pay())
 
     async def _pay(self) -> None:
         for each in (*self._requests, *self._tokens):
@@ -183,3 +186,69 @@ class SharedGrant:
     def release(self) -> None:
         """Free the slot of a call that has ended. Once."""
         self.local.release()
+
+
+Key: TypeAlias = tuple[str, str, str]  # `provider` or `agent`, its name, its limit as text
+
+
+class RedisLimits:
+    """Makes limiters whose requests and tokens, a minute and a day, count in one Redis.
+
+    They count in sliding windows whatever `algorithm` says; that, `burst` and `concurrency`
+    hold for each process by itself. While Redis is away, each process goes on with its share of
+    a limit: the limit divided by `machines`, the number of processes that use this Redis. Keys
+    hold the tenant and the name of a provider or agent, never a secret; they expire.
+    """
+
+    def __init__(self, url: str, prefix: str = "orchestify", machines: int = 1) -> None:
+        """Prepare; nothing is sent before the first call.
+
+        Raises:
+            MissingExtraError: the extra `redis` is not installed.
+            InvalidParameterError: `url` is not one of Redis.
+        """
+        self._connection = RedisConnection(url, prefix)
+        self._machines = max(1, machines)
+
+    @property
+    def state(self) -> State:
+        """`shared`, or `local` while Redis is away."""
+        return self._connection.state
+
+    async def check(self) -> State:
+        """Ask Redis anything, unless it was found away just now, and return the state."""
+        return await self._connection.check()
+
+    def for_tenant(self, tenant_id: str) -> Callable[[Key, RateLimitConfig], Limiter]:
+        """Return what makes the limiters of a tenant's registry (a `MakeLimiter`)."""
+        return partial(self._make, tenant_id)
+
+    async def aclose(self) -> None:
+        """Wait for what is being sent, and close the connections."""
+        await self._connection.aclose()
+
+    def _make(self, tenant_id: str, key: Key, limit: RateLimitConfig) -> Limiter:
+        kind, name, _ = key
+        local = RateLimiter(**limit.model_dump())
+
+        def windows(
+            unit: str, per_minute: int | None, per_day: int | None
+        ) -> list[SharedSlidingWindow]:
+            where = f"limit/{tenant_id}/{kind}/{name}/{unit}"
+            return [
+                SharedSlidingWindow(
+                    self._connection,
+                    where,
+                    most,
+                    int(window_s),
+                    share=max(1, most // self._machines),
+                )
+                for most, window_s in ((per_minute, MINUTE_S), (per_day, DAY_S))
+                if most is not None
+            ]
+
+        requests = windows("requests", limit.requests_per_minute, limit.requests_per_day)
+        tokens = windows("tokens", limit.tokens_per_minute, limit.tokens_per_day)
+        if not requests and not tokens:
+            return local
+        return SharedRateLimiter(self._connection, local, requests=requests, tokens=tokens)

@@ -13,9 +13,20 @@ from orchestify.calls.tracing import Ending, TracedAttempt, TracedCall
 from orchestify.errors import MissingExtraError
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.resources.series_labels import ModelLabels
-from orchestify.telemetry import facts
-from orchestify.telemetry.content import input_messages, output_messages
-from orchestify.telemetry.names import CHAT, SECONDS, TOKENS, Names
+from orchestify.telemetry.attributes import (
+    CHAT,
+    SECONDS,
+    TOKENS,
+    Names,
+    Value,
+    attempt_attributes,
+    input_messages,
+    output_messages,
+    request_attributes,
+    response_attributes,
+    target_attributes,
+    total_attributes,
+)
 from orchestify.values import LLMResponse
 
 try:
@@ -25,7 +36,7 @@ except ImportError:
         'telemetry needs OpenTelemetry\'s API: pip install "orchestify[otel]"'
     ) from None
 
-Attributes: TypeAlias = Mapping[str, facts.Value]
+Attributes: TypeAlias = Mapping[str, Value]
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CAPTURING = ("true", "1", "span_only", "span_and_event")
@@ -78,7 +89,7 @@ class Telemetry:
     def watch(self, registry: ProviderRegistry, tenant: str = "") -> Callable[[], None]:
         """Follow the calls of a registry that begin from now on; return what ends that."""
         self.labels.name(tenant, registry.named_models())
-        registry.trace(_OfTenant(self, tenant))
+        registry.trace(_TenantTracer(self, tenant))
         return partial(registry.trace, None)
 
     def start(self, call: TracedCall) -> CallSpan:
@@ -86,7 +97,7 @@ class Telemetry:
         return CallSpan(self, "", call)
 
 
-class _OfTenant:
+class _TenantTracer:
     """Follows the calls of one tenant."""
 
     def __init__(self, telemetry: Telemetry, tenant: str) -> None:
@@ -115,7 +126,7 @@ class CallSpan:
             attributes={**self._asked, Names.REQUEST_MODEL: call.request.model},
         )
         if self._span.is_recording():
-            self._span.set_attributes(facts.of_request(call))
+            self._span.set_attributes(request_attributes(call))
             if telemetry.capture_content:
                 self._span.set_attribute(
                     Names.INPUT_MESSAGES, input_messages(call.request.messages)
@@ -133,20 +144,20 @@ class CallSpan:
         if isinstance(ending, GeneratorExit):  # how a stream's reader lets it go
             failure = {Names.ERROR: CancelledError.__name__}
         if self._span.is_recording():
-            self._tell(response, failure)
+            self._describe(response, failure)
         self._span.end()
         answered = self._answered_by(response)
         self._telemetry.duration.record(duration_s, {**self._asked, **answered, **failure})
         for _, attempt in self._attempts:
             self._measure(attempt, answered if attempt.outcome == "ok" else {})
 
-    def _tell(self, response: LLMResponse | None, failure: Attributes) -> None:
+    def _describe(self, response: LLMResponse | None, failure: Attributes) -> None:
         span = self._span
         for at, attempt in self._attempts:
-            span.add_event(Names.ATTEMPT, facts.of_attempt(attempt), at)
-        span.set_attributes({**facts.of_attempts([each for _, each in self._attempts]), **failure})
+            span.add_event(Names.ATTEMPT, attempt_attributes(attempt), at)
+        span.set_attributes({**total_attributes([each for _, each in self._attempts]), **failure})
         if response is not None:
-            span.set_attributes(facts.of_response(response))
+            span.set_attributes(response_attributes(response))
             if self._telemetry.capture_content:
                 span.set_attribute(Names.OUTPUT_MESSAGES, output_messages(response))
         elif failure[Names.ERROR] != CancelledError.__name__:
@@ -166,7 +177,7 @@ class CallSpan:
             for kind, count in kinds:
                 tokens.record(count, {**attributes, Names.TOKEN_TYPE: kind})
 
-    def _target_of(self, asked: TracedCall | TracedAttempt) -> dict[str, facts.Value]:
+    def _target_of(self, asked: TracedCall | TracedAttempt) -> dict[str, Value]:
         """The attributes of a target, the same on spans and metrics."""
         target = asked.target
         model = asked.request.model if isinstance(asked, TracedCall) else target.model
@@ -174,7 +185,7 @@ class CallSpan:
         return {
             Names.OPERATION: CHAT,
             Names.REQUEST_MODEL: label,
-            **facts.of_target(target),
+            **target_attributes(provider, asked.endpoint),
             **({Names.TENANT: self._tenant} if self._tenant else {}),
         }
 

@@ -22,15 +22,15 @@ body without messages (400).
 
 What it answers is told by `script`, by a function in `respond`, or in the name of the model, which
 needs no state shared between tests: `stub;status=529`, `stub;chunks=50;cut_after=3` (the grammar is
-in `orchestify.testing.script`). What it saw is in `requests`, `account`, `connections`, `active`.
+in `orchestify.testing.reply`). What it saw is in `requests`, `account`, `connections`, `active`.
 
 `with StubServer.in_thread() as server` serves scripts and synchronous tests, `python -m
 orchestify.testing` other processes. Tests that need no HTTP at all use a provider of `type: mock`.
 """
 
 from orchestify.testing.account import Account, Connections, Outcome, StubRequest, UsageSum
+from orchestify.testing.reply import NAMED_ERRORS, Reply, Writes, parse_reply
 from orchestify.testing.schema import minimal_instance
-from orchestify.testing.script import NAMED_ERRORS, Reply, Writes, parse_reply
 from orchestify.testing.server import MISSING_MODEL, Respond, StubServer
 
 __all__ = [

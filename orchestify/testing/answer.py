@@ -10,8 +10,8 @@ from functools import lru_cache
 from itertools import cycle, islice, pairwise
 from typing import Any, NamedTuple
 
+from orchestify.testing.reply import Reply
 from orchestify.testing.schema import minimal_instance
-from orchestify.testing.script import Reply
 from orchestify.values import Tool, ToolCall, ToolChoice, Usage
 
 CHARACTERS_A_TOKEN = 4
@@ -38,7 +38,7 @@ class CachedPrefix(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class ParsedRequest:
     """What a request asks for.
 
     `prompt` is the text of the user's last message, `call_prefix` what the protocol's tool call
@@ -100,7 +100,9 @@ class Events(NamedTuple):
         return replace(self.usage, output_tokens=output, reasoning=reasoning)
 
 
-def compose(ask: Ask, reply: Reply, model: str, index: int, words: int, cached: bool) -> Answer:
+def compose(
+    ask: ParsedRequest, reply: Reply, model: str, index: int, words: int, cached: bool
+) -> Answer:
     """Return the answer to `ask`: what `reply` says, and the stub's own rules for the rest.
 
     `words` is the default text's length, 0 for one that says how many words the prompt has.
@@ -162,7 +164,7 @@ def _filler(words: int) -> str:
     return " ".join(islice(cycle(_FILLER), words))
 
 
-def _text(ask: Ask, reply: Reply, model: str, words: int, calls: bool) -> tuple[str, str]:
+def _text(ask: ParsedRequest, reply: Reply, model: str, words: int, calls: bool) -> tuple[str, str]:
     """Return the text and the finish reason."""
     if reply.refusal is not None:
         return "", "refusal"
@@ -178,11 +180,11 @@ def _text(ask: Ask, reply: Reply, model: str, words: int, calls: bool) -> tuple[
     return text, "stop"
 
 
-def _tool_calls(ask: Ask, reply: Reply, index: int) -> tuple[ToolCall, ...]:
+def _tool_calls(ask: ParsedRequest, reply: Reply, index: int) -> tuple[ToolCall, ...]:
     if reply.tool_calls is not None:
         wanted = reply.tool_calls
     elif ask.tools and reply.text is None and reply.refusal is None:
-        wanted = tuple(ToolCall("", tool.name) for tool in _wanted_tools(ask))
+        wanted = tuple(ToolCall("", tool.name) for tool in _requested_tools(ask))
     else:
         return ()
     schemas = {tool.name: tool.input_schema for tool in ask.tools}
@@ -197,7 +199,7 @@ def _filled(call: ToolCall, schemas: Mapping[str, Mapping[str, Any]], call_id: s
     return replace(call, id=call.id or call_id, arguments=arguments)
 
 
-def _wanted_tools(ask: Ask) -> list[Tool]:
+def _requested_tools(ask: ParsedRequest) -> list[Tool]:
     """Return the tools to call: the one forced, else those that the prompt names."""
     choice = ask.tool_choice
     if choice is not None and choice.mode == "tool":
@@ -215,7 +217,9 @@ def _is_named(name: str, prompt: str) -> bool:
     return name in prompt or name.replace("_", " ") in prompt
 
 
-def _usage(ask: Ask, text: str, thinking: str, calls: tuple[ToolCall, ...], cached: bool) -> Usage:
+def _usage(
+    ask: ParsedRequest, text: str, thinking: str, calls: tuple[ToolCall, ...], cached: bool
+) -> Usage:
     reasoning = count_tokens(len(thinking))
     output = count_tokens(len(text)) + reasoning
     for call in calls:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from orchestify.testing.account import Outcome, StubRequest
 from orchestify.testing.answer import Answer, Events, RefusedError
-from orchestify.testing.script import DEFAULT_REPLY, Reply, Writes
+from orchestify.testing.reply import DEFAULT_REPLY, Reply, Writes
 from orchestify.testing.wire import Wire
 from orchestify.values import Usage
 

@@ -7,8 +7,10 @@ import inspect
 import json
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from threading import Thread
 from typing import Any, Self, TypeAlias
 
 from aiohttp import web
@@ -18,11 +20,10 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from orchestify.testing.account import Account, Connections, StubRequest
-from orchestify.testing.answer import Ask, RefusedError, compose
-from orchestify.testing.anthropic_request import read_prompt
+from orchestify.testing.answer import ParsedRequest, RefusedError, compose
+from orchestify.testing.anthropic import read_prompt
 from orchestify.testing.exchange import Exchange
-from orchestify.testing.running import run_in_thread
-from orchestify.testing.script import Reply, Writes, split_model
+from orchestify.testing.reply import Reply, Writes, split_model
 from orchestify.testing.wire import COUNT_PATH, MODELS_PATH, Wire, check_request, wire_of
 
 Respond: TypeAlias = Callable[[StubRequest], Reply | Awaitable[Reply | None] | None]
@@ -202,7 +203,7 @@ class StubServer:
                 return queue.popleft()
         return directed
 
-    def _was_cached(self, model: str, ask: Ask) -> bool:
+    def _was_cached(self, model: str, ask: ParsedRequest) -> bool:
         """Whether a prefix marked for caching was there before; from now on it is."""
         if ask.prefix is None:
             return False
@@ -236,7 +237,7 @@ def _request(
     )
 
 
-def _read(wire: Wire, seen: StubRequest) -> tuple[Ask, str, Reply]:
+def _read(wire: Wire, seen: StubRequest) -> tuple[ParsedRequest, str, Reply]:
     """Return what is asked, the model's name, and the reply that its directives ask for.
 
     Raises: RefusedError where the real server would answer 400 or 404.
@@ -259,3 +260,39 @@ def _read(wire: Wire, seen: StubRequest) -> tuple[Ask, str, Reply]:
     if model == MISSING_MODEL:
         raise RefusedError(404, wire.no_model(model), "model")
     return ask, model, directed
+
+
+Started: TypeAlias = "Future[Callable[[], object]]"
+
+
+@contextmanager
+def run_in_thread(server: StubServer) -> Iterator[StubServer]:
+    """Run `server` in a thread until the block is left.
+
+    Raises: OSError where its port is taken.
+    """
+    started: Started = Future()
+    thread = Thread(
+        target=lambda: asyncio.run(_run(server, started)), name="orchestify-stub", daemon=True
+    )
+    thread.start()
+    stop = started.result()
+    try:
+        yield server
+    finally:
+        stop()
+        thread.join()
+
+
+async def _run(server: StubServer, started: Started) -> None:
+    """Serve until the function that `started` gives is called."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        await server.start()
+    except OSError as error:
+        started.set_exception(error)
+    else:
+        started.set_result(lambda: loop.call_soon_threadsafe(stopped.set))
+        await stopped.wait()
+    finally:
+        await server.close()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestify.testing import anthropic_answer, anthropic_request, openai_answer, openai_request
-from orchestify.testing.answer import Answer, Ask, Events, RefusedError
+from orchestify.testing import anthropic, openai
+from orchestify.testing.answer import Answer, Events, ParsedRequest, RefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class Wire:
 
     request_id: str
     api_key: Callable[[Mapping[str, str]], str]
-    read: Callable[[Mapping[str, Any]], Ask]
+    read: Callable[[Mapping[str, Any]], ParsedRequest]
     encode: Callable[[Answer], bytes]
     encode_events: Callable[[Answer], Events]
     encode_error: Callable[[int, str, str, str | None], bytes]
@@ -27,28 +27,28 @@ class Wire:
 
 
 OPENAI = Wire(
-    request_id=openai_answer.REQUEST_ID,
-    api_key=openai_request.api_key,
-    read=openai_request.read,
-    encode=openai_answer.encode,
-    encode_events=openai_answer.encode_events,
-    encode_error=openai_answer.encode_error,
-    as_event=openai_answer.as_event,
-    encode_models=openai_answer.encode_models,
-    wrong_key=openai_answer.wrong_key,
-    no_model=openai_answer.no_model,
+    request_id=openai.REQUEST_ID,
+    api_key=openai.api_key,
+    read=openai.read,
+    encode=openai.encode,
+    encode_events=openai.encode_events,
+    encode_error=openai.encode_error,
+    as_event=openai.as_event,
+    encode_models=openai.encode_models,
+    wrong_key=openai.wrong_key,
+    no_model=openai.no_model,
 )
 ANTHROPIC = Wire(
-    request_id=anthropic_answer.REQUEST_ID,
-    api_key=anthropic_request.api_key,
-    read=anthropic_request.read,
-    encode=anthropic_answer.encode,
-    encode_events=anthropic_answer.encode_events,
-    encode_error=anthropic_answer.encode_error,
-    as_event=anthropic_answer.as_event,
-    encode_models=anthropic_answer.encode_models,
-    wrong_key=anthropic_answer.wrong_key,
-    no_model=anthropic_answer.no_model,
+    request_id=anthropic.REQUEST_ID,
+    api_key=anthropic.api_key,
+    read=anthropic.read,
+    encode=anthropic.encode,
+    encode_events=anthropic.encode_events,
+    encode_error=anthropic.encode_error,
+    as_event=anthropic.as_event,
+    encode_models=anthropic.encode_models,
+    wrong_key=anthropic.wrong_key,
+    no_model=anthropic.no_model,
 )
 
 COUNT_PATH = "/v1/messages/count_tokens"

@@ -1,4 +1,9 @@
-"""Keys at rest: encrypted, in a file of one machine or in a database for several."""
+"""Keys at rest: encrypted, in a file of one machine or in a database for several.
+
+Read `vault` first, then `cipher`. `store` is what `file_store` and `database_store` implement,
+`rotation` moves everything to the newest encryption key. Other rooms import from here, and
+`Cipher` from `cipher`, which costs no more than cryptography.
+"""
 
 from orchestify.vault.cipher import Cipher, EncryptionKey, new_encryption_key
 from orchestify.vault.rotation import Rotation, rotate, together

@@ -155,19 +155,19 @@ def store_of(tmp_path: Path) -> Iterator[Callable[[Config], Store]]:
 
 def added(store: Store, row: Any) -> tuple[str, str]:
     if hasattr(row, "agent_id"):
-        return row.agent_id, store.add_agent("acme", row, TEST).id
-    return row.name, store.add_provider("acme", row, TEST).id
+        return row.agent_id, store.agents.add("acme", row, TEST).id
+    return row.name, store.providers.add("acme", row, TEST).id
 
 
 def change(store: Store, ids: Mapping[str, str], case: Case) -> None:
     if not case.at:
         added(store, case.change)
     elif case.change == "remove":
-        store.remove_provider("acme", ids[case.at], TEST)
+        store.providers.remove("acme", ids[case.at], TEST)
     elif case.at == "planner":
-        store.update_agent("acme", ids[case.at], case.change, TEST)
+        store.agents.update("acme", ids[case.at], case.change, TEST)
     else:
-        store.update_provider("acme", ids[case.at], case.change, TEST)
+        store.providers.update("acme", ids[case.at], case.change, TEST)
 
 
 def outcome(store: Store, ids: Mapping[str, str], case: Case) -> list[str]:
@@ -197,26 +197,26 @@ def test_a_key_that_has_no_place_any_more_gets_no_other(
 ) -> None:
     store = store_of(OPERATORS)
     ids = dict(added(store, row) for row in (OWN, KEYED_OFF))
-    store.remove_provider("acme", ids["own"], TEST)
+    store.providers.remove("acme", ids["own"], TEST)
     with pytest.raises(ConfigError, match="set its api_key to null first"):
-        store.add_provider(
+        store.providers.add(
             "acme", provider(key="sk", name="own", base_url=B, default_model="m"), TEST
         )
-    store.update_agent("acme", ids["planner"], {"api_key": None}, TEST)
-    store.add_provider("acme", OWN, TEST)
+    store.agents.update("acme", ids["planner"], {"api_key": None}, TEST)
+    store.providers.add("acme", OWN, TEST)
 
 
 def test_a_default_that_is_off_is_the_default_again(store_of: Callable[[Config], Store]) -> None:
     store = store_of(NO_DEFAULT)
     ids = dict(added(store, row) for row in (DEFAULT, agent("planner", key="sk", enabled=False)))
-    store.update_provider("acme", ids["own"], {"is_active": False}, TEST)
-    store.update_provider("acme", ids["own"], {"is_active": True}, TEST)
-    assert store.provider("acme", ids["own"]).is_active
+    store.providers.update("acme", ids["own"], {"is_active": False}, TEST)
+    store.providers.update("acme", ids["own"], {"is_active": True}, TEST)
+    assert store.providers.one("acme", ids["own"]).is_active
 
 
 def test_a_removed_row_comes_back_without_its_key(store_of: Callable[[Config], Store]) -> None:
     store = store_of(OPERATORS)
     ids = dict([added(store, OWN)])
-    store.remove_provider("acme", ids["own"], TEST)
+    store.providers.remove("acme", ids["own"], TEST)
     changes = {"is_active": True, "config": AT_B}
-    assert store.update_provider("acme", ids["own"], changes, TEST).encrypted_api_key is None
+    assert store.providers.update("acme", ids["own"], changes, TEST).encrypted_api_key is None

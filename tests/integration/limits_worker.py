@@ -16,17 +16,17 @@ from contextlib import suppress
 
 from orchestify.errors import RateLimitError
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.shared_limits import RedisLink, SharedRateLimiter, SharedWindow
+from orchestify.shared_limits import RedisConnection, SharedRateLimiter, SharedSlidingWindow
 
 
 async def main(url: str, prefix: str, numbers: list[int], seconds: float) -> None:
     requests, tokens, window_s = numbers
-    link = RedisLink(url, prefix)
+    link = RedisConnection(url, prefix)
     limiter = SharedRateLimiter(
         link,
         RateLimiter(),
-        requests=[SharedWindow(link, "requests", requests, window_s)],
-        tokens=[SharedWindow(link, "tokens", tokens, window_s)],
+        requests=[SharedSlidingWindow(link, "requests", requests, window_s)],
+        tokens=[SharedSlidingWindow(link, "tokens", tokens, window_s)],
     )
     granted: list[float] = []
     print("ready", flush=True)  # noqa: T201 - all is imported

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from orchestify.errors import InvalidParameterError, MissingExtraError
-from orchestify.server.tenants.redis_notices import RedisNotices
+from orchestify.server.tenants.change_notices import RedisNotices
 from tests.ledgers import until
 from tests.redis_server import REDIS, RedisRelay, free_port, redis_prefix, redis_relay
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from orchestify.server.access.door import OUTAGE_S
+from orchestify.server.access.authentication import OUTAGE_S
 from orchestify.server.app import create_app
 from orchestify.server.storage.audit import SYSTEM
 from orchestify.testing import StubServer
@@ -201,7 +201,7 @@ async def test_repeated_refusals_are_one_entry_and_then_a_number(
     for _ in range(20):
         await served.ask("GET", PROVIDERS, FORGED)
     at_once = audited(tmp_path, "action = 'access'")
-    await served.service.refusals.flush()
+    await served.service.denied_requests.flush()
     counted = audited(tmp_path, "action = 'access'")
     assert len(at_once) == 1
     assert '"times": 1' in at_once[0][6]
@@ -277,15 +277,15 @@ async def test_a_token_is_believed_for_minutes_of_an_outage_and_not_for_ever(
     served: Served, tmp_path: Path
 ) -> None:
     token, now = served.token("acme"), [0.0]
-    door = served.service.door
-    door.clock = lambda: now[0]
+    authenticator = served.service.authenticator
+    authenticator.clock = lambda: now[0]
     await served.ask("GET", PROVIDERS, token)
     with closing(sqlite3.connect(tmp_path / ".orchestify/service.db")) as connection:
         connection.execute("ALTER TABLE api_tokens RENAME TO away")
         statuses, believed = [], []
         for now[0] in (OUTAGE_S - 1, OUTAGE_S, OUTAGE_S + 2):
             statuses.append((await served.ask("GET", PROVIDERS, token)).status_code)
-            believed.append(door.believes_some())
+            believed.append(authenticator.trusts_known_tokens())
         connection.execute("ALTER TABLE away RENAME TO api_tokens")
     assert statuses == [200, 200, 503]
     assert believed == [True, True, False]

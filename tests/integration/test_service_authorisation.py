@@ -62,7 +62,7 @@ class World:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     async with serving(
-        _folder(tmp_path_factory), requests_per_minute=100_000, refusals_per_minute=100_000
+        _folder(tmp_path_factory), requests_per_minute=100_000, denied_per_minute=100_000
     ) as served:
         tokens = served.service.tokens
         over = datetime.now(UTC) - timedelta(seconds=1)

@@ -28,7 +28,7 @@ PROMPT = "a prompt that nobody else may read"
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class CurrentService:
     """A `serve` of its own, where it listens and what it says."""
 
     process: subprocess.Popen[str]
@@ -41,7 +41,7 @@ class Running:
 
 
 @contextmanager
-def serve(folder: Path, *options: str) -> Iterator[Running]:
+def serve(folder: Path, *options: str) -> Iterator[CurrentService]:
     """Run `orchestify serve` in a folder until it says that it serves."""
     command = [sys.executable, "-m", "orchestify", "serve", "--port", "0", *options]
     environ = {**os.environ, **ENCRYPTION_KEYS, "PYTHONUNBUFFERED": "1"}
@@ -53,7 +53,7 @@ def serve(folder: Path, *options: str) -> Iterator[Running]:
     ):
         try:
             said = _until_it_serves(process.stdout, folder)
-            yield Running(process, re.findall(r"http://\S+", said[0])[0], said)
+            yield CurrentService(process, re.findall(r"http://\S+", said[0])[0], said)
         finally:
             process.kill()
 

@@ -105,8 +105,8 @@ async def test_beyond_the_most_connections_new_ones_are_closed_at_once() -> None
 def test_one_address_has_half_the_connections_and_a_proxy_all() -> None:
     connections = Connections(4, trusted=("192.0.2.0/28", "10.0.0.1"))
     outsiders = [connections.admit("198.51.100.7") for _ in range(3)]
-    connections.forget("198.51.100.7")
-    connections.forget("198.51.100.7")
+    connections.release("198.51.100.7")
+    connections.release("198.51.100.7")
     assert outsiders == [True, True, False]
     assert [connections.admit("192.0.2.7") for _ in range(5)] == [True] * 4 + [False]
 

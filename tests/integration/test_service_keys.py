@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestify.errors import VaultError
-from orchestify.server.overview import overview
+from orchestify.server.startup_summary import startup_summary
 from orchestify.testing import StubServer
 from orchestify.vault.cipher import new_encryption_key
 from tests.servers import ENCRYPTION_KEYS, PROVIDERS, serving
@@ -47,7 +47,7 @@ async def test_where_some_do_not_open_it_starts_and_says_so(tmp_path: Path) -> N
     await store_a_key(tmp_path, BOTH, "other")
     async with serving(tmp_path, environ=OTHERS) as served:
         ready = await served.ask("GET", "/readyz")
-        notes = overview(served.service).notes
+        notes = startup_summary(served.service).notes
         refused = await served.ask(
             "POST", PROVIDERS, served.token("acme"), json=OPENAI | {"name": "b"}
         )

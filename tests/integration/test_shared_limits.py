@@ -14,8 +14,13 @@ from orchestify.core.config import parse_config
 from orchestify.core.policies import RateLimitConfig
 from orchestify.errors import RateLimitError
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.providers.shared import SharedParts
-from orchestify.shared_limits import RedisLimits, RedisLink, SharedRateLimiter, SharedWindow
+from orchestify.providers.shared import Surroundings
+from orchestify.shared_limits import (
+    RedisConnection,
+    RedisLimits,
+    SharedRateLimiter,
+    SharedSlidingWindow,
+)
 from orchestify.shared_limits.limiter import SharedGrant
 from orchestify.values import Priority
 from tests.ledgers import until
@@ -45,7 +50,7 @@ async def relay(prefix: str) -> AsyncIterator[RedisRelay]:
         yield relay
 
 
-class CountingLink(RedisLink):
+class CountingLink(RedisConnection):
     asked = 0
 
     async def take(self, key: str, limit: int, window_s: int, amount: int) -> bool | None:
@@ -65,7 +70,7 @@ async def machine(
     **local: Any,
 ) -> AsyncIterator[SharedRateLimiter]:
     """One process's side of a limit."""
-    link = RedisLink(url, prefix)
+    link = RedisConnection(url, prefix)
     limiter = SharedRateLimiter(
         link,
         RateLimiter(**local),
@@ -77,9 +82,9 @@ async def machine(
 
 
 def windows(
-    link: RedisLink, key: str, limit: int | None, window_s: int, share: int | None
-) -> list[SharedWindow]:
-    return [] if limit is None else [SharedWindow(link, key, limit, window_s, share=share)]
+    link: RedisConnection, key: str, limit: int | None, window_s: int, share: int | None
+) -> list[SharedSlidingWindow]:
+    return [] if limit is None else [SharedSlidingWindow(link, key, limit, window_s, share=share)]
 
 
 async def take(limiter: SharedRateLimiter, count: int, tokens: int = 0) -> list[SharedGrant]:

@@ -80,9 +80,9 @@ async def world(url: str) -> AsyncIterator[World]:
             price = {"input_usd_per_mtok": 0, "output_usd_per_mtok": 0, "request_usd": 0.6}
             rows = {"base_url": server.openai_url, "default_model": "m", "price": price}
             main = provider("openai", f"sk-{tenant}", name="main", **rows)
-            made.store.add_provider(tenant, main, TEST)
+            made.store.providers.add(tenant, main, TEST)
             own = agent("writer", provider="main", model_name=f"model-of-{tenant}")
-            made.store.add_agent(tenant, own, TEST)
+            made.store.agents.add(tenant, own, TEST)
         yield World(made, server)
 
 
@@ -117,7 +117,7 @@ class TestKeys:
 
     async def test_a_tenants_base_url_gets_no_key_but_its_own(self, world: World) -> None:
         mine = provider("openai", name="house", base_url=world.server.openai_url)
-        world.made.store.add_provider("acme", mine, TEST)
+        world.made.store.providers.add("acme", mine, TEST)
         await world.made.tenants.changed("acme")
         with pytest.raises(AuthenticationError):
             await world.call("acme", "house/h")
@@ -129,8 +129,8 @@ class TestKeys:
 class TestProviders:
     async def test_a_name_of_anothers_leads_nowhere(self, world: World) -> None:
         secret = provider("openai", "sk-hidden", name="hidden", models=["hidden-model"])
-        world.made.store.add_provider("other", secret, TEST)
-        world.made.store.add_agent("other", agent("hidden", provider="hidden"), TEST)
+        world.made.store.providers.add("other", secret, TEST)
+        world.made.store.agents.add("other", agent("hidden", provider="hidden"), TEST)
         await world.made.tenants.changed("other")
         assert await world.made.tenants.get_provider("other", "hidden-model")
         for model in ("hidden/gpt-5.1", "hidden-model", "agent:hidden", "other/hidden", "other:m"):
@@ -142,8 +142,8 @@ class TestProviders:
 
     async def test_a_change_of_ones_own_changes_nothing_of_anothers(self, world: World) -> None:
         before = await world.registry("other")
-        row = world.made.store.providers("acme").rows[0]
-        world.made.store.update_provider("acme", row.id, {"is_default": True}, TEST)
+        row = world.made.store.providers.page("acme").rows[0]
+        world.made.store.providers.update("acme", row.id, {"is_default": True}, TEST)
         await world.made.tenants.changed("acme")
         await world.registry("acme")
         assert await world.registry("other") is before

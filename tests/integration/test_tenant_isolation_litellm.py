@@ -57,7 +57,7 @@ async def test_each_sends_its_own_key_and_none_of_the_process(
                 provider("google", f"google-{tenant}", base_url=server.url),
                 provider("ollama", base_url=server.url),
             ):
-                made.store.add_provider(tenant, row, TEST)
+                made.store.providers.add(tenant, row, TEST)
         for model in ("azure/d", "google/gemini-pro", "ollama/llama3"):
             for tenant in (*TENANTS, "acme"):
                 found = await made.tenants.get_provider(tenant, model)

@@ -29,7 +29,7 @@ from orchestify.ledger.record import Record
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.providers.shared import SharedParts
 from orchestify.server.storage.store import Store
-from orchestify.server.tenants.notices import LocalNotices
+from orchestify.server.tenants.change_notices import LocalNotices
 from orchestify.server.tenants.registry import TenantRegistry
 from orchestify.testing import Reply, StubServer
 from tests.lanes import LITELLMS_OWN_WARNINGS
@@ -82,7 +82,7 @@ def over(server: StubServer, **top: Any) -> Config:
 
 def add(made: Tenanted, tenant: str, *rows: Any) -> None:
     for row in rows:
-        adds = made.store.add_agent if hasattr(row, "agent_id") else made.store.add_provider
+        adds = made.store.agents.add if hasattr(row, "agent_id") else made.store.providers.add
         adds(tenant, row, TEST)
 
 
@@ -177,8 +177,8 @@ class TestBroken:
             tenants = TenantRegistry(store, made.ledger)
             with pytest.raises(ConfigError):
                 await tenants.get("acme")
-            row = store.agents("acme").rows[0]
-            store.update_agent("acme", row.id, {"provider": "new"}, TEST)
+            row = store.agents.page("acme").rows[0]
+            store.agents.update("acme", row.id, {"provider": "new"}, TEST)
             await tenants.changed("acme")
             assert (await tenants.get("acme")).list_agents() == ["writer"]
             await tenants.aclose()
@@ -368,8 +368,8 @@ class TestWhatSurvives:
             add(made, "acme", provider(key="k", name="mine", base_url=server.openai_url))
             with pytest.raises(ServerError):
                 await (await made.tenants.get("acme")).get("mine").complete("hi")
-            row = made.store.providers("acme").rows[0]
-            made.store.update_provider(
+            row = made.store.providers.page("acme").rows[0]
+            made.store.providers.update(
                 "acme", row.id, {"config": {**row.config, "max_tokens": 9}}, TEST
             )
             await made.tenants.changed("acme")

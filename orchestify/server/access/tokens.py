@@ -1,4 +1,4 @@
-"""Tokens of tenants: made once, kept as hashes, looked up by their id."""
+"""Tokens of tenants and their scopes: made once, stored as hashes, looked up by their id."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
 from pydantic import SecretStr
 from sqlalchemy import Connection, RowMapping, Update, func, insert, or_, select, update
@@ -16,11 +17,34 @@ from sqlalchemy import Connection, RowMapping, Update, func, insert, or_, select
 from orchestify.database.sql import Database
 from orchestify.errors import ConflictError, InvalidParameterError, NotFoundError
 from orchestify.ledger.record import new_id, utc_now
-from orchestify.server.access.principal import SCOPES, Principal
-from orchestify.server.rows.stored import Page
+from orchestify.server.rows.stored_rows import Page
 from orchestify.server.storage import queries
 from orchestify.server.storage.audit import Actor, write_audit
 from orchestify.server.storage.tables import api_tokens
+
+Scope: TypeAlias = Literal["call", "read", "write", "admin"]
+
+SCOPES: tuple[Scope, ...] = ("call", "read", "write", "admin")
+"""`call` models through the gateway, `read` rows and usage, `write` rows; `admin` has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a request is from; `token_id` is empty while the service runs open."""
+
+    tenant_id: str
+    token_id: str
+    scopes: frozenset[str]
+
+    def may(self, scope: Scope) -> bool:
+        """Say whether its token has a scope; `admin` includes all."""
+        return scope in self.scopes or "admin" in self.scopes
+
+    @property
+    def actor(self) -> str:
+        """What the audit log calls it."""
+        return f"token:{self.token_id}" if self.token_id else "open"
+
 
 _TOKEN = re.compile(r"ork_([0-9a-f]{32})_([0-9a-f]{64})")
 _USE_NOTED_EVERY = timedelta(minutes=5)
@@ -48,18 +72,18 @@ class TokenRow:
         """Who asks with it."""
         return Principal(self.tenant_id, self.id, frozenset(self.scopes))
 
-    def why_not(self, now: datetime) -> str:
+    def invalid_reason(self, now: datetime) -> str:
         """Say why it does not hold at `now`; empty where it does."""
         if self.revoked_at is not None:
             return "revoked"
         is_over = self.expires_at is not None and self.expires_at <= now
         return "expired" if is_over else ""
 
-    def is_use_noted(self, now: datetime) -> bool:
+    def is_use_recent(self, now: datetime) -> bool:
         """Whether a use at `now` need not be noted: one was in the last five minutes."""
         return self.last_used_at is not None and now - self.last_used_at < _USE_NOTED_EVERY
 
-    def fits(self, secret: str) -> bool:
+    def matches(self, secret: str) -> bool:
         """Compare a secret with the hash, in constant time."""
         return hmac.compare_digest(_hash(secret), self.secret_hash)
 
@@ -161,7 +185,7 @@ class Tokens:
             lambda connection: connection.execute(query).first() is not None, read_only=True
         )
 
-    def note_use(self, row: TokenRow) -> None:
+    def record_use(self, row: TokenRow) -> None:
         """Note that a token is being used.
 
         Raises:
@@ -177,7 +201,7 @@ def parse_token(text: str) -> tuple[str, str] | None:
     return None if found is None else (found[1], found[2])
 
 
-def waste_a_comparison(secret: str) -> None:
+def compare_with_dummy(secret: str) -> None:
     """Take as long as for a token that exists."""
     hmac.compare_digest(_hash(secret), "0" * 64)
 

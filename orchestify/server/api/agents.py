@@ -2,150 +2,123 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
-from orchestify.errors import ConflictError
-from orchestify.server.api.agent_schemas import (
-    AddAgentRequest,
-    AgentPage,
-    AgentResponse,
-    AgentUsageResponse,
-    UpdateAgentRequest,
+from orchestify.server.api.fields import (
+    Moment,
+    NameOrNumber,
+    RequestBody,
+    ResponseBody,
+    Secret,
+    Settings,
+    Text,
+    unwritten,
 )
-from orchestify.server.api.fields import given
-from orchestify.server.api.provider_schemas import TestAgentRequest, TestProviderResponse
-from orchestify.server.api.routing import (
-    After,
-    Asking,
-    GuardedRoute,
-    Limit,
-    Removed,
-    RowId,
-    Running,
-    actor_of,
-    creates,
-    link_next,
-    needs,
-    needs_body,
+from orchestify.server.api.rows import RowResource, TestAgentRequest, row_router
+from orchestify.server.api.usage import UsageResponse
+from orchestify.server.rows.stored_rows import NewAgent
+from orchestify.server.storage.row_kinds import AGENTS
+
+Rate: TypeAlias = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+Temperature: TypeAlias = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+Share: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Tokens: TypeAlias = Annotated[int, Field(ge=1, le=100_000_000)]
+
+_CONFIG = "What else the YAML's agent holds: thinking, stop, cache, strategy, the policies..."
+
+
+_COST = "In USD: the model's price at its provider, for all calls of the tenant; both or neither"
+
+
+class _AgentRequest(RequestBody):
+    """What adding and changing an agent have in common; null is not configured."""
+
+    provider: Text | None = unwritten(
+        description="A provider's name; null: the default one", examples=["anthropic"]
+    )
+    model_name: Text | None = unwritten(description="null: the provider's default")
+    temperature: Temperature | None = unwritten()
+    max_tokens: Tokens | None = unwritten()
+    top_p: Share | None = unwritten()
+    api_key: Secret | None = unwritten(description="Its own, instead of the provider's")
+    fallback_provider: Text | None = unwritten()
+    fallback_model: Text | None = unwritten()
+    cost_per_1k_input_tokens: Rate | None = unwritten(description=_COST, examples=[0.003])
+    cost_per_1k_output_tokens: Rate | None = unwritten(description=_COST, examples=[0.015])
+    config: Settings = unwritten(description=_CONFIG, examples=[{"thinking": "low"}])
+    enabled: bool = unwritten()
+
+
+class AddAgentRequest(_AgentRequest):
+    """An agent to add; costs are given both or not at all."""
+
+    agent_id: NameOrNumber = Field(examples=["planner"])
+
+
+class UpdateAgentRequest(_AgentRequest):
+    """What is to change; what is not written stays. `config` is replaced as a whole."""
+
+    agent_id: NameOrNumber = unwritten(examples=["planner"])
+
+
+class AgentResponse(ResponseBody):
+    """An agent, without its key."""
+
+    id: str = Field(examples=["8f14e45f-ceea-467f-a0e6-5f0f4d6c7b21"])
+    agent_id: str = Field(examples=["planner"])
+    provider: str | None
+    model_name: str | None
+    temperature: float | None
+    max_tokens: int | None
+    top_p: float | None
+    has_key: bool
+    key_fingerprint: str | None
+    fallback_provider: str | None
+    fallback_model: str | None
+    cost_per_1k_input_tokens: float | None
+    cost_per_1k_output_tokens: float | None
+    config: dict[str, Any]
+    enabled: bool
+    created_at: Moment
+    updated_at: Moment
+    removed_at: Moment | None = Field(description="Since when it is removed, and its key gone")
+
+
+class AgentPage(ResponseBody):
+    """Agents in the order they were added; `next` is the `after` of the following page."""
+
+    items: list[AgentResponse]
+    next: str | None
+
+
+class AgentUsageResponse(UsageResponse):
+    """The usage of one agent, by day and model where nothing else is asked for."""
+
+
+_AGENTS = RowResource(
+    kind=AGENTS,
+    path="/api/v1/agent-llm-configs",
+    descriptions={
+        "add": "Add an agent; a key of its own is stored encrypted and never shown again.",
+        "list": "List the agents in the order they were added.",
+        "get": "Return one agent.",
+        "update": "Change what is written in the request, and leave the rest.",
+        "remove": (
+            "Switch an agent off for good and destroy its key; what it used stays in the reports."
+        ),
+        "test": "Ask the agent's provider for its models, or make one short call as the agent.",
+        "usage": "Return what one agent used; by day and model where nothing else is asked for.",
+    },
+    add_body=AddAgentRequest,
+    update_body=UpdateAgentRequest,
+    test_body=TestAgentRequest,
+    response=AgentResponse,
+    page=AgentPage,
+    usage=AgentUsageResponse,
+    rows=lambda store: store.agents,
+    new_row=NewAgent,
+    provider_of=lambda registry, row, _: registry.get_for_agent(row.agent_id),
 )
-from orchestify.server.api.trial import try_out
-from orchestify.server.api.usage import Format, Selection, answer, gives
-from orchestify.server.rows.stored import AgentRow, NewAgent
-
-router = APIRouter(prefix="/api/v1/agent-llm-configs", tags=["agents"], route_class=GuardedRoute)
-
-
-@router.post("", **creates("agent", 409))
-async def add_agent(
-    body: AddAgentRequest,
-    request: Request,
-    response: Response,
-    principal: Asking,
-    service: Running,
-) -> AgentResponse:
-    """Add an agent; a key of its own is stored encrypted and never shown again."""
-    new = NewAgent(**given(body))
-    actor = actor_of(request, principal)
-    row = await service.change(principal.tenant_id, service.store.add_agent, new, actor)
-    response.headers["Location"] = f"{router.prefix}/{row.id}"
-    return _shown(row)
-
-
-@router.get("", **needs("read"))
-async def list_agents(
-    request: Request,
-    response: Response,
-    principal: Asking,
-    service: Running,
-    limit: Limit = 50,
-    after: After = None,
-    active: Annotated[bool | None, Query(description="Only those that are on, or off")] = None,
-    removed: Removed = False,
-) -> AgentPage:
-    """List the agents in the order they were added."""
-    page = await service.look_up(
-        principal.tenant_id,
-        service.store.agents,
-        limit=limit,
-        after=after,
-        active=active,
-        removed=removed,
-    )
-    link_next(request, response, page.next)
-    return AgentPage(items=[_shown(row) for row in page.rows], next=page.next)
-
-
-@router.get("/{id}", **needs("read", 404))
-async def get_agent(row_id: RowId, principal: Asking, service: Running) -> AgentResponse:
-    """Return one agent."""
-    return _shown(await service.look_up(principal.tenant_id, service.store.agent, row_id))
-
-
-@router.put("/{id}", **needs_body("write", 404, 409))
-async def update_agent(
-    row_id: RowId,
-    body: UpdateAgentRequest,
-    request: Request,
-    principal: Asking,
-    service: Running,
-) -> AgentResponse:
-    """Change what is written in the request, and leave the rest."""
-    tenant, actor = principal.tenant_id, actor_of(request, principal)
-    row = await service.change(tenant, service.store.update_agent, row_id, given(body), actor)
-    return _shown(row)
-
-
-@router.delete("/{id}", status_code=204, **needs("write", 404, 409))
-async def remove_agent(
-    row_id: RowId, request: Request, principal: Asking, service: Running
-) -> None:
-    """Switch an agent off for good and destroy its key; what it used stays in the reports."""
-    tenant, actor = principal.tenant_id, actor_of(request, principal)
-    await service.change(tenant, service.store.remove_agent, row_id, actor)
-
-
-@router.post("/{id}/test", **needs_body("write", 404, 409))
-async def try_agent(
-    row_id: RowId,
-    request: Request,
-    principal: Asking,
-    service: Running,
-    body: TestAgentRequest | None = None,
-) -> TestProviderResponse:
-    """Ask the agent's provider for its models, or make one short call as the agent."""
-    asked = body or TestAgentRequest()
-    if asked.prompt:
-        await service.door.demand(request, principal, "call")
-    row = await service.look_up(principal.tenant_id, service.store.agent, row_id)
-    if not row.enabled:
-        raise ConflictError(f"the agent {row.agent_id} is off; switch it on to test it")
-    async with service.calling(principal.tenant_id) as registry:
-        find = partial(registry.get_for_agent, row.agent_id)
-        return await try_out(find, prompt=asked.prompt)
-
-
-@router.get("/{id}/usage", **gives(AgentUsageResponse, 404))
-async def get_agent_usage(
-    row_id: RowId,
-    principal: Asking,
-    service: Running,
-    selection: Selection,
-    kind: Format = "json",
-) -> Response:
-    """Return what one agent used; by day and model where nothing else is asked for."""
-    row = await service.look_up(principal.tenant_id, service.store.agent, row_id)
-    narrowed = selection.within("agent", row.agent_id, ("day", "model"))
-    return await answer(service, principal.tenant_id, narrowed, kind)
-
-
-def _shown(row: AgentRow) -> AgentResponse:
-    return AgentResponse(
-        has_key=row.api_key_encrypted is not None,
-        **{name: getattr(row, name) for name in _AS_STORED},
-    )
-
-
-_AS_STORED = [name for name in AgentResponse.model_fields if name != "has_key"]
+router = row_router(_AGENTS)

@@ -57,13 +57,13 @@ Moment: TypeAlias = Annotated[
 ]
 
 
-class Request(BaseModel):
+class RequestBody(BaseModel):
     """What a request's body is read into; keys that nobody knows are refused."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-class Answer(BaseModel):
+class ResponseBody(BaseModel):
     """What an answer is made of."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -78,6 +78,6 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-def given(request: Request) -> Mapping[str, Any]:
+def given(request: RequestBody) -> Mapping[str, Any]:
     """Return the fields that a request's body has, and no others."""
     return {name: getattr(request, name) for name in request.model_fields_set}

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Response
 from pydantic import Field
 
-from orchestify.server.api.fields import Answer
-from orchestify.server.api.routing import Asking, GuardedRoute, Running, needs
-from orchestify.server.problems import documented
+from orchestify.server.api.errors import documented
+from orchestify.server.api.fields import ResponseBody
+from orchestify.server.api.routing import CurrentPrincipal, CurrentService, GuardedRoute, needs
 
 router = APIRouter(tags=["health"])
 metrics_router = APIRouter(tags=["health"], route_class=GuardedRoute)
@@ -17,13 +17,13 @@ metrics_router = APIRouter(tags=["health"], route_class=GuardedRoute)
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 
 
-class Health(Answer):
+class Health(ResponseBody):
     """That the process runs."""
 
     status: Literal["ok"]
 
 
-class Readiness(Answer):
+class Readiness(ResponseBody):
     """Whether requests can be served; `degraded` serves them, with what `reasons` says."""
 
     status: Literal["ok", "degraded"]
@@ -37,7 +37,7 @@ async def get_health() -> Health:
 
 
 @router.get("/readyz", responses=documented(503))
-async def get_readiness(service: Running) -> Readiness:
+async def get_readiness(service: CurrentService) -> Readiness:
     """Say whether requests can be served: the database answers, or has until lately.
 
     Five minutes after it has gone no token is believed any more, and this is a 503.
@@ -52,7 +52,7 @@ _metrics["responses"][200] = {"description": "Prometheus' text format", "content
 
 @metrics_router.get("/metrics", response_class=Response, **_metrics)
 async def get_metrics(
-    principal: Asking, service: Running, accept: Annotated[str, Header()] = ""
+    principal: CurrentPrincipal, service: CurrentService, accept: Annotated[str, Header()] = ""
 ) -> Response:
     """Return the tenant's metrics as Prometheus reads them."""
     body, media_type = await service.exposition(principal.tenant_id, accept)

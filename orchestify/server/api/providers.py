@@ -2,178 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import partial
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
-from orchestify.core.chains import configured_models
-from orchestify.core.providers import ProviderConfig
-from orchestify.errors import ConflictError
-from orchestify.server.api.fields import given
-from orchestify.server.api.provider_schemas import (
-    AddProviderRequest,
-    InheritedProvider,
-    ProviderPage,
-    ProviderResponse,
-    TestProviderRequest,
-    TestProviderResponse,
-    UpdateProviderRequest,
+from orchestify.providers.base import LLMProvider
+from orchestify.server.api.fields import (
+    Moment,
+    Name,
+    RequestBody,
+    ResponseBody,
+    Secret,
+    Settings,
+    Text,
+    unwritten,
 )
-from orchestify.server.api.routing import (
-    After,
-    Asking,
-    GuardedRoute,
-    Limit,
-    Removed,
-    RowId,
-    Running,
-    actor_of,
-    creates,
-    link_next,
-    needs,
-    needs_body,
+from orchestify.server.api.rows import RowResource, TestAgentRequest, row_router
+from orchestify.server.api.usage import ProviderUsageResponse
+from orchestify.server.rows.stored_rows import NewProvider, ProviderRow
+from orchestify.server.service import Service
+from orchestify.server.storage.row_kinds import PROVIDERS
+from orchestify.server.tenants.tenant_providers import TenantProviders
+
+_CONFIG = (
+    "What the YAML's provider holds: base_url, default_model, max_tokens, price, rate_limit..."
 )
-from orchestify.server.api.trial import try_out
-from orchestify.server.api.usage import Format, Selection, answer, gives
-from orchestify.server.api.usage_schemas import ProviderUsageResponse
-from orchestify.server.rows.stored import NewProvider, ProviderRow
-
-router = APIRouter(prefix="/api/v1/llm-providers", tags=["providers"], route_class=GuardedRoute)
 
 
-@router.post("", **creates("provider", 409))
-async def add_provider(
-    body: AddProviderRequest,
-    request: Request,
-    response: Response,
-    principal: Asking,
-    service: Running,
-) -> ProviderResponse:
-    """Add a provider; its key is stored encrypted and never shown again."""
-    new = NewProvider(**given(body))
-    actor = actor_of(request, principal)
-    row = await service.change(principal.tenant_id, service.store.add_provider, new, actor)
-    response.headers["Location"] = f"{router.prefix}/{row.id}"
-    return _shown(row)
+class AddProviderRequest(RequestBody):
+    """A provider to add; without `name` it is called like its type."""
+
+    provider_type: Name = Field(
+        description="openai, anthropic, google, azure, ollama, deepseek, groq, mistral, xai...",
+        examples=["anthropic"],
+    )
+    api_key: Secret | None = Field(
+        default=None, description="It goes in and never comes out", examples=["sk-ant-..."]
+    )
+    config: Settings = Field(
+        default={}, description=_CONFIG, examples=[{"default_model": "claude-sonnet-4-5"}]
+    )
+    name: Name | None = Field(default=None, description="Unique among the tenant's active ones")
+    is_default: bool = False
 
 
-@router.get("", **needs("read"))
-async def list_providers(
-    request: Request,
-    response: Response,
-    principal: Asking,
-    service: Running,
-    limit: Limit = 50,
-    after: After = None,
-    active: Annotated[bool | None, Query(description="Only those that are on, or off")] = None,
-    removed: Removed = False,
-) -> ProviderPage:
-    """List the tenant's providers in the order they were added, and the operator's that it has.
+class UpdateProviderRequest(RequestBody):
+    """What is to change; what is not written stays. `config` is replaced as a whole."""
 
-    A provider of the tenant's own takes the place of the operator's of the same name.
+    provider_type: Name = unwritten(examples=["anthropic"])
+    api_key: Secret | None = unwritten(description="null takes the key away")
+    config: Settings = unwritten(examples=[{"default_model": "claude-opus-4-6"}])
+    name: Name = unwritten(examples=["claude_main"])
+    is_active: bool = unwritten(description="false switches it off and keeps its key")
+    is_default: bool = unwritten()
+
+
+class ProviderResponse(ResponseBody):
+    """A provider, without its key; the fingerprint tells keys apart and nothing else."""
+
+    id: str = Field(examples=["4c0d2f0e-7d5f-4d0b-9d5e-0f6f1c1f5a11"])
+    name: str = Field(examples=["anthropic"])
+    provider_type: str = Field(examples=["anthropic"])
+    config: dict[str, Any] = Field(examples=[{"default_model": "claude-sonnet-4-5"}])
+    has_key: bool
+    key_fingerprint: str | None = Field(examples=["9f2c4e1ab07d"])
+    is_active: bool
+    is_default: bool
+    created_at: Moment
+    updated_at: Moment
+    removed_at: Moment | None = Field(description="Since when it is removed, and its key gone")
+
+
+class InheritedProvider(ResponseBody):
+    """A provider of the operator's configuration, which this tenant may call, too."""
+
+    name: str = Field(examples=["house"])
+    type: str = Field(examples=["openai"])
+    default_model: str | None
+    models: list[str] = Field(description="Those that the configuration names")
+
+
+class ProviderPage(ResponseBody):
+    """Providers in the order they were added; `next` is the `after` of the following page.
+
+    `inherited`, the same on every page, are the operator's.
     """
-    page = await service.look_up(
-        principal.tenant_id,
-        service.store.providers,
-        limit=limit,
-        after=after,
-        active=active,
-        removed=removed,
-    )
-    tenant = principal.tenant_id
+
+    items: list[ProviderResponse]
+    next: str | None
+    inherited: list[InheritedProvider]
+
+
+class TestProviderRequest(TestAgentRequest):
+    """How to test: by a free request, or with a short call that costs what it costs."""
+
+    model: Text | None = Field(default=None, description="Of that call; unwritten: the default")
+
+
+async def _inherited(service: Service, tenant: str) -> Mapping[str, list[InheritedProvider]]:
+    """Return the operator's providers that the tenant may call, too."""
     theirs = await service.look_up(tenant, service.store.inherited)
-    models = configured_models(service.base)
-    inherited = [_inherited(name, each, models) for name, each in theirs.items()]
-    link_next(request, response, page.next)
-    items = [_shown(row) for row in page.rows]
-    return ProviderPage(items=items, next=page.next, inherited=inherited)
-
-
-@router.get("/{id}", **needs("read", 404))
-async def get_provider(row_id: RowId, principal: Asking, service: Running) -> ProviderResponse:
-    """Return one provider."""
-    return _shown(await service.look_up(principal.tenant_id, service.store.provider, row_id))
-
-
-@router.put("/{id}", **needs_body("write", 404, 409))
-async def update_provider(
-    row_id: RowId,
-    body: UpdateProviderRequest,
-    request: Request,
-    principal: Asking,
-    service: Running,
-) -> ProviderResponse:
-    """Change what is written in the request, and leave the rest."""
-    tenant, actor = principal.tenant_id, actor_of(request, principal)
-    row = await service.change(tenant, service.store.update_provider, row_id, given(body), actor)
-    return _shown(row)
-
-
-@router.delete("/{id}", status_code=204, **needs("write", 404, 409))
-async def remove_provider(
-    row_id: RowId, request: Request, principal: Asking, service: Running
-) -> None:
-    """Deactivate a provider for good and destroy its key; what it used stays in the reports."""
-    tenant, actor = principal.tenant_id, actor_of(request, principal)
-    await service.change(tenant, service.store.remove_provider, row_id, actor)
-
-
-@router.post("/{id}/test", **needs_body("write", 404, 409))
-async def try_provider(
-    row_id: RowId,
-    request: Request,
-    principal: Asking,
-    service: Running,
-    body: TestProviderRequest | None = None,
-) -> TestProviderResponse:
-    """Ask a provider for its models, a free request, or make one short call that is booked."""
-    asked = body or TestProviderRequest()
-    if asked.prompt:
-        await service.door.demand(request, principal, "call")
-    row = await service.look_up(principal.tenant_id, service.store.provider, row_id)
-    if not row.is_active:
-        raise ConflictError(f"the provider {row.name} is off; switch it on to test it")
-    async with service.calling(principal.tenant_id) as registry:
-        find = (
-            partial(registry.get, row.name)
-            if asked.model is None
-            else partial(registry.find, f"{row.name}/{asked.model}")
+    inherited = [
+        InheritedProvider(
+            name=name,
+            type=config.type,
+            default_model=config.default_model,
+            models=service.models_of[name],
         )
-        return await try_out(find, prompt=asked.prompt)
+        for name, config in theirs.items()
+    ]
+    return {"inherited": inherited}
 
 
-@router.get("/{id}/usage", **gives(ProviderUsageResponse, 404))
-async def get_provider_usage(
-    row_id: RowId,
-    principal: Asking,
-    service: Running,
-    selection: Selection,
-    kind: Format = "json",
-) -> Response:
-    """Return what one provider used; by day and model where nothing else is asked for."""
-    row = await service.look_up(principal.tenant_id, service.store.provider, row_id)
-    narrowed = selection.within("provider", row.name, ("day", "model"))
-    return await answer(service, principal.tenant_id, narrowed, kind)
+def _provider_of(
+    registry: TenantProviders, row: ProviderRow, asked: TestProviderRequest
+) -> LLMProvider:
+    if asked.model is None:
+        return registry.get(row.name)
+    return registry.find(f"{row.name}/{asked.model}")
 
 
-def _inherited(
-    name: str, config: ProviderConfig, models: Collection[tuple[str, str]]
-) -> InheritedProvider:
-    return InheritedProvider(
-        name=name,
-        type=config.type,
-        default_model=config.default_model,
-        models=sorted({model for at, model in models if at == name}),
-    )
-
-
-def _shown(row: ProviderRow) -> ProviderResponse:
-    return ProviderResponse(
-        has_key=row.encrypted_api_key is not None,
-        **{name: getattr(row, name) for name in _AS_STORED},
-    )
-
-
-_AS_STORED = [name for name in ProviderResponse.model_fields if name != "has_key"]
+_PROVIDERS = RowResource(
+    kind=PROVIDERS,
+    path="/api/v1/llm-providers",
+    descriptions={
+        "add": "Add a provider; its key is stored encrypted and never shown again.",
+        "list": (
+            "List the tenant's providers in the order they were added, and the operator's that "
+            "it has.\n\nA provider of the tenant's own takes the place of the operator's of the "
+            "same name."
+        ),
+        "get": "Return one provider.",
+        "update": "Change what is written in the request, and leave the rest.",
+        "remove": (
+            "Deactivate a provider for good and destroy its key; what it used stays in the reports."
+        ),
+        "test": (
+            "Ask a provider for its models, a free request, or make one short call that is booked."
+        ),
+        "usage": "Return what one provider used; by day and model where nothing else is asked for.",
+    },
+    add_body=AddProviderRequest,
+    update_body=UpdateProviderRequest,
+    test_body=TestProviderRequest,
+    response=ProviderResponse,
+    page=ProviderPage,
+    usage=ProviderUsageResponse,
+    rows=lambda store: store.providers,
+    new_row=NewProvider,
+    provider_of=_provider_of,
+    page_fields=_inherited,
+)
+router = row_router(_PROVIDERS)

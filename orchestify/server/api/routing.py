@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from orchestify.core.problems import did_you_mean
 from orchestify.errors import ConfigError
-from orchestify.server.access.principal import Principal, Scope
-from orchestify.server.access.requiring import bearer, require
-from orchestify.server.problems import documented
+from orchestify.server.access.authentication import bearer, require
+from orchestify.server.access.tokens import Principal, Scope
+from orchestify.server.api.errors import documented
 from orchestify.server.service import Service
 from orchestify.server.storage.audit import Actor
 
@@ -110,8 +110,8 @@ def _service(request: Request) -> Service:
     return found
 
 
-Asking: TypeAlias = Annotated[Principal, Depends(_principal)]
-Running: TypeAlias = Annotated[Service, Depends(_service)]
+CurrentPrincipal: TypeAlias = Annotated[Principal, Depends(_principal)]
+CurrentService: TypeAlias = Annotated[Service, Depends(_service)]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=200, description="Rows of a page")]
 After: TypeAlias = Annotated[
     str | None,

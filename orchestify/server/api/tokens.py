@@ -4,31 +4,81 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
+from orchestify.server.access.tokens import Scope
+from orchestify.server.api.fields import Moment, RequestBody, ResponseBody, Text
 from orchestify.server.api.routing import (
     After,
-    Asking,
+    CurrentPrincipal,
+    CurrentService,
     GuardedRoute,
     Limit,
     RowId,
-    Running,
     actor_of,
     creates,
     link_next,
     needs,
 )
-from orchestify.server.api.token_schemas import (
-    AuditEntryResponse,
-    AuditPage,
-    CreateTokenRequest,
-    NewTokenResponse,
-    TokenPage,
-    TokenResponse,
-)
 from orchestify.server.api.usage import Time, moment_of
-from orchestify.server.storage.audit_reading import audit_entries
+from orchestify.server.storage.audit import audit_entries
+
+
+class CreateTokenRequest(RequestBody):
+    """A token to make, for the tenant that asks."""
+
+    scopes: list[Scope] = Field(min_length=1, max_length=8, examples=[["call", "read"]])
+    name: Text | None = Field(default=None, examples=["ci"])
+    expires_days: int | None = Field(default=None, ge=1, le=36_500, examples=[90])
+
+
+class TokenResponse(ResponseBody):
+    """A token, without its secret; `last_used_at` is true to five minutes."""
+
+    id: str = Field(examples=["3kq0v7c2m1xw9a5d"])
+    name: str
+    scopes: list[str] = Field(examples=[["call", "read"]])
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    last_used_at: Moment | None
+
+
+class NewTokenResponse(TokenResponse):
+    """A token that was just made; `token` is shown this once."""
+
+    token: str = Field(examples=["ork_<id>_<secret>"])
+
+
+class TokenPage(ResponseBody):
+    """Tokens in the order they were made; `next` is the `after` of the following page."""
+
+    items: list[TokenResponse]
+    next: str | None
+
+
+class AuditEntryResponse(ResponseBody):
+    """Who did what, when, to what, from where, and how it went."""
+
+    id: str
+    at: Moment
+    actor: str = Field(examples=["token:3kq0v7c2m1xw9a5d"])
+    action: str = Field(examples=["provider.add"])
+    target: str = Field(examples=["llm_providers/4c0d2f0e-7d5f-4d0b-9d5e-0f6f1c1f5a11"])
+    outcome: str = Field(examples=["ok"])
+    remote: str = Field(examples=["192.0.2.7"])
+    detail: dict[str, Any]
+
+
+class AuditPage(ResponseBody):
+    """The audit log, the newest entry first; `next` is the `after` of the following page."""
+
+    items: list[AuditEntryResponse]
+    next: str | None
+
 
 router = APIRouter(prefix="/api/v1", tags=["tokens and audit"], route_class=GuardedRoute)
 
@@ -38,8 +88,8 @@ async def create_token(
     body: CreateTokenRequest,
     request: Request,
     response: Response,
-    principal: Asking,
-    service: Running,
+    principal: CurrentPrincipal,
+    service: CurrentService,
 ) -> NewTokenResponse:
     """Make a token of the own tenant; it is shown this once."""
     days = body.expires_days
@@ -61,8 +111,8 @@ async def create_token(
 async def list_tokens(
     request: Request,
     response: Response,
-    principal: Asking,
-    service: Running,
+    principal: CurrentPrincipal,
+    service: CurrentService,
     limit: Limit = 50,
     after: After = None,
 ) -> TokenPage:
@@ -77,7 +127,7 @@ async def list_tokens(
 
 @router.delete("/tokens/{id}", status_code=204, **needs("admin", 404))
 async def revoke_token(
-    row_id: RowId, request: Request, principal: Asking, service: Running
+    row_id: RowId, request: Request, principal: CurrentPrincipal, service: CurrentService
 ) -> None:
     """Revoke a token for good; within a second no process takes it any more."""
     tenant, actor = principal.tenant_id, actor_of(request, principal)
@@ -88,8 +138,8 @@ async def revoke_token(
 async def get_audit_log(
     request: Request,
     response: Response,
-    principal: Asking,
-    service: Running,
+    principal: CurrentPrincipal,
+    service: CurrentService,
     since: Time = None,
     limit: Limit = 50,
     after: After = None,

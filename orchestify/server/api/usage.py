@@ -5,18 +5,78 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import ConfigDict, Field
 
 from orchestify.errors import ConfigError, InvalidParameterError
 from orchestify.ledger.axes import axes_in_words
-from orchestify.report.data import usage_csv, usage_json
-from orchestify.report.grouping import shortened
+from orchestify.report import DataFormatName
+from orchestify.report.data import FORMATS
+from orchestify.report.rows import shortened
 from orchestify.report.times import parse_time
-from orchestify.server.api.routing import Asking, GuardedRoute, Running, needs
-from orchestify.server.api.usage_schemas import UsageResponse
+from orchestify.server.api.fields import ResponseBody
+from orchestify.server.api.routing import CurrentPrincipal, CurrentService, GuardedRoute, needs
 from orchestify.server.service import Service
+
+
+class UsageSums(ResponseBody):
+    """Sums over attempts; money is text, so that it stays exact, without what is unpriced.
+
+    It is null where no call has a price.
+    """
+
+    calls: int = Field(description="Those that were answered")
+    attempts: int = Field(
+        description="A retry and a fallback count themselves; the view's `request_count`"
+    )
+    failed: int
+    cancelled: int
+    interrupted: int
+    unpriced_calls: int
+    estimated_calls: int
+    invalid_usage: int
+    input_tokens: int
+    output_tokens: int
+    cache_read: int
+    cache_write: int
+    reasoning: int
+    cost_usd: str | None = Field(examples=["0.0123"])
+    estimated_cost_usd: str | None = Field(examples=["0"])
+    latency_s: float
+
+
+class UsageRow(UsageSums):
+    """The sums of one value of each axis; the axes stand beside them by name."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class UsageResponse(ResponseBody):
+    """Usage by the axes asked for; `behind` counts records on their way to the database."""
+
+    by: list[str] = Field(examples=[["provider"]])
+    since: str | None
+    until: str | None
+    where: dict[str, str]
+    rows: list[UsageRow] = Field(
+        description="In the order of their keys; the dearest, where there are more than `limit`"
+    )
+    rows_left: int = Field(description="How many rows were left out; `total` has them all")
+    total: UsageSums
+    unpriced: dict[str, int] = Field(
+        description="Calls of each model without a price; beyond `limit` models, of all as `other`"
+    )
+    estimated_cost_share: float | None
+    cache_hit_share: float | None
+    behind: int
+    open: int
+
+
+class ProviderUsageResponse(UsageResponse):
+    """The usage of one provider, by day and model where nothing else is asked for."""
+
 
 router = APIRouter(prefix="/api/v1/usage", tags=["usage"], route_class=GuardedRoute)
 
@@ -102,7 +162,7 @@ def moment_of(name: str, text: str) -> datetime:
 
 
 Selection: TypeAlias = Annotated[Selected, Depends(_selected)]
-Format: TypeAlias = Annotated[Literal["json", "csv"], Query(alias="format")]
+Format: TypeAlias = Annotated[DataFormatName, Query(alias="format")]
 
 _CSV = {"text/csv": {"schema": {"type": "string"}, "example": "provider,calls,..."}}
 _ROWS_LEFT = "x-orchestify-rows-left"
@@ -123,16 +183,19 @@ def gives(model: type[UsageResponse], *statuses: int) -> dict[str, Any]:
 
 @router.get("", **gives(UsageResponse))
 async def get_usage(
-    principal: Asking, service: Running, selection: Selection, kind: Format = "json"
+    principal: CurrentPrincipal,
+    service: CurrentService,
+    selection: Selection,
+    format_: Format = "json",
 ) -> Response:
     """Return the tenant's usage, by provider where nothing else is asked for."""
-    return await answer(service, principal.tenant_id, selection, kind)
+    return await answer(service, principal.tenant_id, selection, format_)
 
 
 async def answer(
-    service: Service, tenant: str, selection: Selected, kind: Literal["json", "csv"]
+    service: Service, tenant: str, selection: Selected, format_: DataFormatName
 ) -> Response:
-    """Return a tenant's report as JSON or CSV.
+    """Return a tenant's report in a format.
 
     Raises:
         InvalidParameterError: an axis that does not exist, or times that the ledger cannot cut.
@@ -146,6 +209,5 @@ async def answer(
     )
     report = shortened(report, selection.limit)
     headers = {_ROWS_LEFT: str(report.rows_left)}
-    if kind == "csv":
-        return Response(usage_csv(report), headers=headers, media_type="text/csv; charset=utf-8")
-    return Response(usage_json(report), headers=headers, media_type="application/json")
+    found = FORMATS[format_]
+    return Response(found.write(report), headers=headers, media_type=found.media_type)

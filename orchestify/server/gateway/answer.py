@@ -1,4 +1,4 @@
-"""An answer as OpenAI's protocol writes it, with its cost and the provider's thinking blocks."""
+"""A call's answer in OpenAI's protocol: a whole body, or the chunks of a stream, with its cost."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-from orchestify.server.gateway.errors import Pairs
-from orchestify.values import Attempt, LLMResponse, Thinking, ToolCall, Usage
+from orchestify.server.gateway.errors import HeaderPairs
+from orchestify.values import (
+    Attempt,
+    LLMResponse,
+    StreamEnd,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 
 FINISH_REASONS: Mapping[str, str] = {
     "stop": "stop",
@@ -44,7 +54,7 @@ def answer_body(response: LLMResponse) -> bytes:
     return json.dumps(answer).encode()
 
 
-def answer_headers(response: LLMResponse) -> Pairs:
+def answer_headers(response: LLMResponse) -> HeaderPairs:
     """Return the headers of a whole answer; one whose price nobody knows has no cost."""
     headers = call_headers(response.call_id, response.attempts)
     if response.cost_usd is not None:
@@ -52,9 +62,9 @@ def answer_headers(response: LLMResponse) -> Pairs:
     return headers
 
 
-def call_headers(call_id: str, attempts: tuple[Attempt, ...]) -> Pairs:
+def call_headers(call_id: str, attempts: tuple[Attempt, ...]) -> HeaderPairs:
     """Return the headers that tell a call, who answered it, and at which attempt."""
-    headers: Pairs = [(b"x-orchestify-call-id", call_id.encode())]
+    headers: HeaderPairs = [(b"x-orchestify-call-id", call_id.encode())]
     if attempts:
         headers += [
             (b"x-orchestify-provider", _header(attempts[-1].provider)),
@@ -126,3 +136,87 @@ def _header(value: str) -> bytes:
     if value.isascii() and value.isprintable():
         return value.encode()
     return quote(value, safe=" /:;,=@+").encode()
+
+
+DONE = b"data: [DONE]\n\n"
+_TAIL = ',"logprobs":null,"finish_reason":null}]}\n\n'
+
+
+class ChunkWriter:
+    """Writes one answer's events: what all of them share is put together once.
+
+    The cost is in the last chunk's `usage`: that is a chunk of its own where the caller asked for
+    it with `include_usage`, as OpenAI does it, and else the one with the `finish_reason`.
+    """
+
+    def __init__(self, call_id: str, model: str, *, include_usage: bool) -> None:
+        self._include_usage = include_usage
+        self._shared = {
+            "id": f"chatcmpl-{call_id}",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+        head = "data: " + json.dumps(self._shared)[:-1]
+        if include_usage:
+            head += ',"usage":null'
+        head += ',"choices":[{"index":0,"delta":'
+        self._head = head
+        self._text = head + '{"content":'
+        self._calls: set[int] = set()
+        self._has_refused = False
+
+    def opening(self) -> str:
+        """Return the first chunk, which names the role."""
+        return self._delta({"role": "assistant", "content": ""})
+
+    def of(self, event: TextDelta | ThinkingDelta | ToolCallDelta | StreamEnd) -> str:
+        """Return the chunks of an event; the end has several."""
+        if type(event) is TextDelta:
+            if event.is_refusal:
+                self._has_refused = True
+                return self._delta({"refusal": event.text})
+            return f"{self._text}{json.dumps(event.text)}}}{_TAIL}"
+        if type(event) is ThinkingDelta:
+            return self._delta({"reasoning_content": event.text})
+        if type(event) is ToolCallDelta:
+            return self._delta({"tool_calls": [self._call(event)]})
+        assert isinstance(event, StreamEnd)  # noqa: S101 - there is no other
+        return self._end(event.response)
+
+    def _delta(self, delta: dict[str, Any]) -> str:
+        return self._head + json.dumps(delta) + _TAIL
+
+    def _call(self, event: ToolCallDelta) -> dict[str, Any]:
+        """Return a piece of a tool call; only the first of each has its id and name."""
+        if event.index in self._calls:
+            return {"index": event.index, "function": {"arguments": event.arguments}}
+        self._calls.add(event.index)
+        return {
+            "index": event.index,
+            "id": event.id,
+            "type": "function",
+            "function": {"name": event.name, "arguments": event.arguments},
+        }
+
+    def _end(self, response: LLMResponse) -> str:
+        delta: dict[str, Any] = thinking_blocks(response.thinking)
+        if response.finish_reason == "refusal" and not self._has_refused:
+            delta["refusal"] = response.content or "the model refused"
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": None,
+            "finish_reason": finish_reason(response),
+        }
+        usage = usage_of(response)
+        last = {**self._shared, "choices": [choice], "usage": usage}
+        if not self._include_usage:
+            return _event(last)
+        return _event({**last, "usage": None}) + _event(
+            {**self._shared, "choices": [], "usage": usage}
+        )
+
+
+def _event(chunk: dict[str, Any]) -> str:
+    return f"data: {json.dumps(chunk)}\n\n"

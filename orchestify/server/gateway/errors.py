@@ -1,4 +1,4 @@
-"""What failed, as an OpenAI client expects to hear it: a status and `{"error": {...}}`.
+"""Errors in OpenAI's protocol: a status and `{"error": {...}}`.
 
 A provider's refusal of *its* key is this service's fault, not the caller's: 502, never 401. An
 exhausted budget is OpenAI's own `insufficient_quota`, with 429 and the word not to try again; one
@@ -43,12 +43,12 @@ from orchestify.errors import (
     VaultError,
 )
 
-Pairs = list[tuple[bytes, bytes]]
+HeaderPairs = list[tuple[bytes, bytes]]
 """HTTP headers, as ASGI has them."""
 
 
-class Kind(NamedTuple):
-    """How one class of error is told: HTTP status, OpenAI's `type` and `code`."""
+class ErrorKind(NamedTuple):
+    """How one class of error is reported: HTTP status, OpenAI's `type` and `code`."""
 
     error: type[Exception]
     status: int
@@ -58,35 +58,35 @@ class Kind(NamedTuple):
 
 _CALLER, _AWAY, _OURS = "invalid_request_error", "api_error", "server_error"
 
-KINDS: Sequence[Kind] = (
-    Kind(RateLimitError, 429, "rate_limit_error", "rate_limit_exceeded"),
-    Kind(CircuitOpenError, 503, _AWAY, "circuit_open"),
-    Kind(RequestTimeoutError, 504, _AWAY, "provider_timeout"),
-    Kind(StreamInterruptedError, 502, _AWAY, "stream_interrupted"),
-    Kind(APIConnectionError, 502, _AWAY, "provider_unreachable"),
-    Kind(ServerError, 502, _AWAY, "provider_failed"),
-    Kind(BudgetExceededError, 429, "insufficient_quota", "budget_exceeded"),
-    Kind(ContextWindowError, 400, _CALLER, "context_length_exceeded"),
-    Kind(ContentFilterError, 400, _CALLER, "content_filter"),
-    Kind(InvalidParameterError, 400, _CALLER, None),
-    Kind(InvalidRequestError, 400, _CALLER, "provider_refused_request"),
-    Kind(ModelNotFoundError, 404, _CALLER, "model_not_found"),
-    Kind(PermissionDeniedError, 502, _AWAY, "provider_permission_denied"),
-    Kind(AuthenticationError, 502, _AWAY, "provider_authentication_failed"),
-    Kind(APIError, 502, _AWAY, "provider_failed"),
-    Kind(StoreError, 503, _OURS, "database_unavailable"),
-    Kind(LedgerError, 503, _OURS, "ledger_unavailable"),
-    Kind(VaultError, 503, _OURS, "vault_unavailable"),
-    Kind(ConfigError, 503, _OURS, "configuration_error"),
-    Kind(OrchestifyError, 500, _OURS, None),
+KINDS: Sequence[ErrorKind] = (
+    ErrorKind(RateLimitError, 429, "rate_limit_error", "rate_limit_exceeded"),
+    ErrorKind(CircuitOpenError, 503, _AWAY, "circuit_open"),
+    ErrorKind(RequestTimeoutError, 504, _AWAY, "provider_timeout"),
+    ErrorKind(StreamInterruptedError, 502, _AWAY, "stream_interrupted"),
+    ErrorKind(APIConnectionError, 502, _AWAY, "provider_unreachable"),
+    ErrorKind(ServerError, 502, _AWAY, "provider_failed"),
+    ErrorKind(BudgetExceededError, 429, "insufficient_quota", "budget_exceeded"),
+    ErrorKind(ContextWindowError, 400, _CALLER, "context_length_exceeded"),
+    ErrorKind(ContentFilterError, 400, _CALLER, "content_filter"),
+    ErrorKind(InvalidParameterError, 400, _CALLER, None),
+    ErrorKind(InvalidRequestError, 400, _CALLER, "provider_refused_request"),
+    ErrorKind(ModelNotFoundError, 404, _CALLER, "model_not_found"),
+    ErrorKind(PermissionDeniedError, 502, _AWAY, "provider_permission_denied"),
+    ErrorKind(AuthenticationError, 502, _AWAY, "provider_authentication_failed"),
+    ErrorKind(APIError, 502, _AWAY, "provider_failed"),
+    ErrorKind(StoreError, 503, _OURS, "database_unavailable"),
+    ErrorKind(LedgerError, 503, _OURS, "ledger_unavailable"),
+    ErrorKind(VaultError, 503, _OURS, "vault_unavailable"),
+    ErrorKind(ConfigError, 503, _OURS, "configuration_error"),
+    ErrorKind(OrchestifyError, 500, _OURS, None),
 )
-"""Every error of ours; of several targets' errors the first kind here is told: first what may pass
-with time, then what the caller can mend, then what only the operator can."""
+"""Every error of ours. Of several targets' errors the first kind here is reported: first what may
+pass with time, then what the caller can mend, then what only the operator can."""
 
 _ACCESS = {
-    401: Kind(AccessError, 401, _CALLER, "invalid_api_key"),
-    403: Kind(AccessError, 403, _CALLER, "insufficient_permissions"),
-    429: Kind(AccessError, 429, "rate_limit_error", "rate_limit_exceeded"),
+    401: ErrorKind(AccessError, 401, _CALLER, "invalid_api_key"),
+    403: ErrorKind(AccessError, 403, _CALLER, "insufficient_permissions"),
+    429: ErrorKind(AccessError, 429, "rate_limit_error", "rate_limit_exceeded"),
 }
 _DATABASE_AWAY = "the service's database is away"
 _HTTP = {
@@ -94,52 +94,52 @@ _HTTP = {
     405: "the path has no such method; the header Allow names those it has",
     413: "the body is larger than this service takes",
 }
-ENDING = HTTPException(503, "the service is ending; try again", {"Retry-After": "1"})
+SHUTTING_DOWN = HTTPException(503, "the service is ending; try again", {"Retry-After": "1"})
 """What ends a call when the service has given it the time it gives at its own end."""
 
 _FINAL = frozenset({"budget_exceeded", "provider_authentication_failed"})
 _PARAM = re.compile(r"([a-z_]+(?:[.\[][\w.\[\]]*)?)(?:: | is )")
 
 
-class Told(NamedTuple):
-    """An error as it is answered."""
+class ErrorAnswer(NamedTuple):
+    """An error's answer: status, headers and body."""
 
     status: int
-    headers: Pairs
+    headers: HeaderPairs
     body: bytes
 
 
-def told(error: OrchestifyError | HTTPException) -> Told:
-    """Return the answer that tells of an error."""
-    kind, telling = _most_telling(error)
+def error_answer(error: OrchestifyError | HTTPException) -> ErrorAnswer:
+    """Return the answer for an error."""
+    kind, telling = _most_informative(error)
     return _answer(kind, _words(kind, error), _headers(kind, telling) + _call(error))
 
 
-def response_to(error: OrchestifyError | HTTPException) -> Response:
-    """Return the response that tells of an error."""
-    status, headers, body = told(error)
+def error_response(error: OrchestifyError | HTTPException) -> Response:
+    """Return the response for an error."""
+    status, headers, body = error_answer(error)
     response = Response(body, status)
     response.raw_headers = headers
     return response
 
 
-def event_of(error: OrchestifyError | HTTPException) -> bytes:
-    """Return the event that tells of an error after output has been sent."""
-    kind, _ = _most_telling(error)
+def error_event(error: OrchestifyError | HTTPException) -> bytes:
+    """Return the event for an error after output has been sent."""
+    kind, _ = _most_informative(error)
     return b"data: " + _body(kind, _words(kind, error)) + b"\n\n"
 
 
-def _words(kind: Kind, error: OrchestifyError | HTTPException) -> str:
+def _words(kind: ErrorKind, error: OrchestifyError | HTTPException) -> str:
     """Return the error's message; where a database is, callers are not told."""
     if isinstance(error, HTTPException):
         return _HTTP.get(error.status_code, str(error.detail).lower())
     return _DATABASE_AWAY if kind.error in {StoreError, LedgerError} else str(error)
 
 
-def _most_telling(error: OrchestifyError | HTTPException) -> tuple[Kind, Exception]:
+def _most_informative(error: OrchestifyError | HTTPException) -> tuple[ErrorKind, Exception]:
     if isinstance(error, HTTPException):
         kind = _CALLER if error.status_code < 500 else _OURS
-        return Kind(HTTPException, error.status_code, kind, None), error
+        return ErrorKind(HTTPException, error.status_code, kind, None), error
     if isinstance(error, AccessError):
         return _ACCESS[error.status], error
     if isinstance(error, AllTargetsFailedError) and error.errors:
@@ -155,13 +155,15 @@ def _rank(error: Exception) -> int:
     return next(rank for rank, kind in enumerate(KINDS) if issubclass(found, kind.error))
 
 
-def _answer(kind: Kind, message: str, headers: Pairs) -> Told:
+def _answer(kind: ErrorKind, message: str, headers: HeaderPairs) -> ErrorAnswer:
     body = _body(kind, message)
     length = (b"content-length", str(len(body)).encode())
-    return Told(kind.status, [(b"content-type", b"application/json"), length, *headers], body)
+    return ErrorAnswer(
+        kind.status, [(b"content-type", b"application/json"), length, *headers], body
+    )
 
 
-def _body(kind: Kind, message: str) -> bytes:
+def _body(kind: ErrorKind, message: str) -> bytes:
     found = _PARAM.match(message) if kind.error is InvalidParameterError else None
     error: dict[str, Any] = {
         "message": message,
@@ -172,16 +174,16 @@ def _body(kind: Kind, message: str) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
-def _call(error: OrchestifyError | HTTPException) -> Pairs:
+def _call(error: OrchestifyError | HTTPException) -> HeaderPairs:
     call_id: str = getattr(error, "call_id", "")
     return [(b"x-orchestify-call-id", call_id.encode())] if call_id else []
 
 
-def _headers(kind: Kind, error: Exception) -> Pairs:
+def _headers(kind: ErrorKind, error: Exception) -> HeaderPairs:
     if isinstance(error, HTTPException):
         given = (error.headers or {}).items()
         return [(name.lower().encode(), value.encode()) for name, value in given]
-    headers: Pairs = []
+    headers: HeaderPairs = []
     wait_s = _wait_s(kind, error)
     if wait_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(wait_s))).encode()))
@@ -192,7 +194,7 @@ def _headers(kind: Kind, error: Exception) -> Pairs:
     return headers
 
 
-def _wait_s(kind: Kind, error: Exception) -> float | None:
+def _wait_s(kind: ErrorKind, error: Exception) -> float | None:
     if kind.error is BudgetExceededError:
         assert isinstance(error, BudgetExceededError)  # noqa: S101 - its kind says so
         ends_at = error.period_ends_at

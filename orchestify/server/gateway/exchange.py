@@ -1,58 +1,65 @@
-"""One chat completion over HTTP: the request is read, the call made, its answer written."""
+"""One chat completion over HTTP: reads the request, makes the call, writes its answer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream, ReaderEvent
 from orchestify.errors import OrchestifyError, StructuredOutputError
 from orchestify.ledger.record import scope as labelled
 from orchestify.providers.base import LLMProvider
-from orchestify.resources.thread_pools import ThreadPools
-from orchestify.server.access.limits import Places
-from orchestify.server.access.requiring import require
-from orchestify.server.gateway.answer import answer_body, answer_headers, call_headers
-from orchestify.server.gateway.chunks import DONE, Chunks
-from orchestify.server.gateway.disconnect import Attended
-from orchestify.server.gateway.errors import ENDING, Pairs, event_of, told
-from orchestify.server.gateway.models import speaks_openai
+from orchestify.providers.configured import ConfiguredProvider
+from orchestify.resources.thread_pools import Crew
+from orchestify.server.access.authentication import require
+from orchestify.server.access.limits import CallSlots
+from orchestify.server.gateway.answer import (
+    DONE,
+    ChunkWriter,
+    answer_body,
+    answer_headers,
+    call_headers,
+)
+from orchestify.server.gateway.errors import SHUTTING_DOWN, HeaderPairs, error_answer, error_event
 from orchestify.server.gateway.request import ChatRequest, chat_request, time_limit
 from orchestify.values import LLMResponse, StreamEnd
 
 if TYPE_CHECKING:
     from orchestify.server.tenants.registry import TenantRegistry
 
-_STREAM_HEADERS: Pairs = [
+
+_STREAM_HEADERS: HeaderPairs = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would hold the events back
 ]
 
 _LARGE_BYTES = 256 << 10
-_READERS = ThreadPools(1, "reading")
+_PARSE_THREADS = Crew(1, "reading")
 
-_FAREWELL_S = 1.0
-"""How long a client may take to hear that the service ends."""
+_SHUTDOWN_NOTICE_S = 1.0
+"""How long writing the shutdown's error to a client may take."""
 
 
 class ChatExchange(Response):
-    """Answers one request; a client that goes ends the call at once.
+    """Answers one request; a client that disconnects cancels the call at once.
 
-    What fails before the first output is told by its status, what fails after it by an event;
-    then there is no `[DONE]`. So is the end of the service, which cancels what is under way.
+    A failure before the first output has a status of its own; a later one is an event, and no
+    `[DONE]` follows. The shutdown of the service, which cancels calls, is reported the same way.
     """
 
-    def __init__(self, request: Request, tenants: TenantRegistry, places: Places) -> None:
+    def __init__(self, request: Request, tenants: TenantRegistry, call_slots: CallSlots) -> None:
         self._request = request
         self._tenants = tenants
-        self._places = places
+        self._call_slots = call_slots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
@@ -66,26 +73,28 @@ class ChatExchange(Response):
             if self._has_begun:
                 raise
             await self._refuse(error)
-        except asyncio.CancelledError:  # a client that goes is met by `Attended`
+        except (
+            asyncio.CancelledError
+        ):  # a client that disconnects is handled by `CancelOnDisconnect`
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FAREWELL_S):
-                    await self._break_off()
+                async with asyncio.timeout(_SHUTDOWN_NOTICE_S):
+                    await self._tell_shutdown()
 
     async def _refuse(self, error: OrchestifyError | HTTPException) -> None:
-        status, headers, body = told(error)
+        status, headers, body = error_answer(error)
         await self._begin(status, headers)
         await self._end(body)
 
-    async def _break_off(self) -> None:
-        """Tell that the service ends; an answer of known length that has begun is cut."""
+    async def _tell_shutdown(self) -> None:
+        """Report the shutdown; an answer of known length that has begun is cut off."""
         if self._has_events:
-            await self._end(event_of(ENDING))
+            await self._end(error_event(SHUTTING_DOWN))
         elif not self._has_begun:
-            await self._refuse(ENDING)
+            await self._refuse(SHUTTING_DOWN)
 
     async def _serve(self) -> None:
         tenant = (await require(self._request, "call")).tenant_id
-        with self._places.one_of(tenant):
+        with self._call_slots.slot_of(tenant):
             await self._answer(tenant, await self._read(tenant))
 
     async def _read(self, tenant: str) -> ChatRequest:
@@ -93,13 +102,13 @@ class ChatExchange(Response):
         body = await self._request.body()
         if len(body) <= _LARGE_BYTES:
             return chat_request(body)
-        return await _READERS.run(tenant, chat_request, body)
+        return await _PARSE_THREADS.run(tenant, chat_request, body)
 
     async def _answer(self, tenant: str, asked: ChatRequest) -> None:
         async with self._tenants.use(tenant) as registry:
             provider = registry.find(asked.model)
             arguments = {**asked.arguments, **time_limit(self._request.headers)}
-            if asked.passed_on and speaks_openai(provider):
+            if asked.passed_on and _speaks_openai(provider):
                 arguments["options"] = asked.passed_on
             with labelled(**asked.labels):
                 if asked.is_stream:
@@ -108,9 +117,9 @@ class ChatExchange(Response):
                     await self._complete(provider, arguments)
 
     async def _complete(self, provider: LLMProvider, arguments: dict[str, Any]) -> None:
-        async with Attended(self._receive) as client:
+        async with CancelOnDisconnect(self._receive) as client:
             response = await _completed(provider, arguments)
-        if client.has_gone:
+        if client.has_disconnected:
             return
         body = answer_body(response)
         length = (b"content-length", str(len(body)).encode())
@@ -119,9 +128,9 @@ class ChatExchange(Response):
         await self._end(body)
 
     async def _stream(self, stream: CompletionStream, asked: ChatRequest) -> None:
-        async with Attended(self._receive) as client, stream:
+        async with CancelOnDisconnect(self._receive) as client, stream:
             last = await self._relay(stream, asked)
-        if not client.has_gone:
+        if not client.has_disconnected:
             await self._end(last)
 
     async def _relay(self, stream: CompletionStream, asked: ChatRequest) -> bytes:
@@ -138,7 +147,7 @@ class ChatExchange(Response):
                     await self._begin(200, _STREAM_HEADERS + headers)
                     self._has_events = True
                     model = stream.attempts[-1].model if stream.attempts else asked.model
-                    chunks = Chunks(stream.call_id, model, include_usage=asked.include_usage)
+                    chunks = ChunkWriter(stream.call_id, model, include_usage=asked.include_usage)
                     text = chunks.opening()
                 text += chunks.of(event)
                 if type(event) is StreamEnd:
@@ -148,10 +157,10 @@ class ChatExchange(Response):
         except OrchestifyError as error:
             if chunks is None:
                 raise
-            return text.encode() + event_of(error)
+            return text.encode() + error_event(error)
         return b""
 
-    async def _begin(self, status: int, headers: Pairs) -> None:
+    async def _begin(self, status: int, headers: HeaderPairs) -> None:
         self._has_begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -177,3 +186,49 @@ async def _next(stream: CompletionStream) -> ReaderEvent | None:
         return await stream.next_event()
     except StructuredOutputError as error:
         return StreamEnd(error.response)
+
+
+class CancelOnDisconnect:
+    """Cancels the task inside the block when the client disconnects; it goes on after the block.
+
+        async with CancelOnDisconnect(receive) as client:
+            ...                 # a call that no client waits for is cancelled
+        if client.has_disconnected: ...
+
+    The request's body must have been read. A cancellation by anybody else passes.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self.has_disconnected = False
+        self._receive = receive
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in one
+        self._task = task
+        self._watch = asyncio.create_task(self._wait())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._watch.cancel()
+        return (
+            self.has_disconnected and self._task.uncancel() == 0 and kind is asyncio.CancelledError
+        )
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.has_disconnected = True
+        self._task.cancel()
+
+
+def _speaks_openai(provider: LLMProvider) -> bool:
+    """Whether every target of a provider takes the fields of OpenAI's protocol."""
+    route = provider.route if isinstance(provider, ConfiguredProvider) else provider
+    targets = route.targets if isinstance(route, Route) else ()
+    return bool(targets) and all(each.provider.provider_type == "openai" for each in targets)

@@ -13,12 +13,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestify.errors import OrchestifyError
-from orchestify.server.access.requiring import require
-from orchestify.server.gateway.document import CHAT, MODEL, MODELS
-from orchestify.server.gateway.errors import response_to
+from orchestify.server.access.authentication import require
+from orchestify.server.gateway.errors import error_response
 from orchestify.server.gateway.exchange import ChatExchange
-from orchestify.server.gateway.models import listed_models, model_named
-from orchestify.server.tenants.tenant_providers import TenantProviders
+from orchestify.server.gateway.openapi import CHAT, MODEL, MODELS
+from orchestify.server.tenants.tenant_providers import AGENT, TenantProviders
 
 if TYPE_CHECKING:
     from orchestify.server.service import Service
@@ -44,7 +43,7 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         to (600 s where nothing is said), or as the header `x-orchestify-timeout-s` says; where
         its turn comes later than that, it is a 429 at once.
         """
-        return ChatExchange(request, service.tenants, service.places)
+        return ChatExchange(request, service.tenants, service.call_slots)
 
     async def list_models(request: Request) -> Response:
         """List what `model` may name: the tenant's agents, and its providers' models."""
@@ -88,4 +87,30 @@ async def _json(
         async with service.tenants.use(principal.tenant_id) as registry:
             return Response(json.dumps(read(registry)), media_type="application/json")
     except OrchestifyError as error:
-        return response_to(error)
+        return error_response(error)
+
+
+OWNER = "orchestify"
+"""Whose an agent is; a model is its provider's."""
+
+
+def listed_models(registry: TenantProviders) -> dict[str, Any]:
+    """Return the list of a tenant's agents in their order, then its models, by provider."""
+    agents = [_model(f"{AGENT}{name}", OWNER) for name in registry.list_agents()]
+    models = registry.listed_models()
+    rows = agents + [_model(f"{provider}/{model}", provider) for provider, model in models]
+    return {"object": "list", "data": rows}
+
+
+def model_named(name: str, registry: TenantProviders) -> dict[str, Any]:
+    """Return what a call finds by a name.
+
+    Raises:
+        ModelNotFoundError: there is none.
+    """
+    found = registry.find(name)
+    return _model(name, OWNER if name.startswith(AGENT) else found.provider_id)
+
+
+def _model(name: str, owner: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": owner}

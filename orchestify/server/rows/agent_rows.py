@@ -1,4 +1,4 @@
-"""From an agent's row to its configuration, and the price that it names."""
+"""An agent's row read into its configuration, and the price that it names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from orchestify.core.agents import AgentConfig
 from orchestify.core.error_messages import Finding, validated
 from orchestify.core.policies import Policies
-from orchestify.core.providers import AlreadySubstituted, PriceConfig
-from orchestify.server.rows.allowed import NAME, model_problem, stray_problems
+from orchestify.core.providers import FilledIn, PriceConfig
+from orchestify.core.validation import Found, validated
+from orchestify.server.rows.input_rules import NAME, model_problem, value_problems
 from orchestify.server.rows.provider_rows import OpenKey, config_problems
-from orchestify.server.rows.stored import AgentRow
+from orchestify.server.rows.stored_rows import AgentRow
 
 CONFIG_KEYS = (
     *("stop", "thinking", "cache", "fallback", "fallback_on", "strategy", "weight", "mode"),
@@ -80,7 +81,7 @@ def _row_problems(row: AgentRow) -> Iterator[Finding]:
         name: getattr(row, name)
         for name in (*_NUMBERS, "provider", "model_name", "fallback_provider", "fallback_model")
     }
-    yield from stray_problems({name: each for name, each in columns.items() if each is not None})
+    yield from value_problems({name: each for name, each in columns.items() if each is not None})
     for name in ("provider", "fallback_provider", "fallback_model", "model_name"):
         value = columns[name]
         if value is not None and not (isinstance(value, str) and 1 <= len(value) <= 200):

@@ -1,4 +1,4 @@
-"""From a tenant's rows to its whole configuration, over the operator's."""
+"""A tenant's rows merged over the operator's configuration into one configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestify.core.references import cross_checks
 from orchestify.errors import ConfigError, VaultError
 from orchestify.server.rows.agent_rows import row_agent, row_price
 from orchestify.server.rows.provider_rows import OpenKey, prefix_of, row_provider
-from orchestify.server.rows.stored import AgentRow, TenantRows
+from orchestify.server.rows.stored_rows import AgentRow, TenantRows
 
 _MOST_NAMED = 10
 
@@ -29,16 +29,16 @@ class TenantConfig:
     """A tenant's configuration, and what stands beside it.
 
     `listed` holds the models that rows list, `named` those that may be named whatever their
-    prefix, both by provider. `guarded` are the providers that strangers wrote. `closed` says why
-    a provider is off, `closed_agents` why an agent is, whose stored key cannot be opened.
+    prefix, both by provider. `guarded` are the providers that strangers wrote. `locked` says why
+    a provider is off, `locked_agents` why an agent is, whose stored key cannot be opened.
     """
 
     config: Config
     listed: Mapping[str, tuple[str, ...]]
     named: Mapping[str, frozenset[str]]
     guarded: frozenset[str]
-    closed: Mapping[str, str] = field(default_factory=dict)
-    closed_agents: Mapping[str, str] = field(default_factory=dict)
+    locked: Mapping[str, str] = field(default_factory=dict)
+    locked_agents: Mapping[str, str] = field(default_factory=dict)
 
     def model_at(self, provider: str, model: str) -> str | None:
         """Return a model's name at a provider, or None: it may not be named there."""
@@ -84,7 +84,7 @@ def config_of(base: Config, rows: TenantRows, rule: AddressRule, open_key: OpenK
     )
     guarded = frozenset(draft.guarded)
     return TenantConfig(
-        config, draft.listed, draft.named, guarded, draft.closed, draft.closed_agents
+        config, draft.listed, draft.named, guarded, draft.locked, draft.locked_agents
     )
 
 
@@ -132,8 +132,8 @@ class _Draft:
     listed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     named: dict[str, frozenset[str]] = field(default_factory=dict)
     guarded: set[str] = field(default_factory=set)
-    closed: dict[str, str] = field(default_factory=dict)
-    closed_agents: dict[str, str] = field(default_factory=dict)
+    locked: dict[str, str] = field(default_factory=dict)
+    locked_agents: dict[str, str] = field(default_factory=dict)
 
     def add_providers(self, rows: TenantRows) -> None:
         theirs = self.base.providers.providers
@@ -148,7 +148,7 @@ class _Draft:
             try:
                 made, found = row_provider(row, namesake, self.rule, self.open_key)
             except VaultError as error:
-                self.closed[row.name] = f"its key cannot be opened: {error}"
+                self.locked[row.name] = f"its key cannot be opened: {error}"
                 continue
             self._note(("providers", row.name), found)
             if made is None:
@@ -167,7 +167,7 @@ class _Draft:
             try:
                 agent, found = row_agent(row, self._model_at, self.open_key)
             except VaultError as error:
-                self.closed_agents[row.agent_id] = f"its key cannot be opened: {error}"
+                self.locked_agents[row.agent_id] = f"its key cannot be opened: {error}"
                 continue
             self._note(("agents", row.agent_id), found)
             if agent is not None:

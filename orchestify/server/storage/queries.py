@@ -13,8 +13,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from orchestify.errors import ConflictError, InvalidParameterError, NotFoundError
 from orchestify.ledger.record import utc_now
-from orchestify.server.rows.stored import Page, TenantRows
-from orchestify.server.storage.kinds import AGENTS, PROVIDERS, Kind, RowT
+from orchestify.server.rows.stored_rows import Page, TenantRows
+from orchestify.server.storage.row_kinds import AGENTS, PROVIDERS, RowKind, RowT
 from orchestify.server.storage.tables import tenants
 
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -64,8 +64,8 @@ def snapshot(connection: Connection, tenant: str) -> TenantRows:
     return TenantRows(
         tenant,
         found,
-        _standing(connection, PROVIDERS, tenant),
-        _standing(connection, AGENTS, tenant),
+        _present_rows(connection, PROVIDERS, tenant),
+        _present_rows(connection, AGENTS, tenant),
     )
 
 
@@ -79,7 +79,7 @@ def revisions(connection: Connection, among: Collection[str] | None) -> dict[str
 
 def page(
     connection: Connection,
-    kind: Kind[RowT],
+    kind: RowKind[RowT],
     tenant: str,
     limit: int,
     after: str | None,
@@ -97,19 +97,19 @@ def page(
     if not removed:
         asked = asked.where(columns.removed_at.is_(None))
     if active is not None:
-        asked = asked.where(columns[kind.switch].is_(active))
+        asked = asked.where(columns[kind.active_column].is_(active))
     rows = _rows(connection, kind, asked.order_by(columns.id).limit(limit + 1))
     return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
 
-def names(connection: Connection, kind: Kind[RowT], tenant: str) -> set[str]:
+def names(connection: Connection, kind: RowKind[RowT], tenant: str) -> set[str]:
     """Return the names of a tenant's rows that count."""
     columns = kind.table.c
     where = (columns.tenant_id == check_tenant(tenant), columns.removed_at.is_(None))
-    return set(connection.scalars(select(columns[kind.named]).where(*where)))
+    return set(connection.scalars(select(columns[kind.name_column]).where(*where)))
 
 
-def one(connection: Connection, kind: Kind[RowT], tenant: str, id_: str) -> RowT:
+def one(connection: Connection, kind: RowKind[RowT], tenant: str, id_: str) -> RowT:
     """Return a tenant's row.
 
     Raises:
@@ -119,11 +119,11 @@ def one(connection: Connection, kind: Kind[RowT], tenant: str, id_: str) -> RowT
     asked = select(kind.table).where(columns.tenant_id == check_tenant(tenant))
     rows = _rows(connection, kind, asked.where(columns.id == id_.replace("\0", "")))
     if not rows:
-        raise NotFoundError(f"no {kind.word} has this id")
+        raise NotFoundError(f"no {kind.noun} has this id")
     return rows[0]
 
 
-def check_room(connection: Connection, kind: Kind[RowT], row: RowT) -> None:
+def check_room(connection: Connection, kind: RowKind[RowT], row: RowT) -> None:
     """Refuse a row where its name is taken, or where the tenant has as many as it may have.
 
     Raises:
@@ -137,38 +137,38 @@ def check_room(connection: Connection, kind: Kind[RowT], row: RowT) -> None:
     )
     count = select(func.count()).select_from(kind.table).where(*others)
     if isinstance(name, str) and connection.scalar(
-        count.where(columns[kind.named] == name.replace("\0", ""))
+        count.where(columns[kind.name_column] == name.replace("\0", ""))
     ):
-        raise ConflictError(f"there is a {kind.word} of this name; change or remove it")
-    if (connection.scalar(count) or 0) >= kind.most:
-        raise ConflictError(f"a tenant has at most {kind.most:,} {kind.word}s; remove one")
+        raise ConflictError(f"there is a {kind.noun} of this name; change or remove it")
+    if (connection.scalar(count) or 0) >= kind.max_rows:
+        raise ConflictError(f"a tenant has at most {kind.max_rows:,} {kind.noun}s; remove one")
 
 
-def insert_row(connection: Connection, kind: Kind[RowT], row: RowT) -> None:
+def insert_row(connection: Connection, kind: RowKind[RowT], row: RowT) -> None:
     """Store a new row."""
-    _make_way(connection, kind, row)
+    _clear_other_defaults(connection, kind, row)
     connection.execute(insert(kind.table).values(_values(row)))
 
 
-def update_row(connection: Connection, kind: Kind[RowT], row: RowT) -> None:
+def update_row(connection: Connection, kind: RowKind[RowT], row: RowT) -> None:
     """Store a row's new values."""
-    _make_way(connection, kind, row)
+    _clear_other_defaults(connection, kind, row)
     columns = kind.table.c
     where = (columns.tenant_id == row.tenant_id, columns.id == row.id)
     connection.execute(update(kind.table).where(*where).values(_values(row)))
 
 
-def forget_removed(connection: Connection, kind: Kind[RowT], tenant: str) -> None:
+def forget_removed(connection: Connection, kind: RowKind[RowT], tenant: str) -> None:
     """Delete the rows that were removed longest ago; as many as a tenant may have are kept."""
     columns = kind.table.c
     gone = (columns.tenant_id == tenant, columns.removed_at.is_not(None))
     kept = select(columns.id).where(*gone).order_by(columns.removed_at.desc(), columns.id)
-    oldest = connection.scalars(kept.offset(kind.most)).all()
+    oldest = connection.scalars(kept.offset(kind.max_rows)).all()
     if oldest:
         connection.execute(kind.table.delete().where(columns.id.in_(oldest[:1_000])))
 
 
-def _make_way(connection: Connection, kind: Kind[RowT], row: RowT) -> None:
+def _clear_other_defaults(connection: Connection, kind: RowKind[RowT], row: RowT) -> None:
     """Take the mark of the default from the others, where the row has it."""
     if getattr(row, "is_default", False):
         columns = kind.table.c
@@ -176,13 +176,13 @@ def _make_way(connection: Connection, kind: Kind[RowT], row: RowT) -> None:
         connection.execute(update(kind.table).where(*mine).values(is_default=False))
 
 
-def _standing(connection: Connection, kind: Kind[RowT], tenant: str) -> tuple[RowT, ...]:
+def _present_rows(connection: Connection, kind: RowKind[RowT], tenant: str) -> tuple[RowT, ...]:
     columns = kind.table.c
     where = (columns.tenant_id == tenant, columns.removed_at.is_(None))
     return _rows(connection, kind, select(kind.table).where(*where).order_by(columns.id))
 
 
-def _rows(connection: Connection, kind: Kind[RowT], asked: Select[Any]) -> tuple[RowT, ...]:
+def _rows(connection: Connection, kind: RowKind[RowT], asked: Select[Any]) -> tuple[RowT, ...]:
     return tuple(kind.row(**row) for row in connection.execute(asked).mappings())
 
 

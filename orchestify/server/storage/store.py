@@ -8,8 +8,8 @@ not run with it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic
 
 from pydantic import SecretStr
 from sqlalchemy import Connection
@@ -19,8 +19,8 @@ from orchestify.core.config import Config
 from orchestify.core.providers import ProviderConfig
 from orchestify.database.sql import Database
 from orchestify.errors import ConfigError, ConflictError
-from orchestify.server.rows.key_places import moved_keys
-from orchestify.server.rows.stored import (
+from orchestify.server.rows.key_destinations import moved_keys
+from orchestify.server.rows.stored_rows import (
     AgentRow,
     NewAgent,
     NewProvider,
@@ -31,14 +31,13 @@ from orchestify.server.rows.stored import (
 from orchestify.server.rows.tenant_config import config_of, problems_of, users_of
 from orchestify.server.storage import queries
 from orchestify.server.storage.audit import Actor, write_audit
-from orchestify.server.storage.kinds import AGENTS, PROVIDERS, Kind, RowT
-from orchestify.server.storage.sealing import Seal, given_key
-from orchestify.server.storage.stored_keys import KeyCheck
+from orchestify.server.storage.row_keys import KeyCheck, RowKeys, given_key
+from orchestify.server.storage.row_kinds import AGENTS, PROVIDERS, RowKind, RowT
 from orchestify.vault.cipher import Cipher
 
 
 class Store:
-    """Reads and changes the rows of tenants; `base` is the operator's configuration beneath them.
+    """Tenants' rows, `providers` and `agents`; `base` is the operator's configuration below them.
 
     Without a `cipher` rows have no keys. `rule` says which addresses a base_url may lead to. No
     key is stored beside keys that the cipher does not open, unless they `are_lost`.
@@ -56,103 +55,16 @@ class Store:
         self.database = database
         self.base = base
         self.rule = rule or AddressRule()
-        self._seal = Seal(cipher, are_lost=are_lost)
-
-    def providers(
-        self,
-        tenant: str,
-        *,
-        limit: int = 100,
-        after: str | None = None,
-        active: bool | None = None,
-        removed: bool = False,
-    ) -> Page[ProviderRow]:
-        """Return a page of the tenant's providers, also those that are off, or even `removed`.
-
-        `active` asks for those that are on, or for the others.
-        """
-        return self._page(PROVIDERS, tenant, limit, after, active, removed=removed)
+        self._keys = RowKeys(cipher, are_lost=are_lost)
+        shared = (database, base, self.rule, self._keys)
+        self.providers: RowStore[ProviderRow] = RowStore(PROVIDERS, *shared)
+        self.agents: RowStore[AgentRow] = RowStore(AGENTS, *shared)
 
     def inherited(self, tenant: str) -> dict[str, ProviderConfig]:
         """Return the operator's providers that are on and that no row of the tenant replaces."""
         own = self.database.run(lambda each: queries.names(each, PROVIDERS, tenant), read_only=True)
         theirs = self.base.providers.providers.items()
         return {name: each for name, each in theirs if name not in own and each.is_enabled}
-
-    def provider(self, tenant: str, id_: str) -> ProviderRow:
-        """Return one provider.
-
-        Raises:
-            NotFoundError: the tenant has none of that id.
-        """
-        return self._one(PROVIDERS, tenant, id_)
-
-    def add_provider(self, tenant: str, new: NewProvider, actor: Actor) -> ProviderRow:
-        """Store a provider.
-
-        Raises:
-            ConfigError: the tenant's configuration could not run with it; all that is wrong.
-            ConflictError: the tenant has one of that name, or as many as it may have.
-            VaultError: it has a key, and no encryption key is configured.
-        """
-        values = _fields(new) | {"name": new.name or new.provider_type}
-        return self._add(PROVIDERS, tenant, values, actor)
-
-    def update_provider(
-        self, tenant: str, id_: str, changes: Mapping[str, Any], actor: Actor
-    ) -> ProviderRow:
-        """Change fields of `NewProvider`; `api_key` None removes the key.
-
-        A removed provider comes back where `is_active` is set. Raises what adding does, and:
-
-        Raises:
-            NotFoundError: the tenant has none of that id.
-        """
-        return self._update(PROVIDERS, tenant, id_, changes, actor)
-
-    def remove_provider(self, tenant: str, id_: str, actor: Actor) -> ProviderRow:
-        """Switch a provider off for good and destroy its key; its name is free again.
-
-        Raises:
-            NotFoundError: the tenant has none of that id.
-            ConflictError: an agent uses it.
-            ConfigError: what is left could not run.
-        """
-        return self._remove(PROVIDERS, tenant, id_, actor)
-
-    def agents(
-        self,
-        tenant: str,
-        *,
-        limit: int = 100,
-        after: str | None = None,
-        active: bool | None = None,
-        removed: bool = False,
-    ) -> Page[AgentRow]:
-        """Return a page of the tenant's agents; see `providers`."""
-        return self._page(AGENTS, tenant, limit, after, active, removed=removed)
-
-    def agent(self, tenant: str, id_: str) -> AgentRow:
-        """Return one agent by its row's id.
-
-        Raises:
-            NotFoundError: the tenant has none of that id.
-        """
-        return self._one(AGENTS, tenant, id_)
-
-    def add_agent(self, tenant: str, new: NewAgent, actor: Actor) -> AgentRow:
-        """Store an agent; raises what `add_provider` does."""
-        return self._add(AGENTS, tenant, _fields(new), actor)
-
-    def update_agent(
-        self, tenant: str, id_: str, changes: Mapping[str, Any], actor: Actor
-    ) -> AgentRow:
-        """Change fields of `NewAgent`; see `update_provider`."""
-        return self._update(AGENTS, tenant, id_, changes, actor)
-
-    def remove_agent(self, tenant: str, id_: str, actor: Actor) -> AgentRow:
-        """Switch an agent off for good and destroy its key; see `remove_provider`."""
-        return self._remove(AGENTS, tenant, id_, actor)
 
     def add_tenant(self, tenant: str, actor: Actor) -> bool:
         """Make a tenant, and say whether it is new.
@@ -183,100 +95,145 @@ class Store:
         Raises:
             VaultError: no encryption key is configured, or none fits.
         """
-        return self._seal.open(encrypted)
+        return self._keys.decrypt(encrypted)
 
     def check_keys(self) -> KeyCheck:
-        """Look whether the stored keys can be opened, those of all tenants."""
-        return self.database.run(self._seal.check, read_only=True)
+        """Check whether the stored keys of all tenants can be decrypted."""
+        return self.database.run(self._keys.check, read_only=True)
 
-    def _page(
+
+@dataclass(frozen=True, slots=True)
+class RowStore(Generic[RowT]):
+    """The rows of one kind, of all tenants; see `Store`."""
+
+    kind: RowKind[RowT]
+    database: Database
+    base: Config
+    rule: AddressRule
+    keys: RowKeys
+
+    def page(
         self,
-        kind: Kind[RowT],
         tenant: str,
-        limit: int,
-        after: str | None,
-        active: bool | None,
         *,
-        removed: bool,
+        limit: int = 100,
+        after: str | None = None,
+        active: bool | None = None,
+        removed: bool = False,
     ) -> Page[RowT]:
+        """Return a page of the tenant's rows, also those that are off, or even `removed`.
+
+        `active` asks for those that are on, or for the others.
+        """
+
         def work(connection: Connection) -> Page[RowT]:
-            return queries.page(connection, kind, tenant, limit, after, active, removed=removed)
+            return queries.page(
+                connection, self.kind, tenant, limit, after, active, removed=removed
+            )
 
         return self.database.run(work, read_only=True)
 
-    def _one(self, kind: Kind[RowT], tenant: str, id_: str) -> RowT:
-        return self.database.run(lambda each: queries.one(each, kind, tenant, id_), read_only=True)
+    def one(self, tenant: str, id_: str) -> RowT:
+        """Return one row.
 
-    def _add(self, kind: Kind[RowT], tenant: str, values: Mapping[str, Any], actor: Actor) -> RowT:
-        row, key = kind.new(tenant, values), given_key(values)
-        row = self._seal.sealed(kind, row, key)
+        Raises:
+            NotFoundError: the tenant has none of that id.
+        """
+        return self.database.run(
+            lambda each: queries.one(each, self.kind, tenant, id_), read_only=True
+        )
+
+    def add(self, tenant: str, new: NewProvider | NewAgent, actor: Actor) -> RowT:
+        """Store a row.
+
+        Raises:
+            ConfigError: the tenant's configuration could not run with it; all that is wrong.
+            ConflictError: the tenant has one of that name, or as many as it may have.
+            VaultError: it has a key, and no encryption key is configured.
+        """
+        values = self.kind.values_of(new)
+        row, key = self.kind.new(tenant, values), given_key(values)
+        row = self.keys.encrypted(self.kind, row, key)
 
         def work(connection: Connection) -> RowT:
             before = queries.locked(connection, tenant)
-            self._seal.require_fit(connection, before, row, key)
-            queries.check_room(connection, kind, row)
-            self._check(before, kind.with_row(before, row), kind, row, key)
-            queries.insert_row(connection, kind, row)
-            self._note(connection, actor, kind, "add", row, values)
+            self._check_change(connection, before, row, key)
+            queries.insert_row(connection, self.kind, row)
+            self._audit(connection, actor, "add", row, values)
             return row
 
         return self.database.run(work)
 
-    def _update(
-        self, kind: Kind[RowT], tenant: str, id_: str, changes: Mapping[str, Any], actor: Actor
-    ) -> RowT:
+    def update(self, tenant: str, id_: str, changes: Mapping[str, Any], actor: Actor) -> RowT:
+        """Change fields of `NewProvider` or `NewAgent`; `api_key` None removes the key.
+
+        A removed row comes back where it is switched on. Raises what `add` does, and:
+
+        Raises:
+            NotFoundError: the tenant has none of that id.
+        """
         key = given_key(changes)
 
         def work(connection: Connection) -> RowT:
             before = queries.locked(connection, tenant)
-            old = queries.one(connection, kind, tenant, id_)
-            row = kind.changed(old, changes)
+            old = queries.one(connection, self.kind, tenant, id_)
+            row = self.kind.changed(old, changes)
             if "api_key" in changes:
-                row = self._seal.sealed(kind, row, key)
-            self._seal.require_fit(connection, before, row, key)
-            queries.check_room(connection, kind, row)
-            self._check(before, kind.with_row(before, row), kind, row, key)
-            queries.update_row(connection, kind, row)
-            self._note(connection, actor, kind, "update", row, changes)
+                row = self.keys.encrypted(self.kind, row, key)
+            self._check_change(connection, before, row, key)
+            queries.update_row(connection, self.kind, row)
+            self._audit(connection, actor, "update", row, changes)
             return row
 
         return self.database.run(work)
 
-    def _remove(self, kind: Kind[RowT], tenant: str, id_: str, actor: Actor) -> RowT:
+    def remove(self, tenant: str, id_: str, actor: Actor) -> RowT:
+        """Switch a row off for good and destroy its key; its name is free again.
+
+        Raises:
+            NotFoundError: the tenant has none of that id.
+            ConflictError: it is a provider, and an agent uses it.
+            ConfigError: what is left could not run.
+        """
+
         def work(connection: Connection) -> RowT:
             before = queries.locked(connection, tenant)
-            row = kind.removed(queries.one(connection, kind, tenant, id_))
-            after = kind.with_row(before, row)
-            try:
-                self._check(before, after)
-            except ConfigError:
-                users = users_of(kind.name(row), after) if kind.word == "provider" else []
-                if not users:
-                    raise
-                raise ConflictError(_in_use(users)) from None
-            queries.update_row(connection, kind, row)
-            queries.forget_removed(connection, kind, tenant)
-            self._note(connection, actor, kind, "remove", row, {})
+            row = self.kind.removed(queries.one(connection, self.kind, tenant, id_))
+            after = self.kind.with_row(before, row)
+            problems = self._new_problems(before, after)
+            if problems:
+                is_provider = isinstance(row, ProviderRow)
+                users = users_of(self.kind.name(row), after) if is_provider else []
+                raise ConflictError(_in_use(users)) if users else ConfigError(problems)
+            queries.update_row(connection, self.kind, row)
+            queries.forget_removed(connection, self.kind, tenant)
+            self._audit(connection, actor, "remove", row, {})
             return row
 
         return self.database.run(work)
 
-    def _check(
+    def _check_change(
+        self, connection: Connection, before: TenantRows, row: RowT, key: SecretStr | None
+    ) -> None:
+        """Refuse a row that cannot stand among the tenant's others."""
+        self.keys.check_same_encryption(connection, before, row, key)
+        queries.check_room(connection, self.kind, row)
+        problems = self._new_problems(before, self.kind.with_row(before, row), row, key)
+        if problems:
+            raise ConfigError(self.kind.in_request_terms(row, problems))
+
+    def _new_problems(
         self,
         before: TenantRows,
         after: TenantRows,
-        kind: Kind[RowT] | None = None,
         row: RowT | None = None,
         key: SecretStr | None = None,
-    ) -> None:
-        """Refuse rows with a problem that was not there before, or that move a stored key.
+    ) -> list[str]:
+        """Return the problems that were not there before, or the stored keys that would move.
 
-        Stored keys stay closed: whether they can be opened is not this change's matter.
-
-        Raises:
-            ConfigError: all the new problems.
+        Stored keys stay encrypted: whether they can be decrypted is not this change's matter.
         """
-        fresh = None if kind is None or row is None or key is None else kind.encrypted(row)
+        fresh = None if row is None or key is None else self.kind.encrypted(row)
 
         def open_key(encrypted: str) -> SecretStr:
             return key if key is not None and encrypted == fresh else SecretStr("stored")
@@ -285,17 +242,12 @@ class Store:
         if problems:
             known = set(problems_of(lambda: config_of(self.base, before, self.rule, open_key)))
             problems = [each for each in problems if each not in known]
-        problems = problems or moved_keys(self.base, before, after)
-        if problems and kind is not None and row is not None:
-            problems = kind.asked(row, problems)
-        if problems:
-            raise ConfigError(problems)
+        return problems or moved_keys(self.base, before, after)
 
-    def _note(
+    def _audit(
         self,
         connection: Connection,
         actor: Actor,
-        kind: Kind[RowT],
         action: str,
         row: RowT,
         given: Mapping[str, Any],
@@ -303,8 +255,8 @@ class Store:
         write_audit(
             connection,
             actor,
-            f"{kind.word}.{action}",
-            f"{kind.name(row)} {row.id}",
+            f"{self.kind.noun}.{action}",
+            f"{self.kind.name(row)} {row.id}",
             tenant=row.tenant_id,
             detail={"fields": sorted(given), "key": row.key_fingerprint},
         )
@@ -317,7 +269,3 @@ def _in_use(users: Sequence[str]) -> str:
         f"agent{many} {', '.join(users[:3])}{more} use{'' if many else 's'} it; change or remove "
         f"the agent{many} first"
     )
-
-
-def _fields(new: NewProvider | NewAgent) -> dict[str, Any]:
-    return {name: value for name, value in asdict(new).items() if value is not None}

@@ -5,6 +5,8 @@ They stand beside the ledger's, in one database. Migrations make them; see `migr
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -36,41 +38,51 @@ tenants = Table(
     Column("created_at", UtcTime, nullable=False),
 )
 
-llm_providers = Table(
+
+def _row_table(name: str, name_column: str, active_column: str, *columns: Column[Any]) -> Table:
+    """Return the table of a kind of rows; a name is unique among a tenant's rows that stand."""
+    table = Table(
+        name,
+        metadata,
+        # a UUID of version 7: they sort by their making
+        Column("id", String(36), primary_key=True),
+        Column("tenant_id", String(63), ForeignKey("tenants.id"), nullable=False),
+        Column(name_column, String(63), nullable=False),
+        *columns,
+        Column("key_fingerprint", String(64)),
+        Column("config", Json, nullable=False),
+        Column(active_column, Boolean, nullable=False),
+        Column("created_at", UtcTime, nullable=False),
+        Column("updated_at", UtcTime, nullable=False),
+        # NULL while the row stands; its key is gone with it
+        Column("removed_at", UtcTime),
+    )
+    stands = table.c.removed_at.is_(None)
+    Index(f"{name}_tenant", table.c.tenant_id, table.c.id)
+    Index(
+        f"{name}_{name_column.removesuffix('_id')}",
+        table.c.tenant_id,
+        table.c[name_column],
+        unique=True,
+        sqlite_where=stands,
+        postgresql_where=stands,
+    )
+    return table
+
+
+llm_providers = _row_table(
     "llm_providers",
-    metadata,
-    # a UUID of version 7: they sort by their making
-    Column("id", String(36), primary_key=True),
-    Column("tenant_id", String(63), ForeignKey("tenants.id"), nullable=False),
-    Column("name", String(63), nullable=False),
+    "name",
+    "is_active",
     Column("provider_type", String(50), nullable=False),
     Column("encrypted_api_key", Text),
-    Column("key_fingerprint", String(64)),
-    Column("config", Json, nullable=False),
-    Column("is_active", Boolean, nullable=False),
     Column("is_default", Boolean, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
-    Column("updated_at", UtcTime, nullable=False),
-    # NULL while the row counts; its key is gone with it
-    Column("removed_at", UtcTime),
-)
-Index("llm_providers_tenant", llm_providers.c.tenant_id, llm_providers.c.id)
-_PROVIDER_STANDS = llm_providers.c.removed_at.is_(None)
-Index(
-    "llm_providers_name",
-    llm_providers.c.tenant_id,
-    llm_providers.c.name,
-    unique=True,
-    sqlite_where=_PROVIDER_STANDS,
-    postgresql_where=_PROVIDER_STANDS,
 )
 
-agent_llm_configs = Table(
+agent_llm_configs = _row_table(
     "agent_llm_configs",
-    metadata,
-    Column("id", String(36), primary_key=True),
-    Column("tenant_id", String(63), ForeignKey("tenants.id"), nullable=False),
-    Column("agent_id", String(63), nullable=False),
+    "agent_id",
+    "enabled",
     # a provider's name; NULL for the tenant's default
     Column("provider", String(200)),
     Column("model_name", String(200)),
@@ -78,26 +90,10 @@ agent_llm_configs = Table(
     Column("max_tokens", Integer),
     Column("top_p", Double),
     Column("api_key_encrypted", Text),
-    Column("key_fingerprint", String(64)),
     Column("fallback_provider", String(200)),
     Column("fallback_model", String(200)),
     Column("cost_per_1k_input_tokens", Double),
     Column("cost_per_1k_output_tokens", Double),
-    Column("config", Json, nullable=False),
-    Column("enabled", Boolean, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
-    Column("updated_at", UtcTime, nullable=False),
-    Column("removed_at", UtcTime),
-)
-Index("agent_llm_configs_tenant", agent_llm_configs.c.tenant_id, agent_llm_configs.c.id)
-_AGENT_STANDS = agent_llm_configs.c.removed_at.is_(None)
-Index(
-    "agent_llm_configs_agent",
-    agent_llm_configs.c.tenant_id,
-    agent_llm_configs.c.agent_id,
-    unique=True,
-    sqlite_where=_AGENT_STANDS,
-    postgresql_where=_AGENT_STANDS,
 )
 
 api_tokens = Table(

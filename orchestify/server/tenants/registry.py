@@ -17,15 +17,15 @@ from orchestify.health.health import Health
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.shared import NOTHING_SHARED, SharedParts
-from orchestify.resources.thread_pools import ThreadPools
-from orchestify.server.rows.stored import TenantRows
+from orchestify.providers.shared import ALONE, MakeLimiter, Surroundings
+from orchestify.resources.thread_pools import Crew
+from orchestify.server.rows.stored_rows import TenantRows
 from orchestify.server.rows.tenant_config import config_of
 from orchestify.server.storage.queries import check_tenant
 from orchestify.server.storage.store import Store
-from orchestify.server.tenants.notices import LocalNotices, Notices
-from orchestify.server.tenants.tenancy import Generation, Limits, Tenancy
+from orchestify.server.tenants.change_notices import ChangeNotices, LocalNotices
 from orchestify.server.tenants.tenant_providers import TenantProviders
+from orchestify.server.tenants.tenant_state import Generation, Limits, TenantState
 
 log = logging.getLogger("orchestify.tenants")
 
@@ -61,7 +61,7 @@ class TenantRegistry:
         *,
         shared: SharedParts = NOTHING_SHARED,
         make_limits: MakeLimits | None = None,
-        notices: Notices | None = None,
+        notices: ChangeNotices | None = None,
         watch: Watch | None = None,
         allows_unbounded: bool = False,
         idle_s: float = 600.0,
@@ -75,11 +75,11 @@ class TenantRegistry:
         )
         self._make_limits = make_limits
         self._notices = notices or LocalNotices()
-        self._watch_built = watch
+        self._on_built = watch
         self._idle_s = idle_s
         self._poll_s = poll_s
         self._clock = clock
-        self._known: dict[str, Tenancy] = {}
+        self._known: dict[str, TenantState] = {}
         self._limits: dict[str, Limits] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._jobs: set[asyncio.Task[Any]] = set()
@@ -114,9 +114,9 @@ class TenantRegistry:
             yield generation.registry
         finally:
             generation.leases -= 1
-            tenancy = self._known.get(tenant_id)
-            if tenancy is not None:
-                tenancy.used_at = self._clock()
+            state = self._known.get(tenant_id)
+            if state is not None:
+                state.used_at = self._clock()
 
     async def get_provider(self, tenant_id: str, model: str) -> LLMProvider:
         """Return what answers to a model's name for a tenant; see `TenantProviders.find`.
@@ -147,32 +147,32 @@ class TenantRegistry:
         await asyncio.gather(*self._tasks, *building, return_exceptions=True)
         await asyncio.gather(*self._jobs, return_exceptions=True)
         known, self._known = list(self._known.values()), {}
-        for tenancy in known:
-            await self._close(tenancy, at_once=True)
+        for state in known:
+            await self._close(state, at_once=True)
 
     async def _current(self, tenant_id: str) -> Generation:
-        tenancy = self._known.get(tenant_id) or self._begin(tenant_id)
-        tenancy.waiting += 1
+        state = self._known.get(tenant_id) or self._begin(tenant_id)
+        state.waiting += 1
         try:
-            wanted = tenancy.told
-            while tenancy.built < wanted:
-                if tenancy.building is None:
-                    tenancy.building = asyncio.create_task(self._renew(tenancy))
-                    tenancy.building.add_done_callback(_retrieve)
-                await asyncio.shield(tenancy.building)
+            wanted = state.told
+            while state.built < wanted:
+                if state.building is None:
+                    state.building = asyncio.create_task(self._renew(state))
+                    state.building.add_done_callback(_retrieve)
+                await asyncio.shield(state.building)
         finally:
-            tenancy.waiting -= 1
-            tenancy.used_at = self._clock()
-        if tenancy.generation is not None:
-            return tenancy.generation
-        raise ConfigError(tenancy.problems) if tenancy.problems else StoreError(CLOSED)
+            state.waiting -= 1
+            state.used_at = self._clock()
+        if state.generation is not None:
+            return state.generation
+        raise ConfigError(state.problems) if state.problems else StoreError(CLOSED)
 
-    def _begin(self, tenant_id: str) -> Tenancy:
+    def _begin(self, tenant_id: str) -> TenantState:
         """Start to keep a tenant, and to look after those that are kept."""
         check_tenant(tenant_id)
         if self._is_closed:
             raise StoreError(CLOSED)
-        self._keep_watch()
+        self._ensure_tasks()
         limits = self._limits.get(tenant_id)
         if limits is None:
             make = self._make_limits(tenant_id) if self._make_limits is not None else None
@@ -184,52 +184,52 @@ class TenantRegistry:
             emit=events.emit,
         )
         ledger = self._ledger.for_tenant(tenant_id)
-        tenancy = Tenancy(tenant_id, ledger, limits, events, health, self._clock())
-        self._known[tenant_id] = tenancy
-        return tenancy
+        state = TenantState(tenant_id, ledger, limits, events, health, self._clock())
+        self._known[tenant_id] = state
+        return state
 
-    async def _renew(self, tenancy: Tenancy) -> None:
+    async def _renew(self, state: TenantState) -> None:
         """Build a tenant's registry, unless its rows are as they were."""
-        wanted = tenancy.told
+        wanted = state.told
         try:
-            rows = await self._in_thread(tenancy.tenant_id, self._store.snapshot, tenancy.tenant_id)
-            if rows.revision != tenancy.revision:
+            rows = await self._in_thread(state.tenant_id, self._store.snapshot, state.tenant_id)
+            if rows.revision != state.revision:
                 try:
-                    tenancy.take(
-                        await self._in_thread(tenancy.tenant_id, self._generation, tenancy, rows)
+                    state.take(
+                        await self._in_thread(state.tenant_id, self._generation, state, rows)
                     )
                 except ConfigError as error:
-                    tenancy.refuse(error.problems, rows.revision)
+                    state.refuse(error.problems, rows.revision)
         except StoreError as error:
-            if tenancy.revision < 0:
+            if state.revision < 0:
                 raise
-            self._note_away(error)
+            self._log_away(error)
         finally:
-            tenancy.building = None
-        tenancy.built = wanted
+            state.building = None
+        state.built = wanted
 
-    def _generation(self, tenancy: Tenancy, rows: TenantRows) -> Generation:
+    def _generation(self, state: TenantState, rows: TenantRows) -> Generation:
         made = config_of(self._store.base, rows, self._store.rule, self._store.open_key)
-        shared = replace(
-            self._shared,
-            addresses=replace(self._store.rule, party=tenancy.tenant_id),
-            ledger=tenancy.ledger,
-            make_limiter=tenancy.limits.of,
-            events=tenancy.events,
-            health=tenancy.health,
+        around = replace(
+            self._around,
+            addresses=replace(self._store.rule, party=state.tenant_id),
+            ledger=state.ledger,
+            make_limiter=state.limits.of,
+            events=state.events,
+            health=state.health,
         )
-        older = tenancy.generation.registry if tenancy.generation is not None else None
-        registry = TenantProviders.build(made, shared, older)
-        if self._watch_built is not None:
-            self._watch_built(registry, tenancy.tenant_id)
+        older = state.generation.registry if state.generation is not None else None
+        registry = TenantProviders.build(made, around, older)
+        if self._on_built is not None:
+            self._on_built(registry, state.tenant_id)
         return Generation(registry, rows.revision)
 
     def _mark(self, tenant_id: str) -> None:
-        for known_as, tenancy in self._known.items():
+        for known_as, state in self._known.items():
             if tenant_id in {known_as, "*"}:
-                tenancy.told += 1
+                state.told += 1
 
-    def _keep_watch(self) -> None:
+    def _ensure_tasks(self) -> None:
         if not self._tasks or any(each.done() for each in self._tasks):
             for task in self._tasks:
                 task.cancel()
@@ -250,35 +250,35 @@ class TenantRegistry:
         try:
             found = await self._in_thread("", self._store.revisions, list(self._known))
         except StoreError as error:
-            self._note_away(error)
+            self._log_away(error)
             return
         if self._is_away:
             self._is_away = False
             log.warning("the service's database is back; changed tenants are taken up again")
-        for tenancy in self._known.values():
-            is_settled = tenancy.building is None and tenancy.built == tenancy.told
-            if is_settled and found.get(tenancy.tenant_id, 0) != tenancy.revision:
-                tenancy.told += 1
+        for state in self._known.values():
+            is_settled = state.building is None and state.built == state.told
+            if is_settled and found.get(state.tenant_id, 0) != state.revision:
+                state.told += 1
 
     async def _sweep(self) -> None:
         """Close what nobody uses any more."""
         idle_since = self._clock() - self._idle_s
-        for tenancy in list(self._known.values()):
-            await tenancy.close_retired()
-            if tenancy.used_at < idle_since and not tenancy.is_in_use:
-                self._known.pop(tenancy.tenant_id, None)
-                tenancy.limits.used_at = self._clock()
-                await self._close(tenancy)
+        for state in list(self._known.values()):
+            await state.close_retired()
+            if state.used_at < idle_since and not state.is_in_use:
+                self._known.pop(state.tenant_id, None)
+                state.limits.used_at = self._clock()
+                await self._close(state)
         old = self._clock() - LIMITS_KEPT_S
         for tenant_id, limits in list(self._limits.items()):
             if tenant_id not in self._known and (not limits or limits.used_at < old):
                 del self._limits[tenant_id]
 
-    async def _close(self, tenancy: Tenancy, *, at_once: bool = False) -> None:
+    async def _close(self, state: TenantState, *, at_once: bool = False) -> None:
         try:
-            await tenancy.aclose(at_once=at_once)
+            await state.aclose(at_once=at_once)
         except LedgerError as error:  # its thread goes on trying
-            log.warning("closing the tenant %s: %s", tenancy.tenant_id, error)
+            log.warning("closing the tenant %s: %s", state.tenant_id, error)
 
     async def _in_thread(self, whose: str, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Do `work` in a tenant's thread, which nobody can stop: `aclose` waits for its end."""
@@ -288,7 +288,7 @@ class TenantRegistry:
         job.add_done_callback(_retrieve)
         return await asyncio.shield(job)
 
-    def _note_away(self, error: StoreError) -> None:
+    def _log_away(self, error: StoreError) -> None:
         if not self._is_away:
             self._is_away = True
             log.warning("%s; tenants in use go on as they were", error)

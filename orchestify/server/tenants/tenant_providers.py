@@ -16,9 +16,9 @@ from orchestify.errors import (
 )
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.shared import SharedParts
-from orchestify.resources.bounded import bounded_setdefault
-from orchestify.server.rows.allowed import model_problem
+from orchestify.providers.shared import Surroundings
+from orchestify.resources.bounded import keep
+from orchestify.server.rows.input_rules import model_problem
 from orchestify.server.rows.tenant_config import TenantConfig
 
 AGENT = "agent:"
@@ -45,8 +45,8 @@ class TenantProviders(ProviderRegistry):
         registry._tenant, registry._found = tenant, {}
         registry._named = registry.named_models()
         registry._companies = {}
-        registry._lookup.off |= tenant.closed
-        for target in map(registry._lookup.target, registry):
+        registry._directory.off |= tenant.locked
+        for target in map(registry._directory.target, registry):
             registry._companies[target.provider_id] = target.endpoint
             registry._runtime.price(target)  # may read a file: better in this thread than in a call
         if older is not None:
@@ -63,9 +63,9 @@ class TenantProviders(ProviderRegistry):
         Raises:
             VaultError: its key, or its provider's, cannot be opened.
         """
-        closed = self._tenant.closed_agents.get(agent_id)
-        if closed is not None:
-            raise VaultError(f"agent {agent_id}: {closed}")
+        locked = self._tenant.locked_agents.get(agent_id)
+        if locked is not None:
+            raise VaultError(f"agent {agent_id}: {locked}")
         agent = (agents_config or self._config.agents).agents.get(agent_id)
         if agent is not None and agent.enabled:
             self._check_opens(agent.provider or self._config.default_provider)
@@ -113,12 +113,12 @@ class TenantProviders(ProviderRegistry):
         raise ModelNotFoundError(
             "no provider has this model; name it as PROVIDER/MODEL, or an agent as agent:NAME"
             + self._known(model.partition("/")[0])
-            + "".join(f"; {name} is off: {why}" for name, why in self._tenant.closed.items())
+            + "".join(f"; {name} is off: {why}" for name, why in self._tenant.locked.items())
         )
 
     def _check_opens(self, provider: str | None) -> None:
-        if provider is not None and provider in self._tenant.closed:
-            raise VaultError(f"provider {provider}: {self._tenant.closed[provider]}")
+        if provider is not None and provider in self._tenant.locked:
+            raise VaultError(f"provider {provider}: {self._tenant.locked[provider]}")
 
     def _known(self, provider: str) -> str:
         """Say what may be named: the provider's models, or all where there is none of that name."""

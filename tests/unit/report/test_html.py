@@ -11,8 +11,8 @@ from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.memory import MemoryLedger
 from orchestify.ledger.totals import Total
 from orchestify.report import usage_page
+from orchestify.report.charts import charts_of
 from orchestify.report.html import page
-from orchestify.report.pictures import charts_of
 from tests.ledgers import answered, opened
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)

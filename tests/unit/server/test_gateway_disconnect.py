@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestify.server.gateway.disconnect import Attended
+from orchestify.server.gateway.exchange import CancelOnDisconnect
 
 
 class Line:
@@ -27,34 +27,34 @@ class Line:
 async def test_a_client_that_goes_ends_the_block_and_the_task_goes_on() -> None:
     line, ended = Line(), []
     line.hang_up()
-    async with Attended(line.receive) as client:
+    async with CancelOnDisconnect(line.receive) as client:
         try:
             await asyncio.Event().wait()
         finally:
             ended.append("work")
-    assert client.has_gone
+    assert client.has_disconnected
     assert ended == ["work"]
     await asyncio.sleep(0)  # no cancellation is left over
 
 
 async def test_work_that_ends_leaves_nobody_listening() -> None:
     before = asyncio.all_tasks()
-    async with Attended(Line().receive) as client:
+    async with CancelOnDisconnect(Line().receive) as client:
         await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert not client.has_gone
+    assert not client.has_disconnected
     assert asyncio.all_tasks() == before
 
 
 async def test_a_failure_passes() -> None:
     with pytest.raises(ValueError, match="failed"):
-        async with Attended(Line().receive):
+        async with CancelOnDisconnect(Line().receive):
             raise ValueError("failed")
 
 
 async def test_a_cancellation_by_others_passes() -> None:
     async def work() -> None:
-        async with Attended(Line().receive):
+        async with CancelOnDisconnect(Line().receive):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())
@@ -68,7 +68,7 @@ async def test_a_cancellation_by_others_wins_over_the_clients_going() -> None:
     line = Line()
 
     async def work() -> None:
-        async with Attended(line.receive):
+        async with CancelOnDisconnect(line.receive):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())

@@ -16,9 +16,9 @@ from orchestify.core.config import Config, parse_config
 from orchestify.core.provider_types import PROVIDER_TYPES
 from orchestify.core.providers import PriceConfig, ProviderConfig
 from orchestify.errors import ConfigError, VaultError
-from orchestify.server.rows.allowed import HEADERS, OPTIONS
-from orchestify.server.rows.provider_rows import CONFIG_KEYS
-from orchestify.server.rows.stored import AgentRow, ProviderRow, TenantRows
+from orchestify.server.rows.input_rules import HEADERS, OPTIONS
+from orchestify.server.rows.provider_rows import CONFIG_KEYS, ROW_TYPES
+from orchestify.server.rows.stored_rows import AgentRow, ProviderRow, TenantRows
 from orchestify.server.rows.tenant_config import TenantConfig, config_of
 
 NOW = datetime(2026, 3, 14, tzinfo=UTC)
@@ -610,7 +610,7 @@ class TestKeys:
         user = agent("user", provider="main")
         found = made(row(), agent(key="k", provider="openai"), user, open_key=refuse)
         why = "its key cannot be opened: no encryption key that is set opens it"
-        assert (found.closed, found.closed_agents) == ({"main": why}, {"writer": why})
+        assert (found.locked, found.locked_agents) == ({"main": why}, {"writer": why})
         assert list(found.config.providers.providers) == ["openai", "cloud", "bare"]
         assert list(found.config.agents.agents) == ["planner", "clerk", "user"]
 

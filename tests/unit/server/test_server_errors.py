@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from orchestify.errors import AccessError, LedgerError, StoreError, VaultError
-from orchestify.server.error_answers import Unexpected, answer_errors
-from orchestify.server.problems import KINDS
+from orchestify.server.api.errors import KINDS, answer_errors
+from orchestify.server.middleware import Unexpected
 from orchestify.server.running import listen
 
 SECRET = "sk-made-up-secret"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orchestify.errors import AccessError
-from orchestify.server.access.limits import Pace, Places, neighbourhood
+from orchestify.server.access.limits import CallSlots, Throttle, network_of
 from orchestify.server.access.tokens import parse_token
 from orchestify.server.settings import is_loopback
 from tests.clock import ManualClock
@@ -11,7 +11,7 @@ from tests.clock import ManualClock
 
 def test_a_minute_s_requests_may_come_at_once_and_then_one_by_one() -> None:
     clock = ManualClock()
-    pace = Pace(3, clock)
+    pace = Throttle(3, clock)
     assert [pace.take("token") for _ in range(3)] == [0, 0, 0]
     assert pace.take("token") == pytest.approx(20)
     clock.advance(20)
@@ -21,7 +21,7 @@ def test_a_minute_s_requests_may_come_at_once_and_then_one_by_one() -> None:
 
 def test_a_refused_request_takes_nothing() -> None:
     clock = ManualClock()
-    pace = Pace(1, clock)
+    pace = Throttle(1, clock)
     pace.take("token")
     refused = [pace.take("token") for _ in range(5)]
     clock.advance(60)
@@ -30,7 +30,7 @@ def test_a_refused_request_takes_nothing() -> None:
 
 
 def test_keys_do_not_share_their_pace_and_the_oldest_are_forgotten() -> None:
-    pace = Pace(1, ManualClock())
+    pace = Throttle(1, ManualClock())
     pace.take("first")
     assert pace.take("second") == 0
     for number in range(10_000):
@@ -50,7 +50,7 @@ def test_keys_do_not_share_their_pace_and_the_oldest_are_forgotten() -> None:
     ],
 )
 def test_a_sender_is_known_by_what_it_cannot_vary(remote: str, expected: str) -> None:
-    assert neighbourhood(remote) == expected
+    assert network_of(remote) == expected
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_what_is_no_token_of_ours_is_not_looked_up(text: str) -> None:
 
 
 def test_a_tenant_s_calls_under_way_are_counted_until_they_end() -> None:
-    places = Places(1)
-    with places.one_of("acme"), places.one_of("globex"):
+    places = CallSlots(1)
+    with places.slot_of("acme"), places.slot_of("globex"):
         with pytest.raises(AccessError, match="1 calls of this tenant") as refused:
-            places.one_of("acme").__enter__()
+            places.slot_of("acme").__enter__()
         assert (refused.value.status, refused.value.retry_after_s) == (429, 1.0)
-    with places.one_of("acme"):
+    with places.slot_of("acme"):
         pass

@@ -14,8 +14,14 @@ from opentelemetry.semconv.attributes import error_attributes, server_attributes
 
 from orchestify.errors import MissingExtraError
 from orchestify.telemetry import Telemetry, exporting
-from orchestify.telemetry.content import input_messages, output_messages
-from orchestify.telemetry.names import PROVIDERS, SECONDS, TOKENS, Names
+from orchestify.telemetry.attributes import (
+    PROVIDERS,
+    SECONDS,
+    TOKENS,
+    Names,
+    input_messages,
+    output_messages,
+)
 from orchestify.values import ImagePart, LLMMessage, LLMResponse, TextPart, Thinking, ToolCall
 
 KNOWN = {

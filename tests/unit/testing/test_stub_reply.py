@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orchestify.testing import Reply, parse_reply
-from orchestify.testing.script import split_model
+from orchestify.testing.reply import split_model
 from orchestify.values import ToolCall, Usage
 
 

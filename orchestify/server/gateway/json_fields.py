@@ -1,0 +1,96 @@
+"""Fields of a JSON body, read with the type they must have; an error names the field's place."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar
+
+from orchestify.errors import InvalidParameterError
+
+_T = TypeVar("_T")
+
+_WORDS = {
+    str: "a text",
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a whole number",
+}
+_MOST_CONTAINERS = 200_000  # objects and lists: a tenth of a second; an empty one is two bytes
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def body_of(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body.
+
+    Raises:
+        InvalidParameterError: it is none, holds numbers or characters that JSON has not, or more
+            objects and lists than a conversation has.
+    """
+    if body.count(b"{") + body.count(b"[") > _MOST_CONTAINERS:
+        raise InvalidParameterError(f"the body has more than {_MOST_CONTAINERS:,} braces")
+    try:
+        parsed = _DECODER.decode(body.decode())
+        if _LONE_SURROGATE.search(body):
+            json.dumps(parsed, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise InvalidParameterError("the body is no JSON") from None
+    if not isinstance(parsed, dict):
+        raise InvalidParameterError("the body is JSON, but no object")
+    return parsed
+
+
+def optional(form: Mapping[str, Any], name: str, kind: type[_T], where: str = "") -> _T | None:
+    """Return a field of an object; None where it is absent or null.
+
+    Raises:
+        InvalidParameterError: it is of another type.
+    """
+    value = form.get(name)
+    if value is None or type(value) is kind:
+        return value
+    raise wrong(f"{where}{name}", f"expected {_WORDS[kind]}")
+
+
+def needed(form: Mapping[str, Any], name: str, kind: type[_T], where: str = "") -> _T:
+    """Return a field of an object.
+
+    Raises:
+        InvalidParameterError: it is absent, empty or of another type.
+    """
+    value = optional(form, name, kind, where)
+    if not value:
+        raise wrong(f"{where}{name}", f"expected {_WORDS[kind]} that is not empty")
+    return value
+
+
+def each(values: list[Any], where: str) -> list[dict[str, Any]]:
+    """Return a list whose items are all objects.
+
+    Raises:
+        InvalidParameterError: one is not.
+    """
+    for number, value in enumerate(values):
+        if type(value) is not dict:
+            raise wrong(f"{where}[{number}]", "expected an object")
+    return values
+
+
+def wrong(where: str, what: str) -> InvalidParameterError:
+    """Return the error of a field."""
+    return InvalidParameterError(f"{where}: {what}")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
