@@ -76,6 +76,24 @@ class _RefusedError(click.ClickException):
     help="How many calls of each tenant are under way at a time, at this process.",
 )
 @click.option(
+    "--max-body",
+    "max_body_mib",
+    type=click.IntRange(1, 1024),
+    default=10,
+    show_default=True,
+    metavar="MIB",
+    help="The largest body of a call, decompressed; of other requests it is at most 1.",
+)
+@click.option(
+    "--keep-alive",
+    "keep_alive_s",
+    type=click.FloatRange(min=0),
+    default=15.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Send a comment in a stream after so long a silence; 0 sends none.",
+)
+@click.option(
     "--grace",
     type=click.FloatRange(min=1),
     default=20.0,
@@ -103,6 +121,8 @@ def command(
     proxies: tuple[str, ...],
     requests_per_minute: int,
     calls_per_tenant: int,
+    max_body_mib: int,
+    keep_alive_s: float,
     grace: float,
     keys_lost: bool,
     otel: bool,
@@ -129,6 +149,8 @@ def command(
         proxies=proxies,
         requests_per_minute=requests_per_minute,
         calls_per_tenant=calls_per_tenant,
+        body_limit_bytes=max_body_mib << 20,
+        keep_alive_s=keep_alive_s or None,
         grace_s=grace,
         telemetry=otel,
         are_keys_lost=keys_lost,

@@ -1,6 +1,7 @@
-"""Connections to the service: how many, and how long one may take to send a request.
+"""Connections to the service: their number, the bounds of a request's head, unread answers.
 
-Whoever opens connections and says little on them would hold descriptors until there are none.
+Whoever opens connections and says little on them would hold descriptors until there are none;
+whoever sends headers without end, or asks and does not read, would hold memory.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,6 +26,21 @@ HEADERS_S = 20.0
 
 BODY_S = 120.0
 """How long its body may take."""
+
+HEAD_BYTES = 64 << 10
+"""How large a request's line and headers may be together."""
+
+URL_BYTES = 8 << 10
+"""How long the request line's address may be."""
+
+UNREAD_TENANT_BYTES, UNREAD_BYTES = 32 << 20, 256 << 20
+"""How much of answers may wait to be read: of one tenant's clients, and of all."""
+
+UNREAD_S = 60.0
+"""How long a client may take not one byte of its answer."""
+
+_STALLED_S = 1.0  # without a byte, a client is among those that are dropped where memory lacks
+_REFUSED_S = 1.0  # for a refused client to read why
 
 FEW_FILES = 4_096
 """Descriptors with which a process has fewer connections than a service may need."""
@@ -72,14 +91,74 @@ class Connections:
         return False
 
 
-class TimedProtocol(HttpToolsProtocol):
-    """HTTP on one connection, which is closed when it sends no whole request in time."""
+class UnreadAnswers:
+    """What waits in the connections' buffers for clients to read it.
+
+    Where a tenant's clients, or all, let more wait than `tenant_bytes` and `all_bytes`, those
+    that took nothing for the longest time are dropped, until the rest fits.
+    """
+
+    def __init__(
+        self,
+        tenant_bytes: int = UNREAD_TENANT_BYTES,
+        all_bytes: int = UNREAD_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self._tenant_bytes = tenant_bytes
+        self._all_bytes = all_bytes
+        self._waiting: dict[object, _Unread] = {}
+
+    def update(self, connection: object, tenant: str, size: int, drop: Callable[[], None]) -> float:
+        """Take a connection's unread bytes; return for how many seconds it took none of them."""
+        known, now = self._waiting.get(connection), self.clock()
+        if known is None or size < known.size:
+            known = self._waiting[connection] = _Unread(tenant, size, now, drop)
+        known.size = size
+        self._make_room(now)
+        return now - known.since
+
+    def release(self, connection: object) -> None:
+        """Take back a connection that reads again, or is gone."""
+        self._waiting.pop(connection, None)
+
+    def _make_room(self, now: float) -> None:
+        longest = sorted(self._waiting.items(), key=lambda item: item[1].since)
+        sizes = Counter[str]()
+        for each in self._waiting.values():
+            sizes[each.tenant] += each.size
+        total = sizes.total()
+        for connection, each in longest:
+            is_over = sizes[each.tenant] > self._tenant_bytes or total > self._all_bytes
+            if is_over and now - each.since >= _STALLED_S:
+                sizes[each.tenant] -= each.size
+                total -= each.size
+                del self._waiting[connection]
+                each.drop()
+
+
+@dataclass(slots=True)
+class _Unread:
+    tenant: str
+    size: int
+    since: float
+    drop: Callable[[], None]
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP on one connection, which bounds what a client may send slowly, largely, or not read."""
 
     admission: Connections
+    unread: UnreadAnswers
     headers_s = HEADERS_S
     body_s = BODY_S
+    unread_s = UNREAD_S
     _deadline: asyncio.TimerHandle | None = None
+    _unread_check: asyncio.TimerHandle | None = None
     _remote: str | None = None
+    _head_bytes = 0
+    _is_in_head = False
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or break the connection off where there are too many."""
@@ -94,6 +173,7 @@ class TimedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._end_wait()
+        self._end_unread()
         if self._remote is not None:
             self.admission.release(self._remote)
             self._remote = None
@@ -101,19 +181,87 @@ class TimedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; the first of a request sets the time for its headers."""
-        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+        if self._is_refused:
+            return
+        is_idle = self.cycle is None or self.cycle.response_complete
+        is_head = self._is_in_head or (is_idle and self._deadline is None)
+        if self._deadline is None and is_idle:
             self._wait(self.headers_s)
         super().data_received(data)
+        if self._is_in_head and is_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Begin a request's head."""
+        self._head_bytes, self._is_in_head = 0, True
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the address."""
+        super().on_url(url)
+        if len(self.url) > URL_BYTES:
+            self._refuse(414)
 
     def on_headers_complete(self) -> None:
         """Go on to the body, which has a time of its own."""
-        self._wait(self.body_s)
-        super().on_headers_complete()
+        self._is_in_head = False
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > HEAD_BYTES:
+            self._refuse(431)
+        if not self._is_refused:
+            self._wait(self.body_s)
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if not self._is_refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Go on to the answer, which may take any time."""
-        self._end_wait()
-        super().on_message_complete()
+        """Go on to the answer, which may take any time while it is read."""
+        if not self._is_refused:
+            self._end_wait()
+            super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Watch a client that does not read as fast as its answer comes."""
+        super().pause_writing()
+        if self._unread_check is None:
+            self._check_unread()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        self._end_unread()
+
+    def _check_unread(self) -> None:
+        state = (self.scope or {}).get("state") or {}
+        size = self.transport.get_write_buffer_size()
+        self._unread_check = self.loop.call_later(_STALLED_S, self._check_unread)
+        idle_s = self.unread.update(self, state.get("tenant", ""), size, self.transport.abort)
+        if idle_s >= self.unread_s:
+            self.transport.abort()
+
+    def _end_unread(self) -> None:
+        if self._unread_check is not None:
+            self._unread_check.cancel()
+            self._unread_check = None
+            self.unread.release(self)
+
+    def _refuse(self, status: int) -> None:
+        """Answer that a request's head is too large, and close; what still comes is not kept."""
+        if self._is_refused:
+            return
+        self._is_refused = True
+        text = _TOO_LARGE[status]
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: text/plain"
+        length = f"content-length: {len(text)}\r\nconnection: close"
+        self.transport.write(f"{head}\r\n{length}\r\n\r\n{text}".encode())
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._wait(_REFUSED_S)
 
     def _wait(self, limit_s: float) -> None:
         self._end_wait()
@@ -125,15 +273,27 @@ class TimedProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
+_TOO_LARGE = {
+    414: f"the address is longer than {URL_BYTES:,} bytes",
+    431: f"the headers are larger than {HEAD_BYTES:,} bytes",
+}
+
+
 def protocol_of(
-    admitted: Connections, *, headers_within_s: float = HEADERS_S, body_within_s: float = BODY_S
-) -> type[TimedProtocol]:
+    admitted: Connections,
+    *,
+    headers_within_s: float = HEADERS_S,
+    body_within_s: float = BODY_S,
+    unread_within_s: float = UNREAD_S,
+) -> type[BoundedProtocol]:
     """Return the protocol of a server, whose connections are counted together."""
 
-    class Counted(TimedProtocol):
+    class Counted(BoundedProtocol):
         admission = admitted
+        unread = UnreadAnswers()
         headers_s = headers_within_s
         body_s = body_within_s
+        unread_s = unread_within_s
 
     return Counted
 

@@ -1,14 +1,23 @@
-"""ASGI middleware: the limit on bodies, security headers, and errors that nobody foresaw."""
+"""ASGI middleware: bodies limited and decompressed, security headers, errors nobody foresaw."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestify.server.api.errors import http_error_response, log_unexpected
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _REST_BYTES = 1 << 20
 _ENDING = "the service is ending; try again"
@@ -27,9 +36,10 @@ _ADDED = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HE
 
 
 class BodyLimit:
-    """Refuses a body of more than `limit_bytes` with 413, as it is read.
+    """Refuses a body of more than `limit_bytes` with 413, as it is read, and decompresses it.
 
-    What is no conversation has at most 1 MiB of it.
+    The limit is of what is decompressed; requests that are no calls have at most 1 MiB of it.
+    gzip, deflate and zstd are read, any other `Content-Encoding` is refused with 415.
     """
 
     def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
@@ -43,20 +53,88 @@ class BodyLimit:
             return
         is_call = scope["path"].startswith("/v1/")
         limit = self._limit_bytes if is_call else min(self._limit_bytes, _REST_BYTES)
-        declared = Headers(scope=scope).get("content-length", "")
+        await self._app(scope, _LimitedBody(scope, receive, limit).receive, send)
+
+
+class _LimitedBody:
+    """A request's body as it comes in: counted, and decompressed where it is compressed."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        headers = Headers(scope=scope)
+        self._receive = receive
+        self._limit = limit
+        self._size = 0
+        self._is_whole = False
+        self._encoding = headers.get("content-encoding", "identity").strip().lower()
+        self._decoder: _Decoder | None = None
+        declared = headers.get("content-length", "")
         digits = declared if len(declared) < 16 else "9" * 16
-        is_too_large = digits.isdecimal() and int(digits) > limit
-        size = 0
+        self._is_too_large = digits.isdecimal() and int(digits) > limit
 
-        async def counted() -> Message:
-            nonlocal size
-            message: Message = {} if is_too_large else await receive()
-            size += len(message.get("body", b""))
-            if is_too_large or size > limit:
-                raise HTTPException(413)
+    async def receive(self) -> Message:
+        """Return the next message.
+
+        Raises:
+            HTTPException: 413 beyond the limit, 415 for an encoding that is not known, 400 for a
+                body that is not in its encoding.
+        """
+        if self._is_too_large:
+            raise HTTPException(413)
+        if self._encoding not in _DECODERS:
+            raise HTTPException(415, f"the body's content-encoding is not {_KNOWN_ENCODINGS}")
+        message = await self._receive()
+        if message["type"] != "http.request":
             return message
+        message["body"] = self._decoded(
+            message.get("body", b""), is_last=not message.get("more_body", False)
+        )
+        self._size += len(message["body"])
+        if self._size > self._limit:
+            raise HTTPException(413)
+        return message
 
-        await self._app(scope, counted, send)
+    def _decoded(self, piece: bytes, *, is_last: bool) -> bytes:
+        make = _DECODERS[self._encoding]
+        if make is None or (not piece and self._decoder is None):
+            return piece
+        room = self._limit - self._size + 1  # one more says that it is too large
+        try:
+            if self._decoder is None:
+                self._decoder = make(piece)
+            found = self._decoder.decompress(piece, room) if piece else b""
+        except _BROKEN:
+            raise HTTPException(400, f"the body is not {self._encoding}") from None
+        if is_last and len(found) < room and not self._decoder.eof:
+            raise HTTPException(400, f"the body is not whole {self._encoding}")
+        return found
+
+
+class _Decoder(Protocol):
+    """What decompresses a stream in pieces, at most so much at a time."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the stream was seen."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return what came of `data`, at most `max_length` bytes of it."""
+
+
+def _deflate(first: bytes) -> _Decoder:
+    """Return a decoder of zlib's format, or of the raw one that some clients send instead."""
+    is_zlib = len(first) > 1 and first[0] & 15 == 8 and int.from_bytes(first[:2], "big") % 31 == 0
+    return zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+
+
+_DECODERS: Mapping[str, Callable[[bytes], _Decoder] | None] = {
+    "identity": None,
+    "gzip": lambda _: zlib.decompressobj(zlib.MAX_WBITS | 16),
+    "x-gzip": lambda _: zlib.decompressobj(zlib.MAX_WBITS | 16),
+    "deflate": _deflate,
+    "zstd": lambda _: zstd.ZstdDecompressor(),
+}
+_KNOWN_ENCODINGS = "gzip, deflate or zstd"
+_BROKEN = (zlib.error, zstd.ZstdError, EOFError)
 
 
 class SecurityHeaders:

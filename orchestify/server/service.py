@@ -43,6 +43,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FRESH_S = 1.0
+_ANSWER_S = 0.7  # so that /readyz answers within a second, Redis's state included
 _KEYS_FRESH_S = 30.0
 _DATABASE_AWAY = (
     "the database is away: calls of tenants in use go on, with tokens that were good "
@@ -78,6 +79,7 @@ class Service:
     call_slots: CallSlots = field(init=False, repr=False)
     models_of: dict[str, list[str]] = field(init=False, repr=False)
     writes: Crew = field(default_factory=lambda: Crew(1, "writes"), init=False, repr=False)
+    _question: asyncio.Task[None] | None = field(default=None, init=False, repr=False)
     _answered_at: float = field(default=float("-inf"), init=False, repr=False)
     _keys_at: float = field(default_factory=time.monotonic, init=False, repr=False)
 
@@ -170,12 +172,27 @@ class Service:
         return reasons
 
     async def _ask_database(self) -> None:
+        """Ask the database anything, unless it was asked within a second.
+
+        Raises:
+            StoreError: it did not answer, or not within 0.7 s; it is asked once at a time.
+        """
+        if time.monotonic() - self._answered_at < _FRESH_S:
+            return
+        if self._question is None or self._question.done():
+            self._question = asyncio.create_task(self._read_database())
+            self._question.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({self._question}, timeout=_ANSWER_S)
+        if not self._question.done():
+            raise StoreError(f"the database did not answer within {_ANSWER_S:g} s")
+        self._question.result()
+
+    async def _read_database(self) -> None:
         now = time.monotonic()
-        if now - self._answered_at >= _FRESH_S:
-            await asyncio.to_thread(
-                self.database.run, lambda each: each.execute(text("SELECT 1")), read_only=True
-            )
-            self._answered_at = now
+        await asyncio.to_thread(
+            self.database.run, lambda each: each.execute(text("SELECT 1")), read_only=True
+        )
+        self._answered_at = now
         if now - self._keys_at >= _KEYS_FRESH_S:
             self.keys = await asyncio.to_thread(self.store.check_keys)
             self._keys_at = now
@@ -229,6 +246,8 @@ class Service:
         Raises:
             LedgerError: completed records could not be written; the database has them as open.
         """
+        if self._question is not None:
+            self._question.cancel()
         await self._opened.aclose()
 
     async def __aenter__(self) -> Self:

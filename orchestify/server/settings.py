@@ -21,8 +21,9 @@ class ServiceSettings:
     go to those of LiteLLM's backends whose answers nothing bounds, too. `proxies` are the addresses
     of reverse proxies, whose word on a request's origin is believed. `machines` share Redis's
     limits. `requests_per_minute` are a token's, `denied_per_minute` an address's, of requests
-    without a token that holds. `calls_per_tenant` of one are under way at a time. A process that
-    ends waits `grace_s` for the requests under way. With `telemetry` it tells of calls over
+    without a token that holds. `calls_per_tenant` of one are under way at a time. A stream
+    that is silent for `keep_alive_s` sends a comment (None: never). A process that ends waits
+    `grace_s` for the requests under way. With `telemetry` it tells of calls over
     OpenTelemetry, as OpenTelemetry's own variables say. With `are_keys_lost` it starts although no
     stored key can be opened.
     """
@@ -41,6 +42,7 @@ class ServiceSettings:
     requests_per_minute: int = 600
     denied_per_minute: int = 60
     calls_per_tenant: int = 200
+    keep_alive_s: float | None = 15.0
     grace_s: float = 20.0
     telemetry: bool = False
     are_keys_lost: bool = False

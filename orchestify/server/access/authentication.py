@@ -58,9 +58,10 @@ OUTAGE_S = 300.0
 """How long the database may be away before no remembered token is trusted any more."""
 
 _FRESH_S = 1.0
+_PROBE_AFTER_S, _PROBE_S = 0.4, 0.4  # of a late lookup: does the database answer anything?
 _LOOKUP_WAIT_S = 2.0  # for a slow database; an older answer admits nobody until it counts as away
 _AWAY_AFTER_S = 8.0  # after which it counts as away: two attempts at a connection, and some time
-_THREADS = 2
+_THREADS = 3
 _TENANT_TIMES = 10  # a tenant's requests in a minute, as many times those of one token
 _TOKENS_KEPT = 10_000
 _OPEN_PRINCIPAL = Principal(OPEN_TENANT, "", frozenset(SCOPES))
@@ -112,6 +113,7 @@ class Authenticator:
     _known_open_at: float = field(default=float("-inf"), init=False)
     _needs_token: bool = field(init=False)
     _is_away: bool = field(default=False, init=False)
+    _probe: asyncio.Task[bool] | None = field(default=None, init=False)
     _use_records: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
@@ -170,6 +172,8 @@ class Authenticator:
 
     async def aclose(self) -> None:
         """Wait for the uses of tokens that are being recorded."""
+        if self._probe is not None:
+            self._probe.cancel()
         if self._use_records:
             await asyncio.wait(self._use_records)
 
@@ -193,6 +197,7 @@ class Authenticator:
             self._failure_throttle.take(context.network)
             raise _Denied(401, _NO_TOKEN if not context.token else _BAD_TOKEN, reason)
         context.principal = row.principal
+        context.name_tenant(row.tenant_id)
         _check_throttle(self._token_throttle.take(token_id), "requests")
         _check_throttle(self._tenant_throttle.take(row.tenant_id), "requests of this tenant")
         self._record_use_soon(row)
@@ -234,14 +239,28 @@ class Authenticator:
         previous = lookup.previous
         if previous is None or self.clock() - previous[0] > OUTAGE_S:
             return await asyncio.shield(lookup.row)
-        left_s = lookup.since + _LOOKUP_WAIT_S - self.clock()
-        await asyncio.wait({lookup.row}, timeout=max(0.0, left_s))
+        is_silent = await self._is_late(lookup, _PROBE_AFTER_S) and await self._is_silent()
+        if not is_silent and await self._is_late(lookup, _LOOKUP_WAIT_S):
+            is_silent = self.clock() - lookup.since > _AWAY_AFTER_S
         if lookup.row.done() and not lookup.has_failed:
             return lookup.row.result()
-        is_silent = self.clock() - lookup.since > _AWAY_AFTER_S
         if lookup.has_failed or self._is_away or is_silent:
             return previous[1]
         raise StoreError(f"the database did not say within {_LOOKUP_WAIT_S:g} s if a token holds")
+
+    async def _is_late(self, lookup: _Lookup, limit_s: float) -> bool:
+        """Wait for a lookup until it has taken `limit_s`, and say whether it has not ended."""
+        left_s = lookup.since + limit_s - self.clock()
+        await asyncio.wait({lookup.row}, timeout=max(0.0, left_s))
+        return not lookup.row.done()
+
+    async def _is_silent(self) -> bool:
+        """Say whether the database answers nothing at all, not just a lookup; in 0.4 s."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._threads.run("probe", self.tokens.exist))
+            self._probe.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await asyncio.wait({self._probe}, timeout=_PROBE_S)
+        return not self._probe.done() or self._probe.exception() is not None
 
     def _record_outage(self, done: asyncio.Task[TokenRow | None]) -> None:
         if not done.cancelled():
@@ -331,6 +350,10 @@ class RequestContext:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         own = {f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts}
         return len(hosts) == 1 and _is_own_name(hosts[0]) and own.issuperset(origins)
+
+    def name_tenant(self, tenant: str) -> None:
+        """Tell the connection whose answer it is about to send."""
+        self._request.scope.setdefault("state", {})["tenant"] = tenant
 
     def denied_request(self, reason: str) -> DeniedRequest:
         """Return the entry for the audit log."""

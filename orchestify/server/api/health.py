@@ -46,6 +46,9 @@ async def get_readiness(service: CurrentService) -> Readiness:
     return Readiness(status="degraded" if reasons else "ok", reasons=reasons)
 
 
+for _path, _endpoint in (("/healthz", get_health), ("/readyz", get_readiness)):
+    router.add_api_route(_path, _endpoint, methods=["HEAD"], include_in_schema=False)
+
 _metrics = needs("read")
 _metrics["responses"][200] = {"description": "Prometheus' text format", "content": _TEXT}
 

@@ -146,10 +146,14 @@ class ChunkWriter:
     """Writes one answer's events: what all of them share is put together once.
 
     The cost is in the last chunk's `usage`: that is a chunk of its own where the caller asked for
-    it with `include_usage`, as OpenAI does it, and else the one with the `finish_reason`.
+    it with `include_usage`, as OpenAI does it, and else the one with the `finish_reason`. With
+    `names_provider` the last chunk names who answered, as headers that were sent before cannot.
     """
 
-    def __init__(self, call_id: str, model: str, *, include_usage: bool) -> None:
+    def __init__(
+        self, call_id: str, model: str, *, include_usage: bool, names_provider: bool = False
+    ) -> None:
+        self._names_provider = names_provider
         self._include_usage = include_usage
         self._shared = {
             "id": f"chatcmpl-{call_id}",
@@ -210,6 +214,8 @@ class ChunkWriter:
             "finish_reason": finish_reason(response),
         }
         usage = usage_of(response)
+        if self._names_provider:
+            self._shared |= {"provider": response.provider, "model": response.model}
         last = {**self._shared, "choices": [choice], "usage": usage}
         if not self._include_usage:
             return _event(last)

@@ -187,11 +187,21 @@ def _headers(kind: ErrorKind, error: Exception) -> HeaderPairs:
     wait_s = _wait_s(kind, error)
     if wait_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(wait_s))).encode()))
-    if kind.code in _FINAL:
+    if kind.code in _FINAL or _was_retried(error):
         headers.append((b"x-should-retry", b"false"))
     if kind.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="orchestify"'))
     return headers
+
+
+def _was_retried(error: Exception) -> bool:
+    """Say whether the gateway itself sent the call, as often as its configuration allows.
+
+    OpenAI's clients would otherwise repeat all of its attempts for each of their own. A local
+    limit or an open circuit sends nothing, so the client's later try is the first.
+    """
+    is_local = isinstance(error, (RateLimitError, CircuitOpenError)) and error.status is None
+    return isinstance(error, APIError) and not is_local
 
 
 def _wait_s(kind: ErrorKind, error: Exception) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,6 +44,7 @@ _STREAM_HEADERS: HeaderPairs = [
     (b"x-accel-buffering", b"no"),  # nginx would hold the events back
 ]
 
+_COMMENT = b": keep-alive\n\n"
 _LARGE_BYTES = 256 << 10
 _PARSE_THREADS = Crew(1, "reading")
 
@@ -56,7 +59,14 @@ class ChatExchange(Response):
     `[DONE]` follows. The shutdown of the service, which cancels calls, is reported the same way.
     """
 
-    def __init__(self, request: Request, tenants: TenantRegistry, call_slots: CallSlots) -> None:
+    def __init__(
+        self,
+        request: Request,
+        tenants: TenantRegistry,
+        call_slots: CallSlots,
+        keep_alive_s: float | None = None,
+    ) -> None:
+        self._keep_alive_s = keep_alive_s
         self._request = request
         self._tenants = tenants
         self._call_slots = call_slots
@@ -65,6 +75,7 @@ class ChatExchange(Response):
         """Serve the request."""
         self._receive, self._send = receive, send
         self._has_begun = self._has_events = False
+        self._wrote_at = 0.0
         try:
             await self._serve()
         except ClientDisconnect:
@@ -128,7 +139,7 @@ class ChatExchange(Response):
         await self._end(body)
 
     async def _stream(self, stream: CompletionStream, asked: ChatRequest) -> None:
-        async with CancelOnDisconnect(self._receive) as client, stream:
+        async with CancelOnDisconnect(self._receive) as client, stream, self._kept_alive(stream):
             last = await self._relay(stream, asked)
         if not client.has_disconnected:
             await self._end(last)
@@ -137,17 +148,22 @@ class ChatExchange(Response):
         """Send what comes, and return what is to be sent last.
 
         Raises:
-            OrchestifyError: before any output.
+            OrchestifyError: before anything was sent.
         """
         text, chunks = "", None
         try:
             while (event := await _next(stream)) is not None:
                 if chunks is None:
-                    headers = call_headers(stream.call_id, stream.attempts)
-                    await self._begin(200, _STREAM_HEADERS + headers)
-                    self._has_events = True
+                    is_early = self._has_begun
+                    if not is_early:
+                        await self._begin_events(stream)
                     model = stream.attempts[-1].model if stream.attempts else asked.model
-                    chunks = ChunkWriter(stream.call_id, model, include_usage=asked.include_usage)
+                    chunks = ChunkWriter(
+                        stream.call_id,
+                        model,
+                        include_usage=asked.include_usage,
+                        names_provider=is_early,
+                    )
                     text = chunks.opening()
                 text += chunks.of(event)
                 if type(event) is StreamEnd:
@@ -155,16 +171,46 @@ class ChatExchange(Response):
                 await self._write(text.encode())
                 text = ""
         except OrchestifyError as error:
-            if chunks is None:
+            if not self._has_events:
                 raise
             return text.encode() + error_event(error)
         return b""
+
+    @contextlib.asynccontextmanager
+    async def _kept_alive(self, stream: CompletionStream) -> AsyncIterator[None]:
+        """Send a comment after each `keep_alive_s` of silence, so that no proxy ends the stream.
+
+        The first one begins the answer, before anybody knows who will answer it.
+        """
+        if self._keep_alive_s is None:
+            yield
+            return
+        task = asyncio.create_task(self._send_comments(stream, self._keep_alive_s))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _send_comments(self, stream: CompletionStream, every_s: float) -> None:
+        self._wrote_at = time.monotonic()
+        while True:
+            await asyncio.sleep(max(0.0, self._wrote_at + every_s - time.monotonic()))
+            if time.monotonic() - self._wrote_at >= every_s:
+                if not self._has_begun:
+                    await self._begin_events(stream)
+                await self._write(_COMMENT)
+
+    async def _begin_events(self, stream: CompletionStream) -> None:
+        self._has_events = True
+        headers = call_headers(stream.call_id, stream.attempts)
+        await self._begin(200, _STREAM_HEADERS + headers)
 
     async def _begin(self, status: int, headers: HeaderPairs) -> None:
         self._has_begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _write(self, body: bytes) -> None:
+        self._wrote_at = time.monotonic()
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _end(self, body: bytes) -> None:

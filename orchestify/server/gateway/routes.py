@@ -43,7 +43,8 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         to (600 s where nothing is said), or as the header `x-orchestify-timeout-s` says; where
         its turn comes later than that, it is a 429 at once.
         """
-        return ChatExchange(request, service.tenants, service.call_slots)
+        keep_alive_s = service.settings.keep_alive_s
+        return ChatExchange(request, service.tenants, service.call_slots, keep_alive_s)
 
     async def list_models(request: Request) -> Response:
         """List what `model` may name: the tenant's agents, and its providers' models."""
