@@ -65,6 +65,11 @@ class Connections:
         self._of: Counter[str] = Counter()
         self._open = 0
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return self._open
+
     def admit(self, remote: str) -> bool:
         """Count a connection, and say whether it may stay."""
         where = network_of(remote)
@@ -184,7 +189,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_refused:
             return
         is_idle = self.cycle is None or self.cycle.response_complete
-        is_head = self._is_in_head or (is_idle and self._deadline is None)
+        is_head = self._is_in_head or is_idle
         if self._deadline is None and is_idle:
             self._wait(self.headers_s)
         super().data_received(data)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from orchestify.server.access.tokens import TokenRow, Tokens
 from orchestify.server.storage.audit import SYSTEM
+from tests.ledgers import until
 from tests.servers import PROVIDERS, Served, holds, serving
 
+MODELS = "/v1/models"
 OLLAMA = {"provider_type": "ollama", "config": {"default_model": "llama3"}}
 
 
@@ -68,12 +72,69 @@ async def test_a_silent_database_counts_as_away_after_a_time(served: Served) -> 
     assert (await served.ask("GET", PROVIDERS, text)).status_code == 200
     late.may_answer.clear()
     now[0] = 1.5
+    asked = late.asked
     waiting = asyncio.create_task(served.ask("GET", PROVIDERS, text))
-    await asyncio.sleep(0.1)
+    await until(lambda: late.asked > asked)
     now[0] = 10.0
     believed = await served.ask("GET", PROVIDERS, text)
     assert [believed.status_code, (await waiting).status_code] == [200, 200]
     late.may_answer.set()
+
+
+class SilentTokens(LateTokens):
+    """Answers no question at all until it is told to, as behind a frozen database."""
+
+    def exist(self) -> bool:
+        self.may_answer.wait(20)
+        return super().exist()
+
+
+async def test_a_frozen_database_holds_up_no_token_in_use_for_a_second(served: Served) -> None:
+    text = served.token("acme")
+    assert (await served.ask("GET", MODELS, text)).status_code == 200
+    silent = served.service.authenticator.tokens = SilentTokens(served.service.database)
+    silent.may_answer.clear()
+    await asyncio.sleep(1.1)
+    started = time.monotonic()
+    answers = await asyncio.gather(*[served.ask("GET", MODELS, text) for _ in range(3)])
+    took_s = time.monotonic() - started
+    silent.may_answer.set()
+    assert [each.status_code for each in answers] == [200] * 3
+    assert took_s < 4
+
+
+class SilentDatabase:
+    """Answers nothing until it is told to."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.asked = 0
+
+    def run(self, *_: Any, **__: Any) -> None:
+        self.asked += 1
+        self.may_answer.wait(20)
+
+
+async def test_readiness_is_told_within_a_second_whatever_the_database_does(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = served.token("acme")
+    assert (await served.ask("GET", MODELS, text)).status_code == 200
+    silent = SilentDatabase()
+    monkeypatch.setattr(served.service, "database", silent)
+    started = time.monotonic()
+    answers = [await served.ask("GET", "/readyz") for _ in range(2)]
+    took_s = time.monotonic() - started
+    silent.may_answer.set()
+    assert [each.json()["status"] for each in answers] == ["degraded", "degraded"]
+    assert silent.asked == 1
+    assert took_s < 5
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_health_is_told_to_those_who_ask_with_head(served: Served, path: str) -> None:
+    answer = await served.ask("HEAD", path)
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 async def test_a_good_token_is_good_while_it_is_looked_up_again(served: Served) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestify.server.connections import Connections, most_connections, protocol_of
 from orchestify.server.running import listen
@@ -31,11 +32,18 @@ async def answering(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def listening(connections: Connections) -> AsyncIterator[int]:
+async def listening(
+    connections: Connections, app: ASGIApp = answering, unread_within_s: float = 60.0
+) -> AsyncIterator[int]:
     """Serve on a port of loopback; a request has 0.3 s for its headers and 0.3 s for its body."""
-    protocol = protocol_of(connections, headers_within_s=0.3, body_within_s=0.3)
+    protocol = protocol_of(
+        connections,
+        headers_within_s=0.3,
+        body_within_s=0.3,
+        unread_within_s=unread_within_s,
+    )
     sockets = listen("127.0.0.1", 0)
-    config = uvicorn.Config(answering, http=protocol, lifespan="off", log_config=None)
+    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets))
     try:
@@ -156,3 +164,69 @@ async def test_a_body_of_more_than_a_mebibyte_is_for_conversations_alone(tmp_pat
         rest = await served.ask("POST", PROVIDERS, token, json={"provider_type": long})
         call = await served.ask("POST", CHAT, token, json={"model": long, "messages": HELLO})
     assert [rest.status_code, call.status_code] == [413, 404]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nx-a: " + b"a" * 70_000 + b"\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"x-a: b\r\n" * 10_000, b"431"),
+    ],
+    ids=["a long address", "one long header", "many headers"],
+)
+@pytest.mark.parametrize("end", [b"", b"\r\n"], ids=["without end", "whole"])
+async def test_a_head_that_is_too_large_is_refused(
+    request_line: bytes, status: bytes, end: bytes
+) -> None:
+    async with listening(Connections(10)) as port:
+        answer = await said(port, request_line + end)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_a_large_body_is_no_large_head() -> None:
+    head = b"POST / HTTP/1.1\r\nhost: x\r\nx-a: " + b"a" * 60_000
+    body = b"b" * 500_000
+    length = b"\r\ncontent-length: 500000\r\nconnection: close\r\n\r\n"
+    async with listening(Connections(10), reading) as port:
+        answer = await said(port, head + length + body)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"500000" in answer
+
+
+async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the size of the body."""
+    size = b"%d" % len(await Request(scope, receive).body())
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": size})
+
+
+async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send more than any socket's buffers hold, as fast as it is taken."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(400):
+        await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def test_a_client_that_takes_not_one_byte_is_dropped() -> None:
+    connections = Connections(10)
+    async with listening(connections, endless, unread_within_s=1.5) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(REQUEST)
+        await until(lambda: connections.count == 1)
+        await until(lambda: connections.count == 0)
+        writer.close()
+
+
+async def test_a_client_that_reads_has_the_whole_answer() -> None:
+    async with listening(Connections(10), endless, unread_within_s=1.5) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        size = 0
+        async with asyncio.timeout(60):
+            while size < 400 << 20:
+                size += len(await reader.read(1 << 20))
+        writer.close()
+    assert size >= 400 << 20

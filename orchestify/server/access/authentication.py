@@ -114,6 +114,7 @@ class Authenticator:
     _needs_token: bool = field(init=False)
     _is_away: bool = field(default=False, init=False)
     _probe: asyncio.Task[bool] | None = field(default=None, init=False)
+    _probe_at: float = field(default=0.0, init=False)
     _use_records: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
@@ -257,9 +258,11 @@ class Authenticator:
     async def _is_silent(self) -> bool:
         """Say whether the database answers nothing at all, not just a lookup; in 0.4 s."""
         if self._probe is None or self._probe.done():
+            self._probe_at = time.monotonic()
             self._probe = asyncio.create_task(self._threads.run("probe", self.tokens.exist))
             self._probe.add_done_callback(lambda done: done.cancelled() or done.exception())
-            await asyncio.wait({self._probe}, timeout=_PROBE_S)
+        left_s = self._probe_at + _PROBE_S - time.monotonic()
+        await asyncio.wait({self._probe}, timeout=max(0.0, left_s))
         return not self._probe.done() or self._probe.exception() is not None
 
     def _record_outage(self, done: asyncio.Task[TokenRow | None]) -> None:

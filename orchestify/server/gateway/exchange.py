@@ -156,7 +156,7 @@ class ChatExchange(Response):
                 if chunks is None:
                     is_early = self._has_begun
                     if not is_early:
-                        await self._begin_events(stream)
+                        await self._begin_events(call_headers(stream.call_id, stream.attempts))
                     model = stream.attempts[-1].model if stream.attempts else asked.model
                     chunks = ChunkWriter(
                         stream.call_id,
@@ -197,12 +197,11 @@ class ChatExchange(Response):
             await asyncio.sleep(max(0.0, self._wrote_at + every_s - time.monotonic()))
             if time.monotonic() - self._wrote_at >= every_s:
                 if not self._has_begun:
-                    await self._begin_events(stream)
+                    await self._begin_events(call_headers(stream.call_id, ()))
                 await self._write(_COMMENT)
 
-    async def _begin_events(self, stream: CompletionStream) -> None:
+    async def _begin_events(self, headers: HeaderPairs) -> None:
         self._has_events = True
-        headers = call_headers(stream.call_id, stream.attempts)
         await self._begin(200, _STREAM_HEADERS + headers)
 
     async def _begin(self, status: int, headers: HeaderPairs) -> None:

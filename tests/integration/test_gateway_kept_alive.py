@@ -1,0 +1,74 @@
+"""Streams of a silent model: kept alive by comments, and what comes in them after the first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from orchestify.testing import Reply
+from tests.gateways import CHAT, HELLO, Gateway, gateway
+
+BODY: Any = {"model": "gpt/gpt-4o", "messages": HELLO, "stream": True}
+COMMENT = ": keep-alive"
+
+
+@pytest_asyncio.fixture
+async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
+    retry = {"max_attempts": 1}
+    async with gateway(tmp_path, settings={"keep_alive_s": 0.2}, retry=retry) as each:
+        yield each
+
+
+async def events(gate: Gateway, body: Any = BODY) -> tuple[int, Any, list[str]]:
+    """The status, the headers and the events of an answer."""
+    async with gate.served.client(gate.token) as client:
+        answer = await client.post(CHAT, json=body)
+    return answer.status_code, answer.headers, answer.text.strip().split("\n\n")
+
+
+async def test_a_comment_comes_before_the_first_output(gate: Gateway) -> None:
+    gate.stub.script(Reply(text="hello", slow_headers_s=0.7))
+    status, headers, seen = await events(gate)
+    last = json.loads(seen[-2].removeprefix("data: "))
+    assert (status, seen[0], seen[-1]) == (200, COMMENT, "data: [DONE]")
+    assert "x-orchestify-provider" not in headers
+    assert headers["x-orchestify-call-id"]
+    assert (last["provider"], last["model"]) == ("gpt", "gpt-4o")
+    assert last["usage"]["cost"] > 0
+
+
+async def test_comments_come_in_the_middle(gate: Gateway) -> None:
+    gate.stub.script(Reply(text="one two", chunk_delay_s=0.5))
+    _, _, seen = await events(gate)
+    text = [json.loads(each.removeprefix("data: ")) for each in seen if "content" in each]
+    assert COMMENT in seen
+    assert [each["choices"][0]["delta"].get("content") for each in text] == ["", "one ", "two"]
+
+
+async def test_an_error_after_a_comment_is_an_event(gate: Gateway) -> None:
+    gate.stub.script(Reply(status=503, error="busy", delay_s=0.5))
+    status, _, seen = await events(gate)
+    error = json.loads(seen[-1].removeprefix("data: "))["error"]
+    assert (status, seen[0]) == (200, COMMENT)
+    assert error["code"] == "provider_failed"
+    assert "data: [DONE]" not in seen
+
+
+async def test_a_stream_that_is_not_silent_has_no_comment(gate: Gateway) -> None:
+    gate.stub.script(Reply(text="hello there"))
+    status, headers, seen = await events(gate)
+    assert (status, COMMENT in seen) == (200, False)
+    assert headers["x-orchestify-provider"] == "gpt"
+    assert "provider" not in json.loads(seen[-2].removeprefix("data: "))
+
+
+async def test_the_option_can_be_off(tmp_path: Path) -> None:
+    async with gateway(tmp_path, settings={"keep_alive_s": None}) as gate:
+        gate.stub.script(Reply(text="hello", slow_headers_s=0.7))
+        _, headers, seen = await events(gate)
+    assert COMMENT not in seen
+    assert headers["x-orchestify-provider"] == "gpt"
