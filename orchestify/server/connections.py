@@ -39,6 +39,10 @@ UNREAD_TENANT_BYTES, UNREAD_BYTES = 32 << 20, 256 << 20
 UNREAD_S = 60.0
 """How long a client may take not one byte of its answer."""
 
+_HELD_BYTES = 512 << 10
+"""What a stream that waits holds beside its connection's buffer: what was read from the provider
+and is not sent yet, as bytes and as events."""
+
 _STALLED_S = 1.0  # without a byte, a client is among those that are dropped where memory lacks
 _REFUSED_S = 1.0  # for a refused client to read why
 
@@ -243,7 +247,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _check_unread(self) -> None:
         state = (self.scope or {}).get("state") or {}
-        size = self.transport.get_write_buffer_size()
+        size = self.transport.get_write_buffer_size() + _HELD_BYTES
         self._unread_check = self.loop.call_later(_STALLED_S, self._check_unread)
         idle_s = self.unread.update(self, state.get("tenant", ""), size, self.transport.abort)
         if idle_s >= self.unread_s:

@@ -27,6 +27,10 @@ from orchestify.server.service import Service
 from orchestify.server.settings import ServiceSettings
 
 _BACKLOG = 2048
+_SEND_BUFFER_BYTES = 64 << 10
+"""The kernel's buffer of a connection. By itself it grows to megabytes for a client that does not
+read, and a stream's text grows with it."""
+
 _KEEP_ALIVE_S = 65  # longer than the usual 60 s of the proxies before it
 _SHUTDOWN_NOTICE_S = 2.0  # for requests that are cut off to say so
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -162,6 +166,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
             made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             sockets.append(made)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
             if family == socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made.bind((where[0], taken, *where[2:]))
