@@ -10,9 +10,8 @@ from typing import TypeAlias
 
 from orchestify.errors import MissingExtraError
 from orchestify.ledger.record import Record
-from orchestify.policy.breaker import CircuitState
 from orchestify.policy.budget import BudgetState
-from orchestify.values import Usage
+from orchestify.values import CircuitState, Usage
 
 try:
     from prometheus_client.core import (

@@ -21,7 +21,7 @@ from orchestify.errors import StoreError, VaultError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.resources.thread_pools import Crew
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import OUTAGE_S, Authenticator
 from orchestify.server.access.denied_requests import DeniedRequests
 from orchestify.server.access.limits import CallSlots
@@ -75,10 +75,14 @@ class Service:
     has_cipher: bool
     keys: KeyCheck
     _opened: AsyncExitStack = field(repr=False)
-    reads: Crew = field(default_factory=lambda: Crew(2, "reads"), init=False, repr=False)
+    reads: ThreadPools = field(
+        default_factory=lambda: ThreadPools(2, "reads"), init=False, repr=False
+    )
     call_slots: CallSlots = field(init=False, repr=False)
     models_of: dict[str, list[str]] = field(init=False, repr=False)
-    writes: Crew = field(default_factory=lambda: Crew(1, "writes"), init=False, repr=False)
+    writes: ThreadPools = field(
+        default_factory=lambda: ThreadPools(1, "writes"), init=False, repr=False
+    )
     _question: asyncio.Task[None] | None = field(default=None, init=False, repr=False)
     _answered_at: float = field(default=float("-inf"), init=False, repr=False)
     _keys_at: float = field(default_factory=time.monotonic, init=False, repr=False)

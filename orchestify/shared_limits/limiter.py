@@ -10,12 +10,20 @@ from functools import partial
 from typing import TypeAlias
 
 from orchestify.core.policies import RateLimitConfig
-from orchestify.policy.limiter import Limiter, Priority
-from orchestify.policy.rate_limit import DAY_S, MINUTE_S, RANKS, Grant, RateLimiter, check_deadline
-from orchestify.policy.retry_after import RateHint
-from orchestify.policy.waiting import Waiter, WaitQueue, call_later, running_loop
+from orchestify.policy.rate_limit import (
+    DAY_S,
+    MINUTE_S,
+    RANKS,
+    Limiter,
+    LocalGrant,
+    RateLimiter,
+    check_deadline,
+)
+from orchestify.policy.rate_limit_headers import RateHint
+from orchestify.policy.wait_queue import Waiter, WaitQueue, call_later, running_loop
 from orchestify.shared_limits.redis_connection import RedisConnection, State
 from orchestify.shared_limits.sliding_window import SharedSlidingWindow
+from orchestify.values import Priority
 
 
 class SharedRateLimiter:

@@ -46,10 +46,12 @@ class RedisConnection:
         self._error = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._circuit = CircuitBreaker(
-            failures=FAILURES,
-            window_s=FAILURES_WITHIN_S,
-            open_s=ASK_AGAIN_S,
-            max_open_s=LONGEST_S,
+            BreakerSettings(
+                failures=FAILURES,
+                window_s=FAILURES_WITHIN_S,
+                open_s=ASK_AGAIN_S,
+                max_open_s=LONGEST_S,
+            ),
             on_change=self._on_circuit_change,
         )
 

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-from orchestify.policy.meter import SlidingWindow
+from orchestify.policy.limit_algorithms import SlidingWindow
 from orchestify.shared_limits.redis_connection import RedisConnection
 
 STEPS = 1000  # a window holds at most so many entries in Redis, each for a few requests or tokens

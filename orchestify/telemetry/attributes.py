@@ -13,10 +13,8 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
+from orchestify.calls.target import Target
 from orchestify.calls.tracing import TracedAttempt, TracedCall
-from orchestify.lanes.direct import ANTHROPIC_URL, OPENAI_URL
-from orchestify.providers.base import LLMProvider
-from orchestify.providers.configured import ConfiguredProvider
 from orchestify.values import ImagePart, LLMMessage, LLMResponse
 
 
@@ -99,10 +97,10 @@ Attributes: TypeAlias = dict[str, Value]
 _PORTS = {"https": 443, "http": 80}
 
 
-def target_attributes(provider: LLMProvider, endpoint: str | None) -> Attributes:
+def target_attributes(target: Target) -> Attributes:
     """Return who is asked, in the conventions' words, and where."""
-    company = (endpoint or provider.provider_type).partition("-")[0]
-    return {Names.PROVIDER: PROVIDERS.get(company, company), **_server(_address(provider))}
+    company = (target.endpoint or target.provider_type).partition("-")[0]
+    return {Names.PROVIDER: PROVIDERS.get(company, company), **_server(target.base_url)}
 
 
 def request_attributes(call: TracedCall) -> Attributes:
@@ -125,8 +123,8 @@ def request_attributes(call: TracedCall) -> Attributes:
 def attempt_attributes(attempt: TracedAttempt) -> Attributes:
     """Return what became of one attempt."""
     found: Attributes = {
-        Names.OWN_PROVIDER: attempt.provider.provider_id,
-        Names.REQUEST_MODEL: attempt.model,
+        Names.OWN_PROVIDER: attempt.target.provider_id,
+        Names.REQUEST_MODEL: attempt.target.model,
         Names.OUTCOME: attempt.outcome,
         Names.LATENCY: attempt.latency_s,
     }
@@ -139,7 +137,7 @@ def total_attributes(attempts: Sequence[TracedAttempt]) -> Attributes:
         return {}
     last = attempts[-1]
     found: Attributes = {
-        Names.OWN_PROVIDER: last.provider.provider_id,
+        Names.OWN_PROVIDER: last.target.provider_id,
         Names.OUTCOME: last.outcome,
     }
     if last.first_chunk_s is not None:
@@ -166,14 +164,6 @@ def response_attributes(response: LLMResponse) -> Attributes:
         Names.RESPONSE_MODEL: response.model,
         Names.FINISH_REASONS: (response.finish_reason,),
     }
-
-
-def _address(provider: LLMProvider) -> str | None:
-    """Where a provider's requests go, None where only LiteLLM or the host knows."""
-    if not isinstance(provider, ConfiguredProvider) or provider.config.engine == "mock":
-        return None
-    defaults = {"openai": OPENAI_URL, "anthropic": ANTHROPIC_URL}
-    return provider.config.base_url or defaults.get(provider.config.type)
 
 
 @lru_cache(maxsize=1000)

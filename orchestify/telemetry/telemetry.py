@@ -185,7 +185,7 @@ class CallSpan:
         return {
             Names.OPERATION: CHAT,
             Names.REQUEST_MODEL: label,
-            **target_attributes(provider, asked.endpoint),
+            **target_attributes(target),
             **({Names.TENANT: self._tenant} if self._tenant else {}),
         }
 

@@ -14,7 +14,7 @@ from orchestify.core.config import parse_config
 from orchestify.core.policies import RateLimitConfig
 from orchestify.errors import RateLimitError
 from orchestify.policy.rate_limit import RateLimiter
-from orchestify.providers.shared import Surroundings
+from orchestify.providers.shared import SharedParts
 from orchestify.shared_limits import (
     RedisConnection,
     RedisLimits,

@@ -10,7 +10,6 @@ from hypothesis import given, settings, strategies as st
 from orchestify.core.provider_types import PROVIDER_TYPES
 from orchestify.errors import ConfigError
 from orchestify.server.rows import agent_rows, provider_rows
-from orchestify.server.rows.provider_rows import ROW_TYPES
 from tests.unit.server.test_rest_rows import agent, house, made, row
 
 BASE = house()

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 
 from orchestify.errors import AccessError, StoreError
 from orchestify.ledger.record import utc_now
-from orchestify.resources.thread_pools import Crew
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.denied_requests import DeniedRequest, DeniedRequests
 from orchestify.server.access.limits import Throttle, network_of
 from orchestify.server.access.tokens import (
@@ -104,7 +104,9 @@ class Authenticator:
     denied_requests: DeniedRequests
     settings: ServiceSettings
     clock: Callable[[], float] = time.monotonic
-    _threads: Crew = field(default_factory=lambda: Crew(_THREADS, "authentication"), init=False)
+    _threads: ThreadPools = field(
+        default_factory=lambda: ThreadPools(_THREADS, "authentication"), init=False
+    )
     _token_throttle: Throttle = field(init=False)
     _tenant_throttle: Throttle = field(init=False)
     _failure_throttle: Throttle = field(init=False)

@@ -46,7 +46,7 @@ class DeniedRequests:
         self._window_s = window_s
         self._counts: Counter[DeniedRequest] = Counter()
         self._written: defaultdict[tuple[str | None, bool], set[DeniedRequest]] = defaultdict(set)
-        self._threads = Crew(1, "denied-requests")
+        self._threads = ThreadPools(1, "denied-requests")
         self._task: asyncio.Task[None] | None = None
 
     async def record(self, denied: DeniedRequest) -> None:

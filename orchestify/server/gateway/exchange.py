@@ -14,13 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream, ReaderEvent
 from orchestify.errors import OrchestifyError, StructuredOutputError
 from orchestify.ledger.record import scope as labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.resources.thread_pools import Crew
+from orchestify.providers.routed import RoutedProvider
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import require
 from orchestify.server.access.limits import CallSlots
 from orchestify.server.gateway.answer import (
@@ -46,7 +46,7 @@ _STREAM_HEADERS: HeaderPairs = [
 
 _COMMENT = b": keep-alive\n\n"
 _LARGE_BYTES = 256 << 10
-_PARSE_THREADS = Crew(1, "reading")
+_PARSE_THREADS = ThreadPools(1, "reading")
 
 _SHUTDOWN_NOTICE_S = 1.0
 """How long writing the shutdown's error to a client may take."""
@@ -273,7 +273,7 @@ class CancelOnDisconnect:
 
 
 def _speaks_openai(provider: LLMProvider) -> bool:
-    """Whether every target of a provider takes the fields of OpenAI's protocol."""
-    route = provider.route if isinstance(provider, ConfiguredProvider) else provider
-    targets = route.targets if isinstance(route, Route) else ()
-    return bool(targets) and all(each.provider.provider_type == "openai" for each in targets)
+    """Say whether every target of a provider takes the fields of OpenAI's protocol."""
+    if not isinstance(provider, (ConfiguredProvider, RoutedProvider)):
+        return False
+    return all(each.provider_type == "openai" for each in provider.route.targets)

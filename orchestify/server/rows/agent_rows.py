@@ -9,8 +9,7 @@ from typing import Any
 from orchestify.core.agents import AgentConfig
 from orchestify.core.error_messages import Finding, validated
 from orchestify.core.policies import Policies
-from orchestify.core.providers import FilledIn, PriceConfig
-from orchestify.core.validation import Found, validated
+from orchestify.core.providers import AlreadySubstituted, PriceConfig
 from orchestify.server.rows.input_rules import NAME, model_problem, value_problems
 from orchestify.server.rows.provider_rows import OpenKey, config_problems
 from orchestify.server.rows.stored_rows import AgentRow

@@ -55,7 +55,9 @@ _LARGEST_USD_PER_MTOK = 100_000
 _LARGEST_OTHER = 1e9
 
 
-def value_problems(values: Any, at: Path = (), *, plain: Collection[str] = ()) -> Iterator[Found]:
+def value_problems(
+    values: Any, at: KeyPath = (), *, plain: Collection[str] = ()
+) -> Iterator[Finding]:
     """Iterate what is wrong with values of any shape: texts, numbers, depth.
 
     Under the keys `plain` a text may look like a variable: it stays what it is.
@@ -107,7 +109,7 @@ def model_problem(model: str) -> str | None:
     return "expected a model's name: at most 200 letters, digits and . : / @ + _ -"
 
 
-def _value_problem(path: Path, value: Any, *, is_plain: bool) -> str | None:
+def _value_problem(path: KeyPath, value: Any, *, is_plain: bool) -> str | None:
     if len(path) > _DEEPEST:
         return "nested too deeply"
     if isinstance(value, str):

@@ -14,7 +14,7 @@ from orchestify.core.chains import configured_models
 from orchestify.core.config import Config
 from orchestify.core.provider_types import PROVIDER_TYPES
 from orchestify.core.providers import ProviderConfig
-from orchestify.server.rows.provider_rows import ROW_TYPES, inherited_provider, prefix_of
+from orchestify.server.rows.provider_rows import inherited_provider, prefix_of
 from orchestify.server.rows.stored_rows import AgentRow, ProviderRow, TenantRows
 
 _GIVE_AGAIN = "the address changes; send the api_key again, or null"
@@ -119,7 +119,7 @@ def _destination_of(row: ProviderRow) -> Destination | None:
     if kind is None:
         return None
     return Destination(
-        kind.type, _plain(row.config.get("base_url") or kind.base_url), kind.prefix[:-1]
+        kind.lane, _plain(row.config.get("base_url") or kind.base_url), kind.prefix[:-1]
     )
 
 

@@ -15,7 +15,6 @@ from orchestify.core.provider_types import PROVIDER_TYPES, ProviderType
 from orchestify.core.providers import AlreadySubstituted, ProviderConfig
 from orchestify.errors import ConfigError
 from orchestify.lanes.litellm.guard import LiteLLMGuard, litellm_problem
-from orchestify.providers.environment import ENV_PROVIDERS
 from orchestify.server.rows.input_rules import (
     NAME,
     header_problems,
@@ -93,7 +92,7 @@ def inherited_provider(row: ProviderRow, namesake: ProviderConfig | None) -> Pro
     is_bare = row.encrypted_api_key is None and row.config.get("base_url") is None
     if kind is None or namesake is None or not is_bare:
         return None
-    return namesake if namesake.is_enabled and kind.is_same_endpoint(namesake) else None
+    return namesake if namesake.is_enabled and _is_same_place(kind, namesake) else None
 
 
 def prefix_of(config: ProviderConfig) -> str | None:
@@ -167,14 +166,14 @@ def _model_problems(config: Mapping[str, Any]) -> Iterator[Finding]:
             yield at, what
 
 
-def _missing(kind: RowType, given: Mapping[str, Any], key: SecretStr | None) -> list[Found]:
+def _missing(kind: ProviderType, given: Mapping[str, Any], key: SecretStr | None) -> list[Finding]:
     has_url = "base_url" in given
     # an address of the tenant's own may want no key, as vLLM's does
     there = {"base_url": has_url, "api_key": key is not None or (has_url and not kind.prefix)}
     return [((name,), "missing") for name in kind.wants if not there[name]]
 
 
-def _operator_only(given: Mapping[str, Any]) -> list[Found]:
+def _operator_only(given: Mapping[str, Any]) -> list[Finding]:
     what = "comes with the operator's key; give an api_key of your own to set it"
     found: list[Finding] = [((name,), what) for name in _THE_OPERATORS if name in given]
     options = given.get("options")
@@ -220,78 +219,3 @@ def _address_problems(name: str, config: ProviderConfig, rule: AddressRule) -> l
     except ConfigError as error:
         return [((), each.removeprefix(f"providers.{name}.")) for each in error.problems]
     return []
-
-
-class RowType(NamedTuple):
-    """One `provider_type`.
-
-    `type` and `base_url` are the configuration's, `model` is the default model where a row says
-    none. All models at a `litellm` provider carry `prefix`: no name that a tenant gives reaches
-    another backend. `wants` are the fields a row must have unless it inherits.
-    """
-
-    type: str
-    model: str | None = None
-    base_url: str | None = None
-    prefix: str = ""
-    wants: tuple[str, ...] = ("api_key",)
-
-    def full(self, model: str) -> str:
-        """Return a model's name with the prefix, once."""
-        return self.prefix + model.removeprefix(self.prefix)
-
-    def is_same_endpoint(self, config: ProviderConfig) -> bool:
-        """Say whether an operator's provider is of this type, and where this type is."""
-        if self.prefix:
-            model = config.default_model or ""
-            return config.type == "litellm" and model.startswith(self.prefix)
-        here = self.base_url is None or _plain(self.base_url) == _plain(config.base_url or "")
-        return config.type == self.type and here
-
-
-_KNOWN = {each.name: each for each in ENV_PROVIDERS}
-
-
-def _openai(name: str) -> RowType:
-    known = _KNOWN[name]
-    return RowType("openai", known.model, known.values.get("base_url"))
-
-
-def _plain(url: str) -> str:
-    return url.rstrip("/").removesuffix("/v1").lower()
-
-
-ROW_TYPES: Mapping[str, RowType] = {
-    "openai": _openai("openai"),
-    "anthropic": RowType("anthropic", _KNOWN["anthropic"].model),
-    "google": RowType("litellm", _KNOWN["gemini"].model, prefix="gemini/"),
-    "azure": RowType("litellm", prefix="azure/", wants=("api_key", "base_url")),
-    "ollama": RowType(
-        "litellm",
-        "ollama_chat/" + _KNOWN["ollama"].model,
-        "http://localhost:11434",
-        prefix="ollama_chat/",
-        wants=(),
-    ),
-    "deepseek": _openai("deepseek"),
-    "groq": _openai("groq"),
-    "mistral": _openai("mistral"),
-    "xai": _openai("xai"),
-    "openrouter": _openai("openrouter"),
-    "together": RowType(
-        "openai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", "https://api.together.xyz/v1"
-    ),
-}
-"""By `provider_type`."""
-
-
-def prefix_of(config: ProviderConfig) -> str | None:
-    """Return what every model at a provider begins with: "" where nothing; None: nobody knows.
-
-    None is an operator's `litellm` provider whose default model has no prefix: with one, a model
-    would go to another backend.
-    """
-    if config.type != "litellm" or config.engine == "mock":
-        return ""
-    prefix, slash, _ = (config.default_model or "").partition("/")
-    return f"{prefix}/" if slash else None

@@ -17,8 +17,8 @@ from orchestify.health.health import Health
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.shared import ALONE, MakeLimiter, Surroundings
-from orchestify.resources.thread_pools import Crew
+from orchestify.providers.shared import NOTHING_SHARED, SharedParts
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.rows.stored_rows import TenantRows
 from orchestify.server.rows.tenant_config import config_of
 from orchestify.server.storage.queries import check_tenant
@@ -168,7 +168,7 @@ class TenantRegistry:
         raise ConfigError(state.problems) if state.problems else StoreError(CLOSED)
 
     def _begin(self, tenant_id: str) -> TenantState:
-        """Start to keep a tenant, and to look after those that are kept."""
+        """Start to bounded_setdefault a tenant, and to look after those that are kept."""
         check_tenant(tenant_id)
         if self._is_closed:
             raise StoreError(CLOSED)
@@ -210,8 +210,8 @@ class TenantRegistry:
 
     def _generation(self, state: TenantState, rows: TenantRows) -> Generation:
         made = config_of(self._store.base, rows, self._store.rule, self._store.open_key)
-        around = replace(
-            self._around,
+        shared = replace(
+            self._shared,
             addresses=replace(self._store.rule, party=state.tenant_id),
             ledger=state.ledger,
             make_limiter=state.limits.of,
@@ -219,7 +219,7 @@ class TenantRegistry:
             health=state.health,
         )
         older = state.generation.registry if state.generation is not None else None
-        registry = TenantProviders.build(made, around, older)
+        registry = TenantProviders.build(made, shared, older)
         if self._on_built is not None:
             self._on_built(registry, state.tenant_id)
         return Generation(registry, rows.revision)

@@ -16,8 +16,8 @@ from orchestify.errors import (
 )
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.registry import ProviderRegistry
-from orchestify.providers.shared import Surroundings
-from orchestify.resources.bounded import keep
+from orchestify.providers.shared import SharedParts
+from orchestify.resources.bounded import bounded_setdefault
 from orchestify.server.rows.input_rules import model_problem
 from orchestify.server.rows.tenant_config import TenantConfig
 
@@ -45,8 +45,8 @@ class TenantProviders(ProviderRegistry):
         registry._tenant, registry._found = tenant, {}
         registry._named = registry.named_models()
         registry._companies = {}
-        registry._directory.off |= tenant.locked
-        for target in map(registry._directory.target, registry):
+        registry._lookup.off |= tenant.locked
+        for target in map(registry._lookup.target, registry):
             registry._companies[target.provider_id] = target.endpoint
             registry._runtime.price(target)  # may read a file: better in this thread than in a call
         if older is not None:

@@ -17,7 +17,7 @@ from orchestify.core.provider_types import PROVIDER_TYPES
 from orchestify.core.providers import PriceConfig, ProviderConfig
 from orchestify.errors import ConfigError, VaultError
 from orchestify.server.rows.input_rules import HEADERS, OPTIONS
-from orchestify.server.rows.provider_rows import CONFIG_KEYS, ROW_TYPES
+from orchestify.server.rows.provider_rows import CONFIG_KEYS
 from orchestify.server.rows.stored_rows import AgentRow, ProviderRow, TenantRows
 from orchestify.server.rows.tenant_config import TenantConfig, config_of
 
