@@ -30,9 +30,9 @@ circuit_breaker: {failures: 5}
 timeout_s: 60
 rate_limit: {requests_per_minute: 100000, tokens_per_minute: 100000000}
 budgets:
-  - {name: all, limit_usd: 1000, period: day}
-  - {name: it, match: {provider: it}, limit_usd: 1000, period: day}
-  - {name: model, match: {model: gpt-4o}, limit_usd: 1000, period: day}
+  - {name: all, limit_usd: 1000, period: day, on_unpriced: allow}
+  - {name: it, match: {provider: it}, limit_usd: 1000, period: day, on_unpriced: allow}
+  - {name: model, match: {model: gpt-4o}, limit_usd: 1000, period: day, on_unpriced: allow}
 """
 
 

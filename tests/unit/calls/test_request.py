@@ -99,6 +99,11 @@ class TestCall:
         assert call_of("hi", thinking=False).request(DEFAULTS, model="m").thinking is None
         assert call_of("hi", thinking=None).request(DEFAULTS, model="m").thinking is not None
 
+    def test_an_unknown_keyword_is_named(self) -> None:
+        unknown: dict[str, Any] = {"seed": 1, "timeout": 5}
+        with pytest.raises(TypeError, match="unexpected keyword argument 'timeout'"):
+            call_of("hi", **unknown)
+
     def test_the_seeds_positions_hold(self) -> None:
         call = call_of([LLMMessage("user", "hi")], "m", 0.7, 8192, [WEATHER], True)
         assert (call.model, call.temperature, call.max_tokens) == ("m", 0.7, 8192)

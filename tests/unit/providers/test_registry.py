@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestify.core.agents import AgentsConfig
+from orchestify.core.agents import AgentConfig, AgentsConfig
 from orchestify.core.config import Config, parse_config
 from orchestify.errors import (
     AgentNotFoundError,
@@ -23,8 +23,8 @@ from orchestify.events.events import FallbackTaken
 from orchestify.ledger.record import scope
 from orchestify.providers import MockAnswer, MockProvider, ProviderRegistry
 from orchestify.providers.base import LLMProvider
-from orchestify.values import LLMResponse, TokenUsage
-from tests.calls import HANG, Scripted
+from orchestify.values import CompletionRequest, LLMResponse, TokenUsage
+from tests.calls import HANG, Scripted, answer
 
 HOST = """
 providers:
@@ -350,6 +350,28 @@ class TestRegister:
         price = {"input_usd_per_mtok": 10, "output_usd_per_mtok": 0}
         registry.register("m", MockProvider(config={"price": price}))
         assert (await registry.get("m").complete("one two")).cost_usd == Decimal("0.00002")
+
+
+class Replaced(MockProvider):
+    """A built-in provider whose `send` a host has replaced."""
+
+    async def send(self, request: CompletionRequest) -> LLMResponse:  # type: ignore[override]
+        return answer("from the host")
+
+
+class TestReplaced:
+    async def test_a_hosts_send_of_a_built_in_provider_is_the_one_called(self) -> None:
+        registry = ProviderRegistry()
+        registry.register("it", Replaced())
+        agents = AgentsConfig(agents={"planner": AgentConfig(provider="it")})
+        for provider in (registry.get("it"), registry.get_for_agent("planner", agents)):
+            assert (await provider.complete("hi")).content == "from the host"
+        assert registry.get_usage_summary()["by_agent"]["planner"]["calls"] == 1
+
+    async def test_also_where_no_registry_has_it(self) -> None:
+        own = Replaced()
+        assert (await own.complete("hi")).content == "from the host"
+        assert own.get_usage().call_count == 1
 
 
 class TestReset:
