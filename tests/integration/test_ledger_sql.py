@@ -232,7 +232,7 @@ async def test_a_dead_writer_thread_is_a_problem_until_the_next_record(tmp_path:
     ledger = ledger_at(FILE, tmp_path)
     backend = ledger._backend
     backend.writer = DeadlyWriter(backend.journal)
-    ledger.start()
+    backend.writer.start()
     await until(lambda: backend.writer.has_died)
     assert ledger.problem == "the ledger's writer thread has died: records wait for another one"
     assert ledger.is_behind
