@@ -76,7 +76,7 @@ def test_pauses_of_made_up_models_are_bounded_and_those_that_last_stay() -> None
     bench.runtime.pause(paused).penalise(60.0)
     for number in range(2 * MODELS_KEPT):
         bench.runtime.pause(bench.target(one, model=f"m{number}"))
-    assert len(bench.runtime._pauses) == MODELS_KEPT
+    assert len(bench.runtime.pauses) == MODELS_KEPT
     assert bench.runtime.paused_for_s(paused) == 60.0
 
 
