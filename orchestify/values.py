@@ -17,11 +17,12 @@ FinishReason: TypeAlias = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "pause"
 ]
 UsageSource: TypeAlias = Literal["reported", "estimated", "unknown"]
-Effort: TypeAlias = Literal["low", "medium", "high"]
+Effort: TypeAlias = Literal["minimal", "low", "medium", "high", "xhigh", "max"]
 Priority: TypeAlias = Literal["high", "normal", "low"]
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 
 ROLES = ("system", "user", "assistant", "tool")
+EFFORTS: tuple[Effort, ...] = ("minimal", "low", "medium", "high", "xhigh", "max")
 
 MOST_USD = Decimal(1_000_000)
 """What one call can cost at most: a report of more is not believed, a price that gives more ends
@@ -61,18 +62,27 @@ NOTHING: Mapping[str, Any] = _Nothing()
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """A piece of text in a message."""
+    """A piece of text in a message.
+
+    `cache_control` marks the end of what a provider is to cache, in Anthropic's form.
+    """
 
     text: str = field(repr=False)
+    cache_control: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePart:
-    """An image in a message: either `url` (http, https), or base64 `data` with its `media_type`."""
+    """An image in a message: either `url` (http, https), or base64 `data` with its `media_type`.
+
+    `detail` is OpenAI's `low`, `high` or `auto`; `cache_control` as in `TextPart`.
+    """
 
     url: str | None = field(default=None, repr=False)
     data: str | None = field(default=None, repr=False)
     media_type: str | None = None
+    detail: str | None = None
+    cache_control: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if (self.url is None) == (self.data is None):
@@ -116,7 +126,7 @@ class Tool:
     """A tool the model may call; `input_schema` is a JSON Schema object.
 
     `server` holds a tool that the provider runs itself, in the provider's own form; it is
-    passed on as it is.
+    passed on as it is. `cache_control` as in `TextPart`.
     """
 
     name: str
@@ -124,6 +134,7 @@ class Tool:
     input_schema: Mapping[str, Any] = field(default_factory=dict)
     strict: bool | None = None
     server: Mapping[str, Any] | None = None
+    cache_control: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +174,9 @@ class ThinkingConfig:
 class Thinking:
     """What a model thought: `text`, and the provider's own `blocks` with their signatures.
 
-    Send it back in an `LLMMessage` where the conversation goes on with tool results.
+    Where the thinking stood between texts and tool calls, these stand among the blocks as well
+    (`text` with its text, `tool_use` with its id), since the provider wants to see the order
+    again. Send it back in an `LLMMessage` where the conversation goes on with tool results.
     """
 
     text: str = field(default="", repr=False)
@@ -263,6 +276,14 @@ class Usage:
 UNKNOWN_USAGE = Usage(source="unknown")
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """How many input tokens a call has: counted by its provider, or estimated by us."""
+
+    tokens: int
+    source: Literal["reported", "estimated"]
+
+
 @dataclass(slots=True)
 class TokenUsage:
     """Cumulative usage: a reading of the ledger's totals, no total of its own.
@@ -301,7 +322,8 @@ class LLMResponse:
     the provider's own word is in `raw_response`. `parsed` is set where a `response_format` was
     asked for. `cost_usd` is None where nobody knows the price; `cost_source` says who does.
     `headers` are those of the provider's that tell its rate limits and the request's id, with
-    names in lower case.
+    names in lower case. `warnings` are words for what of the request was left out or changed,
+    because the provider refuses it (`temperature_dropped`).
     """
 
     content: str = field(repr=False)
@@ -321,6 +343,7 @@ class LLMResponse:
     attempts: tuple[Attempt, ...] = ()
     call_id: str = ""
     headers: Mapping[str, str] = field(default=NOTHING, repr=False)
+    warnings: tuple[str, ...] = ()
 
     def to_message(self) -> LLMMessage:
         """Return the answer as the assistant's message, to be sent back with what follows."""
@@ -333,8 +356,10 @@ class LLMResponse:
 class CompletionRequest:
     """What one target is asked: the caller's words over the agent's over the provider's.
 
-    None means: not configured and not given, so not sent. `options` are extra body fields.
-    Times are in seconds; `timeout_s` is for the whole call, or until a stream's first output.
+    None means: not configured and not given, so not sent. `thinking_off` says that the model is
+    not to think, `thinking_configured` that only configuration, and not the caller, asked for
+    `thinking`. `options` are extra body fields. Times are in seconds; `timeout_s` is for the
+    whole call, or until a stream's first output.
     """
 
     messages: tuple[LLMMessage, ...] = field(repr=False)
@@ -348,6 +373,8 @@ class CompletionRequest:
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     thinking: ThinkingConfig | None = None
+    thinking_off: bool = False
+    thinking_configured: bool = field(default=False, compare=False)
     cache: bool = False
     options: Mapping[str, Any] = field(default=NOTHING, repr=False)
     timeout_s: float | None = None

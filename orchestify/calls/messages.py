@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -64,6 +64,17 @@ def image_of(url: str) -> ImagePart:
     return ImagePart(data=payload, media_type=media_type)
 
 
+def cache_control_of(given: Any) -> Mapping[str, Any] | None:
+    """Return the mark of what is to be cached, in Anthropic's form.
+
+    Raises:
+        InvalidParameterError: it is no mapping.
+    """
+    if given is None or isinstance(given, Mapping):
+        return given
+    raise InvalidParameterError("cache_control is a mapping: {'type': 'ephemeral'}")
+
+
 def _message_of(message: MessageLike, number: int) -> LLMMessage:
     if isinstance(message, str):
         return LLMMessage("user", message)
@@ -87,14 +98,23 @@ def _from_mapping(message: Mapping[str, Any]) -> LLMMessage:
     content = message.get("content")
     if content is None and role != "assistant":
         raise InvalidParameterError("its content is missing")
+    if content is None:
+        content = message.get("refusal")
     calls = tuple(_tool_call(call) for call in message.get("tool_calls") or ())
+    thoughts: list[Mapping[str, Any]] = []
+    if role == "assistant" and isinstance(content, (list, tuple)):
+        thoughts = [part for part in content if _is_thought(part)]
+        content = [part for part in content if not _is_thought(part)]
     return LLMMessage(
         role="system" if role == "developer" else str(role),
-        content=_content("" if content is None else content),
+        content=_marked(
+            _content("" if content is None else content),
+            cache_control_of(message.get("cache_control")),
+        ),
         tool_calls=calls,
         tool_call_id=message.get("tool_call_id"),
         name=message.get("name"),
-        thinking=_thinking(message),
+        thinking=_thinking(message, thoughts),
     )
 
 
@@ -106,23 +126,58 @@ def _content(content: Any) -> Content:
     return tuple(_part(part) for part in content)
 
 
+def _marked(content: Content, cache_control: Mapping[str, Any] | None) -> Content:
+    """Return content whose end is marked as the end of what is to be cached."""
+    if cache_control is None or not content:
+        return content
+    *before, last = [TextPart(content)] if isinstance(content, str) else content
+    return (*before, replace(last, cache_control=last.cache_control or cache_control))
+
+
 def _part(part: Any) -> Part:
     if isinstance(part, (TextPart, ImagePart)):
         return part
     if isinstance(part, str):
         return TextPart(part)
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind == "text":
-        return TextPart(str(part["text"]))
-    if kind == "image_url":
-        image = part["image_url"]
-        return image_of(image["url"] if isinstance(image, Mapping) else image)
-    if kind == "image":
-        source = part["source"]
-        if source.get("type") == "url":
-            return ImagePart(url=source["url"])
-        return ImagePart(data=source["data"], media_type=source["media_type"])
-    raise InvalidParameterError("a part is of type text, image_url or image")
+    read = _PARTS.get(part.get("type", "")) if isinstance(part, Mapping) else None
+    if read is None:
+        raise InvalidParameterError("a part is of type text, image_url or image")
+    made = read(part)
+    mark = cache_control_of(part.get("cache_control"))
+    return made if mark is None else replace(made, cache_control=mark)
+
+
+def _text_part(part: Mapping[str, Any]) -> Part:
+    return TextPart(str(part["text"]))
+
+
+def _refusal_part(part: Mapping[str, Any]) -> Part:
+    return TextPart(str(part["refusal"]))
+
+
+def _image_url_part(part: Mapping[str, Any]) -> Part:
+    image = part["image_url"]
+    if not isinstance(image, Mapping):
+        return image_of(image)
+    detail = image.get("detail")
+    if detail is not None and not isinstance(detail, str):
+        raise InvalidParameterError("an image's detail is a text")
+    return replace(image_of(image["url"]), detail=detail)
+
+
+def _image_part(part: Mapping[str, Any]) -> Part:
+    source = part["source"]
+    if source.get("type") == "url":
+        return ImagePart(url=source["url"])
+    return ImagePart(data=source["data"], media_type=source["media_type"])
+
+
+_PARTS: Mapping[str, Callable[[Mapping[str, Any]], Part]] = {
+    "text": _text_part,
+    "refusal": _refusal_part,
+    "image_url": _image_url_part,
+    "image": _image_part,
+}
 
 
 def _tool_call(call: Any) -> ToolCall:
@@ -135,10 +190,59 @@ def _tool_call(call: Any) -> ToolCall:
     return ToolCall(str(call["id"]), str(function["name"]), dict(arguments))
 
 
-def _thinking(message: Mapping[str, Any]) -> Thinking | None:
-    thinking = message.get("thinking")
-    if thinking is None or isinstance(thinking, Thinking):
-        return thinking
-    if isinstance(thinking, str):
-        return Thinking(thinking)
-    raise InvalidParameterError("thinking is a Thinking or a text")
+def _is_thought(part: Any) -> bool:
+    """Whether a part of an assistant's content is thinking, as Mistral and Anthropic write it."""
+    return isinstance(part, Mapping) and part.get("type") in ("thinking", "redacted_thinking")
+
+
+def _thinking(message: Mapping[str, Any], thoughts: Sequence[Mapping[str, Any]]) -> Thinking | None:
+    """Return what a message tells of its model's thinking, in whichever provider's field.
+
+    `reasoning_content` and `reasoning` are text (DeepSeek and others); `reasoning_details`
+    (OpenRouter), `thinking_blocks` (LiteLLM) and `thoughts`, parts of the content, are blocks;
+    `extra_content` (Gemini) stands in the message or in a call of a tool.
+    """
+    given = message.get("thinking")
+    if isinstance(given, Thinking):
+        return given
+    texts = [given, message.get("reasoning_content"), message.get("reasoning")]
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise InvalidParameterError("thinking is a Thinking or a text, reasoning_content a text")
+    blocks = [
+        *thoughts,
+        *_blocks(message, "thinking_blocks"),
+        *_blocks(message, "reasoning_details"),
+    ]
+    blocks += _extra_contents(message)
+    text = next((text for text in texts if text), None) or _text_of(blocks)
+    return Thinking(text, tuple(blocks)) if text or blocks else None
+
+
+def _blocks(message: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    blocks = message.get(name) or ()
+    if isinstance(blocks, (list, tuple)) and all(isinstance(each, Mapping) for each in blocks):
+        return blocks
+    raise InvalidParameterError(f"{name} is a list of mappings")
+
+
+def _extra_contents(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    calls = [call for call in message.get("tool_calls") or () if isinstance(call, Mapping)]
+    held: list[tuple[Any, str | None]] = [(message.get("extra_content"), None)]
+    held += [(call.get("extra_content"), str(call.get("id"))) for call in calls]
+    if not all(extra is None or isinstance(extra, Mapping) for extra, _ in held):
+        raise InvalidParameterError("extra_content is a mapping")
+    return [
+        {"type": "extra_content", "tool_call_id": call_id, "extra_content": extra}
+        for extra, call_id in held
+        if extra
+    ]
+
+
+def _text_of(blocks: Sequence[Mapping[str, Any]]) -> str:
+    """Return what blocks of thinking say; Mistral's hold a list of texts."""
+    texts: list[str] = []
+    for block in blocks:
+        said = block.get("thinking") or block.get("text") or block.get("summary") or ""
+        pieces = said if isinstance(said, (list, tuple)) else [{"text": said}]
+        texts += [str(piece.get("text") or "") for piece in pieces if isinstance(piece, Mapping)]
+    return "".join(texts)

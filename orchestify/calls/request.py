@@ -6,11 +6,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
-from orchestify.calls.messages import MessagesLike, messages_of
+from orchestify.calls.messages import MessagesLike, cache_control_of, messages_of
 from orchestify.errors import InvalidParameterError
 from orchestify.values import (
+    EFFORTS,
     NOTHING,
     CompletionRequest,
     Effort,
@@ -22,7 +23,7 @@ from orchestify.values import (
     ToolChoice,
 )
 
-ThinkingLike: TypeAlias = bool | Effort | Mapping[str, int] | ThinkingConfig
+ThinkingLike: TypeAlias = bool | Effort | Literal["none"] | Mapping[str, int] | ThinkingConfig
 ToolLike: TypeAlias = Tool | Mapping[str, Any]
 ToolChoiceLike: TypeAlias = str | Mapping[str, Any] | ToolChoice
 FallbackLike: TypeAlias = bool | Sequence[str | Mapping[str, str]]
@@ -32,7 +33,6 @@ OURS = frozenset(
     {"api_key", "key", "model", "base_url", "api_base", "messages", "stream", "timeout"}
     | {"retries", "max_retries", "num_retries", "fallbacks", "caching"}
 )
-EFFORTS = ("low", "medium", "high")
 PRIORITIES = ("high", "normal", "low")
 _NUMBERS: Mapping[str, tuple[bool, float, float]] = {  # whether it is whole, at least, at most
     "temperature": (False, 0, math.inf),
@@ -76,6 +76,7 @@ class Defaults:
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     thinking: ThinkingConfig | None = None
+    thinking_off: bool = False
     cache: bool = False
     timeout_s: float | None = None
     connect_timeout_s: float | None = None
@@ -117,7 +118,8 @@ class Call:
 
     def request(self, defaults: Defaults, *, model: str) -> CompletionRequest:
         """Return what a target with these `defaults` is asked, at this `model`."""
-        thinking = None if self.thinking_off else self.thinking or defaults.thinking
+        is_said = self.thinking_off or self.thinking is not None
+        thinking = self.thinking if is_said else defaults.thinking
         temperature, max_tokens, top_p = self.temperature, self.max_tokens, self.top_p
         return CompletionRequest(
             messages=self.messages,
@@ -131,6 +133,8 @@ class Call:
             tool_choice=self.tool_choice,
             response_format=self.response_format,
             thinking=thinking,
+            thinking_off=self.thinking_off if is_said else defaults.thinking_off,
+            thinking_configured=not is_said and thinking is not None,
             cache=defaults.cache,
             options=self.options,
             timeout_s=defaults.timeout_s if self.timeout_s is None else self.timeout_s,
@@ -169,7 +173,7 @@ def call_of(
     if tools:
         call.tools = tuple(map(tool_of, tools))
     if thinking is not None:
-        call.thinking, call.thinking_off = thinking_of(thinking), thinking is False
+        call.thinking, call.thinking_off = thinking_of(thinking), is_off(thinking)
     if keywords:
         _take_keywords(call, keywords)
     return call
@@ -187,15 +191,16 @@ def tool_of(tool: ToolLike) -> Tool:
         raise InvalidParameterError("a tool is a mapping: {name, description, input_schema}")
     kind = tool.get("type", "custom")
     if kind == "function" and isinstance(tool.get("function"), Mapping):
-        return _tool(tool["function"], "parameters")
+        return _tool(tool["function"], "parameters", tool.get("cache_control"))
     if kind == "custom":
-        return _tool(tool, "input_schema" if "input_schema" in tool else "parameters")
+        schema = "input_schema" if "input_schema" in tool else "parameters"
+        return _tool(tool, schema, tool.get("cache_control"))
     return Tool(name=str(tool.get("name", kind)), server=dict(tool))
 
 
 def thinking_of(thinking: ThinkingLike | None) -> ThinkingConfig | None:
     """Return how much to think; None where thinking is off or nothing was said."""
-    if thinking is None or thinking is False:
+    if thinking is None or is_off(thinking):
         return None
     if isinstance(thinking, ThinkingConfig):
         return thinking
@@ -207,9 +212,15 @@ def thinking_of(thinking: ThinkingLike | None) -> ThinkingConfig | None:
         budget = thinking["budget_tokens"]
         _check_number("thinking.budget_tokens", budget)
         return ThinkingConfig(budget_tokens=budget)
+    words = ", ".join(repr(word) for word in ("none", *EFFORTS))
     raise InvalidParameterError(
-        "thinking is true, false, 'low', 'medium', 'high' or {'budget_tokens': n}"
+        f"thinking is true, false, {{'budget_tokens': n}} or one of {words}"
     )
+
+
+def is_off(thinking: object) -> bool:
+    """Whether the model is told not to think."""
+    return thinking is False or thinking == "none"
 
 
 def response_format_of(value: ResponseFormatLike | None) -> ResponseFormat | None:
@@ -262,7 +273,7 @@ def _take_keywords(call: Call, given: CallKeywords) -> None:
     call.options = _options_of(given.get("options"))
 
 
-def _tool(form: Mapping[str, Any], schema_key: str) -> Tool:
+def _tool(form: Mapping[str, Any], schema_key: str, cache_control: Any) -> Tool:
     name = form.get("name")
     if not isinstance(name, str) or not name:
         raise InvalidParameterError("a tool needs a name")
@@ -274,6 +285,7 @@ def _tool(form: Mapping[str, Any], schema_key: str) -> Tool:
         description=form.get("description"),
         input_schema=schema,
         strict=form.get("strict"),
+        cache_control=cache_control_of(cache_control),
     )
 
 

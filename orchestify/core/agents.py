@@ -11,7 +11,8 @@ from orchestify.core.error_messages import refusal
 from orchestify.core.fields import Count, Flag, FreeForm, Key, Model, Number, Share, Text
 from orchestify.core.policies import Policies
 from orchestify.core.scalars import reread
-from orchestify.values import Effort
+
+ThinkingWord: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class ThinkingBudget(Model):
@@ -32,17 +33,20 @@ def _thinking_form(value: object) -> str | None:
     value = reread(value)
     if isinstance(value, bool):
         return "(flag)"
-    if value in get_args(Effort):
+    if value in get_args(ThinkingWord):
         return "(effort)"
     return "(budget)" if isinstance(value, (Mapping, ThinkingBudget)) else None
 
 
 ThinkingSetting: TypeAlias = Annotated[
     Annotated[Flag, Tag("(flag)")]
-    | Annotated[Effort, Tag("(effort)")]
+    | Annotated[ThinkingWord, Tag("(effort)")]
     | Annotated[ThinkingBudget, Tag("(budget)")],
     Discriminator(
-        _thinking_form, **refusal("expected true, false, low, medium, high or {budget_tokens: n}")
+        _thinking_form,
+        **refusal(
+            f"expected true, false, {', '.join(get_args(ThinkingWord))} or {{budget_tokens: n}}"
+        ),
     ),
 ]
 

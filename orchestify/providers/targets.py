@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from orchestify.calls.request import Defaults, thinking_of
+from orchestify.calls.request import Defaults, is_off, thinking_of
 from orchestify.calls.runtime import LimiterKey, Runtime
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig, ThinkingBudget
@@ -59,6 +59,7 @@ def _defaults(config: ProviderConfig, agent: AgentConfig, policies: EffectivePol
         top_p=agent.top_p,
         stop=agent.stop,
         thinking=thinking_of(given),
+        thinking_off=is_off(given),
         cache=agent.cache,
         timeout_s=policies.timeout_s,
         connect_timeout_s=policies.connect_timeout_s,

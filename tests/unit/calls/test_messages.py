@@ -155,3 +155,93 @@ def test_arguments_are_parsed(text: str, arguments: dict[str, Any], valid: bool)
 
 def test_a_call_keeps_what_the_model_wrote() -> None:
     assert tool_call_of("c", "t", "{nonsense") == ToolCall("c", "t", {}, "{nonsense", False)
+
+
+CALL = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+EXTRA = {"google": {"thought_signature": "SIG"}}
+DETAIL = {"type": "reasoning.encrypted", "data": "zz", "index": 0}
+SAID = {"type": "reasoning.text", "text": "hm", "signature": "s"}
+SIGNED = {"type": "thinking", "thinking": "hm", "signature": "s"}
+LISTED = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+MARK = {"type": "ephemeral"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinking"),
+    [
+        ({}, None),
+        ({"reasoning_content": "hm"}, Thinking("hm")),
+        ({"reasoning_content": ""}, None),
+        ({"reasoning_content": None, "reasoning_details": None}, None),
+        ({"reasoning": "hm"}, Thinking("hm")),
+        ({"reasoning_details": [DETAIL]}, Thinking("", (DETAIL,))),
+        ({"reasoning": "hm", "reasoning_details": [SAID]}, Thinking("hm", (SAID,))),
+        ({"reasoning_details": [SAID]}, Thinking("hm", (SAID,))),
+        ({"thinking_blocks": [SIGNED]}, Thinking("hm", (SIGNED,))),
+        (
+            {"extra_content": EXTRA},
+            Thinking(
+                "", ({"type": "extra_content", "tool_call_id": None, "extra_content": EXTRA},)
+            ),
+        ),
+        (
+            {"tool_calls": [CALL | {"extra_content": EXTRA}]},
+            Thinking(
+                "", ({"type": "extra_content", "tool_call_id": "t1", "extra_content": EXTRA},)
+            ),
+        ),
+        ({"content": [LISTED, {"type": "text", "text": "so"}]}, Thinking("hm", (LISTED,))),
+        ({"thinking": Thinking("own", (SIGNED,)), "reasoning": "hm"}, Thinking("own", (SIGNED,))),
+    ],
+)
+def test_what_a_dict_tells_of_thinking_is_kept(
+    fields: dict[str, Any], thinking: Thinking | None
+) -> None:
+    message = messages_of({"role": "assistant", "content": "so", **fields})[0]
+    assert message.thinking == thinking
+    assert message.text == "so"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reasoning_content": ["hm"]},
+        {"reasoning": {"effort": "low"}},
+        {"reasoning_details": "hm"},
+        {"reasoning_details": ["hm"]},
+        {"thinking_blocks": {"type": "thinking"}},
+        {"extra_content": "SIG"},
+    ],
+)
+def test_thinking_of_another_shape_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParameterError, match=r"messages\[0\]"):
+        messages_of({"role": "assistant", "content": "so", **fields})
+
+
+def test_a_refusal_is_what_the_assistant_said() -> None:
+    given = {"role": "assistant", "content": None, "refusal": "no"}
+    assert messages_of(given) == (LLMMessage("assistant", "no"),)
+
+
+def test_marks_and_details_of_parts_are_kept() -> None:
+    text = {"type": "text", "text": "rules", "cache_control": MARK}
+    image = {"type": "image_url", "image_url": {"url": "https://h/i", "detail": "low"}}
+    assert messages_of({"role": "user", "content": [text, image]})[0].content == (
+        TextPart("rules", MARK),
+        ImagePart("https://h/i", detail="low"),
+    )
+
+
+def test_a_messages_mark_is_that_of_its_end() -> None:
+    given = {"role": "system", "content": "rules", "cache_control": MARK}
+    assert messages_of(given)[0].content == (TextPart("rules", MARK),)
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert messages_of({**given, "content": parts})[0].content == (
+        TextPart("a"),
+        TextPart("b", MARK),
+    )
+
+
+def test_a_mark_of_another_shape_is_refused() -> None:
+    with pytest.raises(InvalidParameterError, match="cache_control"):
+        messages_of({"role": "user", "content": "q", "cache_control": True})

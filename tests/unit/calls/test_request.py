@@ -248,13 +248,44 @@ class TestThinking:
             (None, None),
             (False, None),
             (True, ThinkingConfig()),
+            ("none", None),
+            ("minimal", ThinkingConfig("minimal")),
             ("low", ThinkingConfig("low")),
+            ("xhigh", ThinkingConfig("xhigh")),
+            ("max", ThinkingConfig("max")),
             ({"budget_tokens": 1024}, ThinkingConfig(budget_tokens=1024)),
             (ThinkingConfig("high"), ThinkingConfig("high")),
         ],
     )
     def test_forms(self, given: Any, config: ThinkingConfig | None) -> None:
         assert thinking_of(given) == config
+
+    @pytest.mark.parametrize(
+        ("given", "config", "off"),
+        [
+            (None, ThinkingConfig("low"), False),
+            (False, None, True),
+            ("none", None, True),
+            ("high", ThinkingConfig("high"), False),
+        ],
+    )
+    def test_a_callers_word_holds_over_the_agents(
+        self, given: Any, config: ThinkingConfig | None, off: bool
+    ) -> None:
+        request = call_of("hi", thinking=given).request(DEFAULTS, model="m")
+        assert (request.thinking, request.thinking_off) == (config, off)
+        assert request.thinking_configured is (given is None)
+
+    def test_thinking_that_is_configured_off_is_said_unless_the_caller_asks(self) -> None:
+        defaults = Defaults(thinking_off=True)
+        assert call_of("hi").request(defaults, model="m").thinking_off is True
+        asked = call_of("hi", thinking=True).request(defaults, model="m")
+        assert (asked.thinking, asked.thinking_off) == (ThinkingConfig(), False)
+
+    def test_silence_says_nothing(self) -> None:
+        request = call_of("hi").request(Defaults(), model="m")
+        assert (request.thinking, request.thinking_off) == (None, False)
+        assert request.thinking_configured is False
 
     @pytest.mark.parametrize("given", ["much", 1, {"budget_tokens": 1023}, {"effort": "low"}, []])
     def test_other_forms_are_refused(self, given: Any) -> None:

@@ -486,8 +486,8 @@ class TestProblems:
         [
             ("temperature: -1", "5:5: agents.a.temperature: expected a number of at least 0"),
             ("top_p: 2", "5:5: agents.a.top_p: expected a number of at most 1"),
-            ("thinking: often", "5:5: agents.a.thinking: expected true, false, low, medium, high "
-             "or {budget_tokens: n}"),
+            ("thinking: often", "5:5: agents.a.thinking: expected true, false, none, minimal, low, "
+             "medium, high, xhigh, max or {budget_tokens: n}"),
             ("thinking: {budget: 1}", "5:16: agents.a.thinking.budget: unknown key; did you mean "
              "'budget_tokens'?"),
             ("stop: [3]", "5:12: agents.a.stop.0: expected text; put it in quotes"),
