@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -48,6 +49,8 @@ def read(body: Mapping[str, Any]) -> ParsedRequest:
     if not isinstance(max_tokens, int) or max_tokens < 1:
         raise RefusedError(400, "max_tokens: Input should be greater than or equal to 1")
     _check_thinking(body, max_tokens)
+    _check_sampling(body)
+    _check_ending(body)
     return ask
 
 
@@ -64,6 +67,7 @@ def read_prompt(body: Mapping[str, Any]) -> ParsedRequest:
     if not isinstance(messages, list) or not messages:
         raise RefusedError(400, "messages: at least one message is required")
     _check_messages(messages)
+    _check_texts(body)
     tools = tuple(_tools(body.get("tools") or ()))
     system = _text(body.get("system"))
     characters = len(system) + sum(len(_text(message["content"])) for message in messages)
@@ -91,24 +95,135 @@ def sign(thinking: str) -> str:
 
 
 def _check_messages(messages: list[Any]) -> None:
-    called: set[str] = set()
+    called: list[str] = []
+    known: set[str] = set()
     for place, message in enumerate(messages):
         role = message.get("role") if isinstance(message, dict) else None
         if role not in ("user", "assistant"):
             raise RefusedError(400, f'messages.{place}.role: Input should be "user" or "assistant"')
         if not message.get("content"):
             raise RefusedError(400, f"messages.{place}: content must be non-empty")
-        for block in _blocks(message, "tool_result"):
-            if block.get("tool_use_id") not in called:
-                raise RefusedError(
-                    400,
-                    f"messages.{place}: unexpected `tool_use_id` found in `tool_result` blocks. "
-                    "Each `tool_result` block must have a corresponding `tool_use` block in the "
-                    "previous message.",
-                )
-        called = {str(block.get("id")) for block in _blocks(message, "tool_use")}
+        _check_results(message, place, called)
+        called = [str(block.get("id")) for block in _blocks(message, "tool_use")]
+        _check_call_ids(called, place, known)
         for block in _blocks(message, "thinking"):
             _check_signature(block, place)
+    if called:
+        raise RefusedError(400, _without_results(len(messages) - 1, called))
+
+
+def _check_results(message: Mapping[str, Any], place: int, called: Sequence[str]) -> None:
+    """Refuse results without their call before them, calls without result, results behind text."""
+    results = [str(block.get("tool_use_id")) for block in _blocks(message, "tool_result")]
+    if any(result not in called for result in results):
+        raise RefusedError(
+            400,
+            f"messages.{place}: unexpected `tool_use_id` found in `tool_result` blocks. "
+            "Each `tool_result` block must have a corresponding `tool_use` block in the "
+            "previous message.",
+        )
+    if len(set(results)) < len(results):
+        raise RefusedError(400, f"messages.{place}: each tool_use must have a single result.")
+    content = message["content"] if isinstance(message["content"], list) else []
+    first = [block.get("type") == "tool_result" for block in content[: len(results)]]
+    missing = [call for call in called if call not in results]
+    if missing or not all(first):
+        raise RefusedError(400, _without_results(place - 1, missing or called))
+
+
+def _without_results(place: int, calls: Sequence[str]) -> str:
+    return (
+        f"messages.{place}: `tool_use` ids were found without `tool_result` blocks immediately "
+        f"after: {', '.join(calls)}. Each `tool_use` block must have a corresponding `tool_result` "
+        "block in the next message."
+    )
+
+
+def _check_call_ids(calls: Sequence[str], place: int, known: set[str]) -> None:
+    for call in calls:
+        if not re.fullmatch(r"[a-zA-Z0-9_-]+", call):
+            raise RefusedError(
+                400,
+                f"messages.{place}.content.0.tool_use.id: String should match pattern "
+                "'^[a-zA-Z0-9_-]+$'",
+            )
+        if call in known:
+            raise RefusedError(400, f"messages.{place}: `tool_use` ids must be unique")
+        known.add(call)
+
+
+def _check_texts(body: Mapping[str, Any]) -> None:
+    """Refuse texts and stop sequences of spaces only, in tools' results as well."""
+    turns = [block for message in body["messages"] for block in _all_blocks(message["content"])]
+    inner = [each for block in turns for each in _all_blocks(block.get("content"))]
+    for block in [*_all_blocks(body.get("system")), *turns, *inner]:
+        if block.get("type") == "text" and not str(block.get("text") or "").strip():
+            raise RefusedError(
+                400, "messages: text content blocks must contain non-whitespace text"
+            )
+    if any(not str(sequence).strip() for sequence in body.get("stop_sequences") or ()):
+        raise RefusedError(400, "stop_sequences: each stop sequence must contain non-whitespace")
+
+
+def _check_sampling(body: Mapping[str, Any]) -> None:
+    temperature, top_p = body.get("temperature"), body.get("top_p")
+    if temperature is not None and not 0 <= temperature <= 1:
+        raise RefusedError(400, "temperature: range: 0..1")
+    if temperature is not None and top_p is not None and _version(body) >= (4, 1):
+        raise RefusedError(
+            400,
+            "`temperature` and `top_p` cannot both be specified for this model. Please use only "
+            "one.",
+        )
+
+
+def _check_ending(body: Mapping[str, Any]) -> None:
+    """Refuse an answer that the caller began, where the model takes none, or that ends in spaces.
+
+    A turn that ends with the provider's own tool goes on; it is no such answer.
+    """
+    last = body["messages"][-1]
+    blocks = _all_blocks(last["content"])
+    if last["role"] != "assistant" or blocks[-1].get("type") != "text":
+        return
+    if _version(body) >= (4, 6):
+        raise RefusedError(
+            400,
+            "This model does not support assistant message prefill. The conversation must end "
+            "with a user message.",
+        )
+    if str(blocks[-1]["text"]) != str(blocks[-1]["text"]).rstrip():
+        raise RefusedError(
+            400, "messages: final assistant content cannot end with trailing whitespace"
+        )
+
+
+def _check_beginning(body: Mapping[str, Any]) -> None:
+    """Refuse a turn of calls, still under way, that did not begin with thinking."""
+    turn: Mapping[str, Any] | None = None
+    for message in reversed(body["messages"]):
+        if message["role"] == "assistant":
+            if turn is None and not _blocks(message, "tool_use"):
+                return
+            turn = message
+        elif turn is not None and not _blocks(message, "tool_result"):
+            break
+    if turn is None:
+        return
+    kind = _all_blocks(turn["content"])[0].get("type")
+    if kind not in ("thinking", "redacted_thinking"):
+        raise RefusedError(
+            400,
+            f"Expected `thinking` or `redacted_thinking`, but found `{kind}`. When `thinking` is "
+            "enabled, a final `assistant` message must start with a thinking block (preceding the "
+            "lastmost set of `tool_use` and `tool_result` blocks).",
+        )
+
+
+def _version(body: Mapping[str, Any]) -> tuple[int, int]:
+    """Return a Claude's version; that of others is (0, 0)."""
+    found = re.search(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d{1,2})(?!\d))?", str(body["model"]))
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def _check_signature(block: Mapping[str, Any], place: int) -> None:
@@ -132,6 +247,7 @@ def _check_thinking(body: Mapping[str, Any], max_tokens: int) -> None:
             )
         if budget >= max_tokens:
             raise RefusedError(400, "`max_tokens` must be greater than `thinking.budget_tokens`.")
+        _check_beginning(body)
     if body.get("temperature") not in (None, 1):
         raise RefusedError(400, "`temperature` may only be set to 1 when thinking is enabled.")
     if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
@@ -194,6 +310,12 @@ def _blocks(message: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
     if isinstance(content, str):
         return []
     return [block for block in content if isinstance(block, dict) and block.get("type") == kind]
+
+
+def _all_blocks(content: Any) -> list[Mapping[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return [block for block in content or () if isinstance(block, dict)]
 
 
 def _text(content: Any) -> str:
