@@ -113,6 +113,7 @@ if TYPE_CHECKING:
         Thinking as Thinking,
         ThinkingConfig as ThinkingConfig,
         ThinkingDelta as ThinkingDelta,
+        TokenCount as TokenCount,
         TokenUsage as TokenUsage,
         Tool as Tool,
         ToolCall as ToolCall,

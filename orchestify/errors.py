@@ -154,13 +154,15 @@ class APIError(OrchestifyError):
     succeed later), `trips_breaker` (it counts against the provider), `falls_back` (another
     target may do better), `may_be_billed` (the provider may have done the work).
     `status` is the HTTP status, None where there was none. `retry_after_s` is how long the
-    provider asked to wait.
+    provider asked to wait. `amended` says that the lane has learned from the refusal what the
+    model takes, so that the same request goes out otherwise now.
     """
 
     retryable: bool = False
     trips_breaker: bool = False
     falls_back: bool = True
     may_be_billed: bool = False
+    amended: bool = False
     default_message: ClassVar[str] = "the provider failed"
 
     def __init__(

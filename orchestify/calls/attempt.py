@@ -9,7 +9,12 @@ from decimal import Decimal
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Trace, TracedAttempt
-from orchestify.errors import APIError, RateLimitError, StreamInterruptedError
+from orchestify.errors import (
+    APIError,
+    InvalidParameterError,
+    RateLimitError,
+    StreamInterruptedError,
+)
 from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.record import Outcome, Record, utc_now
 from orchestify.models.estimate import count_tokens, estimate_output_tokens
@@ -133,7 +138,8 @@ class AttemptState:
             self.runtime.pause(self.target).learn(hint)
 
     def _release(self, usage: Usage, cost: Cost, error: BaseException | None) -> None:
-        unsent = not self.opened or (isinstance(error, APIError) and not error.may_be_billed)
+        unsent = not self.opened or isinstance(error, InvalidParameterError)
+        unsent = unsent or (isinstance(error, APIError) and not error.may_be_billed)
         if isinstance(error, RateLimitError) and self.opened:
             self._slow_down(error)
         for _, grant in self.grants:

@@ -157,6 +157,7 @@ class CallState:
             attempts=tuple(self.attempts),
             call_id=self.call_id,
             headers=response.headers,
+            warnings=response.warnings,
         )
         form = attempt.request.response_format
         if form is not None:

@@ -34,9 +34,14 @@ from orchestify.values import (
     LLMResponse,
     StreamEvent,
     TextDelta,
+    TokenCount,
     TokenUsage,
     UsageUpdate,
 )
+
+# How often a call goes out otherwise because a refusal taught what the model takes; each is an
+# attempt of its own in the account, beside those that the retries allow.
+MOST_AMENDMENTS = 4
 
 T = TypeVar("T")
 Send: TypeAlias = Callable[[CallState, AttemptState], Awaitable[T]]
@@ -92,6 +97,14 @@ class Route:
     def count_tokens(self, call: Call) -> int:
         """Return about how many input tokens the call has at its first target."""
         return self.runtime.tokens(*self._first_asked(call))[0]
+
+    async def count_tokens_exact(self, call: Call) -> TokenCount:
+        """Return the input tokens at the first target, counted by its provider if it counts."""
+        target, request = self._first_asked(call)
+        counted = await target.lane.count_input(request)
+        if counted is not None:
+            return TokenCount(counted, "reported")
+        return TokenCount(self.runtime.tokens(target, request)[0], "estimated")
 
     def estimate_cost(self, call: Call) -> CostRange:
         """Return what one attempt at the first target costs, at least and at most."""
@@ -180,12 +193,16 @@ class Route:
         if given is not None:
             policy = replace(policy, max_attempts=given)
         patience_s = math.inf if last else policy.max_delay_s
-        number = 0
+        number = amendments = 0
         while True:
             number += 1
             try:
                 return await self._attempt(state, target, request, send, patience_s)
             except APIError as error:
+                if error.amended and amendments < MOST_AMENDMENTS:
+                    amendments += 1
+                    number -= 1
+                    continue
                 delay_s = policy.delay_s(error, number, self.runtime.chance)
                 if delay_s is None or delay_s >= state.remaining_s():
                     raise

@@ -16,7 +16,7 @@ from orchestify.calls.tracing import Tracer
 from orchestify.core.policies import RateLimitConfig
 from orchestify.events.events import Events
 from orchestify.health.health import Health
-from orchestify.lanes.anthropic.request import MAX_TOKENS
+from orchestify.lanes.anthropic.claude_models import MAX_TOKENS
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.memory import MemoryLedger

@@ -104,6 +104,7 @@ def _value(value: Any) -> str:
 
 def _remarks(target: TargetPlan) -> list[str]:
     lines = [f"not sent: {name}, which the model refuses" for name in target.left_out]
+    lines += [f"{key}: {what}" for key, what in target.changed.items()]
     if target.skipped:
         lines.append(f"skipped now: {target.skipped}")
     if target.attempts_at_most:

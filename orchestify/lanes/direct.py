@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from functools import partial
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,33 +20,42 @@ from orchestify.errors import APIError, InvalidParameterError
 from orchestify.lanes.answers import Answer, kept_headers
 from orchestify.lanes.anthropic import answer as anthropic_answer
 from orchestify.lanes.anthropic.answer import MessageAnswer
-from orchestify.lanes.anthropic.request import VERSION, betas, request_body as messages_body
-from orchestify.lanes.classify import build_error
+from orchestify.lanes.anthropic.fitting import fitted as fitted_message
+from orchestify.lanes.anthropic.request import VERSION, betas, body_of as messages_body
+from orchestify.lanes.classify import Failure, build_error
 from orchestify.lanes.failures import (
     MISSHAPEN,
     MalformedError,
     RefusedError,
     bare,
 )
+from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.http.endpoint import Endpoint, Sealed, check_base_url, read_body
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.lane import DEFAULT_URLS
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.openai.answer import ChatAnswer
 from orchestify.lanes.openai.dialects import dialect_of
-from orchestify.lanes.openai.request import request_body as chat_body
+from orchestify.lanes.openai.fitting import fitted as fitted_chat
+from orchestify.lanes.openai.gemini_count import COUNT_KEY_HEADER, count_body, count_path
+from orchestify.lanes.openai.learning import NOTHING_LEARNED, Learned
+from orchestify.lanes.openai.request import body_of as chat_body
 from orchestify.lanes.redaction import secrets_of
 from orchestify.lanes.stream import StreamRun
-from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEvent
+from orchestify.resources.bounded import bounded_setdefault
+from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEnd, StreamEvent
 
 MODELS_TIMEOUT_S = 30.0
+_NOT_OFFERED = frozenset({404, 405, 501})  # by servers of the protocol that do not count
+_COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 class DirectLane:
     """What both protocols share: sending, reading, streaming, and what is raised.
 
-    A subclass brings its protocol as functions: `_request_body(request, stream=...)`,
+    A subclass brings its protocol as functions: `_fitted(request)`, the last look at a request,
+    `_request_body(request, stream=...)` of one that is fitted,
     `_answer(body, request, headers)` of an answer that came whole, `_growing(request)`, which
     a stream fills, and, where a request may need headers of its own, `_request_headers`.
 
@@ -59,6 +68,7 @@ class DirectLane:
     path: str
     models_path: str
     headers: Mapping[str, str] = NOTHING
+    _fitted: Callable[[CompletionRequest], Fitting]
     _request_body: Callable[..., dict[str, Any]]
     _request_headers: Callable[[CompletionRequest], Mapping[str, str] | None] | None = None
     _answer: Callable[[Any, CompletionRequest, Mapping[str, str]], LLMResponse]
@@ -85,8 +95,11 @@ class DirectLane:
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request and return the whole answer."""
+        fitting = self._fitted(request)
+        request = fitting.request
         try:
-            return self._parsed(*await self._exchange(request), request)
+            answer = self._parsed(*await self._exchange(request), request)
+            return _warned(answer, fitting.warnings)
         except asyncio.CancelledError as error:
             raise bare(error)  # noqa: B904
         except FAILURES as error:
@@ -94,14 +107,21 @@ class DirectLane:
         raise explained  # here, and with no local of the answer: it is raised without secrets
 
     def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
-        """Send one request and yield its events; the last is `StreamEnd`."""
-        return StreamRun(
+        """Send one request and yield its events; the last is `StreamEnd`.
+
+        Raises:
+            InvalidParameterError: at once, where the provider would refuse the request.
+        """
+        fitting = self._fitted(request)
+        request = fitting.request
+        events = StreamRun(
             self._growing(request),
             open_response=lambda: self._post(request, stream=True),
             read_whole=lambda whole, headers: self._parsed(whole, headers, request),
             explain=lambda error: self._explained(error, request),
             idle_timeout_s=request.idle_timeout_s,
         ).events()
+        return _with_warnings(events, fitting.warnings) if fitting.warnings else events
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, None where it lists none to anybody."""
@@ -113,9 +133,24 @@ class DirectLane:
             explained = self._explained(error, None)
         raise explained
 
+    async def count_input(self, request: CompletionRequest) -> int | None:
+        """Return the input tokens that the provider counts, None where it does not count."""
+        request = self._fitted(request).request
+        try:
+            return await self._counted(request)
+        except asyncio.CancelledError as error:
+            raise bare(error)  # noqa: B904
+        except FAILURES as error:
+            explained = self._explained(error, request)
+        raise explained
+
     async def aclose(self) -> None:
         """Close every connection; the lane opens new ones where it is used again."""
         await self._endpoint.aclose()
+
+    async def _counted(self, request: CompletionRequest) -> int | None:
+        """Ask for a fitted request's input tokens."""
+        return None
 
     async def _exchange(self, request: CompletionRequest) -> tuple[bytes, Mapping[str, str]]:
         """Send one request and return the answer's body and the headers it keeps."""
@@ -203,12 +238,54 @@ class OpenAILane(DirectLane):
     ) -> None:
         base_url = _openai_url(config.base_url or DEFAULT_URLS["openai"])
         self._dialect = dialect_of(base_url)
-        self._request_body = partial(chat_body, dialect=self._dialect)
+        self._learned: dict[str, Learned] = {}
         super().__init__(provider_id, config, base_url, self._dialect.key_header, rule)
+        self._counting: Endpoint | None = None
+        if self._dialect.counts_tokens:
+            headers = _sealed(config, COUNT_KEY_HEADER, self.headers)
+            self._counting = Endpoint(base_url.removesuffix("/openai"), headers, rule)
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, None where it lists none."""
         return await super().list_models() if self._dialect.lists_models else None
+
+    async def aclose(self) -> None:
+        """Close every connection; the lane opens new ones where it is used again."""
+        await super().aclose()
+        if self._counting is not None:
+            await self._counting.aclose()
+
+    def _fitted(self, request: CompletionRequest) -> Fitting:
+        return fitted_chat(request, self._dialect, self._learned_of(request.model).refused)
+
+    def _request_body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
+        field = self._learned_of(request.model).max_tokens
+        dialect = replace(self._dialect, max_tokens=field) if field else self._dialect
+        return chat_body(request, dialect, stream=stream)
+
+    def _explained(self, error: BaseException, request: CompletionRequest | None) -> APIError:
+        explained = super()._explained(error, request)
+        if request is not None and isinstance(error, RefusedError):
+            explained.amended = self._learn(error.failure, request)
+        return explained
+
+    def _learn(self, failure: Failure, request: CompletionRequest) -> bool:
+        """Learn from a refusal what a model takes; whether the request goes out otherwise now."""
+        learned = self._learned_of(request.model).after(failure, request)
+        if learned is None:
+            return False
+        bounded_setdefault(self._learned, request.model, learned)
+        self._learned[request.model] = learned
+        return True
+
+    def _learned_of(self, model: str) -> Learned:
+        return self._learned.get(model, NOTHING_LEARNED)
+
+    async def _counted(self, request: CompletionRequest) -> int | None:
+        body = count_body(request) if self._counting else None
+        if self._counting is None or body is None:
+            return None
+        return await _count(self._counting, count_path(request.model), body, "totalTokens")
 
 
 class AnthropicLane(DirectLane):
@@ -216,7 +293,9 @@ class AnthropicLane(DirectLane):
 
     path = "/v1/messages"
     models_path = "/v1/models?limit=1000"
+    count_path = "/v1/messages/count_tokens"
     headers: Mapping[str, str] = MappingProxyType({"anthropic-version": VERSION})
+    _fitted = staticmethod(fitted_message)
     _request_body = staticmethod(messages_body)
     _answer = staticmethod(anthropic_answer.answer)
     _growing = MessageAnswer
@@ -237,6 +316,12 @@ class AnthropicLane(DirectLane):
             return None
         return {"anthropic-beta": ",".join(self._own_betas + needed)}
 
+    async def _counted(self, request: CompletionRequest) -> int | None:
+        whole = messages_body(request, stream=False)
+        body = {name: whole[name] for name in _COUNTED if name in whole}
+        headers = self._request_headers(request)
+        return await _count(self._endpoint, self.count_path, body, "input_tokens", headers)
+
 
 def _openai_url(base_url: str) -> str:
     """Return an address with the path where the API begins, exactly once."""
@@ -250,6 +335,50 @@ def _openai_url(base_url: str) -> str:
     elif not path:
         base += default
     return f"{base}?{query}" if query else base
+
+
+def _warned(response: LLMResponse, warnings: tuple[str, ...]) -> LLMResponse:
+    if not warnings:
+        return response
+    return replace(response, warnings=(*warnings, *response.warnings))
+
+
+async def _with_warnings(
+    events: AsyncGenerator[StreamEvent, None], warnings: tuple[str, ...]
+) -> AsyncGenerator[StreamEvent, None]:
+    async with contextlib.aclosing(events):
+        async for event in events:
+            if isinstance(event, StreamEnd):
+                yield StreamEnd(_warned(event.response, warnings))
+            else:
+                yield event
+
+
+async def _count(
+    endpoint: Endpoint,
+    path: str,
+    body: Mapping[str, Any],
+    field: str,
+    headers: Mapping[str, str] | None = None,
+) -> int | None:
+    """Return the count in the answer to a counting request, None where there is none such.
+
+    Raises: InvalidParameterError, RefusedError, MalformedError, and what the transport raises.
+    """
+    try:
+        encoded = _ENCODER.encode(body).encode("utf-8", "replace")
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidParameterError("the tools or schema hold what is no JSON") from None
+    try:
+        response = await endpoint.post(path, encoded, headers=headers)
+    except RefusedError as error:
+        if error.failure.status in _NOT_OFFERED:
+            return None
+        raise
+    try:
+        return int(json.loads(await read_body(response))[field])
+    except MISSHAPEN:
+        raise MalformedError("the count is of another shape than the protocol's") from None
 
 
 def _sealed(config: ProviderConfig, key_header: str, headers: Mapping[str, str]) -> Sealed:

@@ -41,5 +41,12 @@ class Lane(Protocol):
             APIError: the provider could not be asked.
         """
 
+    async def count_input(self, request: CompletionRequest) -> int | None:
+        """Return how many input tokens a request has, or None where its provider does not count.
+
+        Raises:
+            APIError: the provider could not be asked.
+        """
+
     async def aclose(self) -> None:
         """Close what is open."""

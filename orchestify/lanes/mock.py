@@ -96,6 +96,10 @@ class MockLane:
                 sent.append(event.text)
             yield event
 
+    async def count_input(self, request: CompletionRequest) -> int | None:
+        """Return None: a script counts nothing."""
+        return None
+
     async def list_models(self) -> list[str] | None:
         """Return the models that have been asked for."""
         return sorted({request.model for request in self.requests})

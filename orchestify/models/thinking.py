@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestify.core.agents import AgentConfig
+from orchestify.core.agents import AgentConfig, ThinkingBudget
 from orchestify.core.chains import chain_of
 from orchestify.core.config import Config
 from orchestify.core.providers import ProviderConfig
 from orchestify.models.capability import has_thinking
 from orchestify.models.model_map import ModelMap
+from orchestify.values import ThinkingConfig
 
 
 def thinking_notes(config: Config) -> tuple[str, ...]:
@@ -18,9 +19,19 @@ def thinking_notes(config: Config) -> tuple[str, ...]:
     return tuple(
         line
         for name, agent in agents
-        if agent.enabled and agent.thinking
+        if agent.enabled and thinking_of_agent(agent)
         for line in _notes(config, name, agent)
     )
+
+
+def thinking_of_agent(agent: AgentConfig) -> ThinkingConfig | None:
+    """Return how much an agent is configured to think; None where it is not, or says nothing."""
+    given = agent.thinking
+    if isinstance(given, ThinkingBudget):
+        return ThinkingConfig(budget_tokens=given.budget_tokens)
+    if isinstance(given, str) and given != "none":
+        return ThinkingConfig(given)
+    return ThinkingConfig() if given is True else None
 
 
 def _notes(config: Config, name: str, agent: AgentConfig) -> Iterator[str]:

@@ -21,6 +21,7 @@ from orchestify.values import (
     LLMMessage,
     LLMResponse,
     StreamEvent,
+    TokenCount,
     TokenUsage,
 )
 
@@ -125,6 +126,27 @@ class LLMProvider(ABC):
             return count_tokens(call.messages, call.tools, call.model or "")
         return route.count_tokens(call)
 
+    async def count_tokens_exact(
+        self,
+        messages: MessagesLike,
+        tools: Iterable[ToolLike] | None = None,
+        model: str | None = None,
+    ) -> TokenCount:
+        """Return how many input tokens a call would have, by a free request where there is one.
+
+        Anthropic and Gemini count; elsewhere it is our estimate, and `source` says so.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used.
+            APIError: the provider could not be asked.
+        """
+        call = call_of(messages, model, tools=tools)
+        route = self._call_route or self._make_call_route()
+        if route is None:
+            tokens = count_tokens(call.messages, call.tools, call.model or "")
+            return TokenCount(tokens, "estimated")
+        return await route.count_tokens_exact(call)
+
     def estimate_cost(
         self,
         messages: MessagesLike,
@@ -169,6 +191,10 @@ class LLMProvider(ABC):
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider offers, by a free request; None where there is none."""
+        return None
+
+    async def count_input(self, request: CompletionRequest) -> int | None:
+        """Return the input tokens of a request, by a free request; None where there is none."""
         return None
 
     async def health_check(self, timeout_s: float = CHECK_TIMEOUT_S) -> ProviderHealth:

@@ -106,6 +106,10 @@ class ConfiguredProvider(LLMProvider):
         """Return the models the provider lists, by a free request; None where there is none."""
         return await self._lane.list_models()
 
+    async def count_input(self, request: CompletionRequest) -> int | None:
+        """Return the input tokens of a request, by a free request; None where there is none."""
+        return await self._lane.count_input(request)
+
     async def aclose(self) -> None:
         """Close the provider's connections."""
         await self._lane.aclose()

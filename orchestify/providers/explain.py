@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -19,10 +19,11 @@ from orchestify.core.problems import KeyPath
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
 from orchestify.ledger.record import current_labels
 from orchestify.models.capability import lacking
-from orchestify.models.sampling import left_out
+from orchestify.models.sampling import changed, left_out
 from orchestify.policy.budget import Budget
 from orchestify.providers.building import runtime_of
 from orchestify.providers.lookup import ProviderLookup
+from orchestify.values import NOTHING
 
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
 
@@ -46,7 +47,8 @@ class Setting:
 class TargetPlan:
     """One target of the chain.
 
-    `left_out` names sampling parameters that its model refuses. `skipped` says why nothing
+    `left_out` names sampling parameters that its model refuses, `changed` what is sent otherwise
+    than it is configured: by key, what is done. `skipped` says why nothing
     would be sent there now, None where something would. `attempt_usd` is what one attempt may
     cost, None where nobody knows the price; `price_source` says who does.
     """
@@ -55,6 +57,7 @@ class TargetPlan:
     model: str
     settings: tuple[Setting, ...]
     left_out: tuple[str, ...] = ()
+    changed: Mapping[str, str] = NOTHING
     skipped: str | None = None
     attempts_at_most: int = 0
     attempt_usd: Decimal | None = None
@@ -178,13 +181,13 @@ class _Planner:
         tokens = (self.input_tokens, runtime.tokens(target, request)[1])
         attempt_usd, price = runtime.worst_case_usd(target, tokens), runtime.price(target)
         lack = lacking(request, runtime.entry(target))
+        provider = self.config.providers.providers[link.provider]
         return TargetPlan(
             provider=link.provider,
             model=target.model,
             settings=settings,
-            left_out=left_out(
-                self.config.providers.providers[link.provider], link.model, self.agent
-            ),
+            left_out=left_out(provider, link.model, self.agent),
+            changed=changed(provider, link.model, self.agent),
             skipped=f"the model {lack}" if lack else self._blocked(target, attempt_usd, tokens),
             attempts_at_most=0 if lack else target.retry.max_attempts,
             attempt_usd=attempt_usd,

@@ -61,6 +61,10 @@ class ExternalLane:
                 f"{kind.__name__} defines neither complete and stream nor send and open_stream"
             )
 
+    async def count_input(self, request: CompletionRequest) -> int | None:
+        """Return the input tokens that the host's provider counts, None where it counts none."""
+        return await self._provider.count_input(request)
+
     async def list_models(self) -> list[str] | None:
         """What the host's provider says."""
         return await self._provider.list_models()
@@ -186,7 +190,7 @@ def _arguments(request: CompletionRequest, method: Any) -> dict[str, Any]:
         "temperature": request.temperature,
         "max_tokens": request.max_tokens,
         "tools": [_tool(tool) for tool in request.tools] or None,
-        "thinking": True if thinking is not None else None,
+        "thinking": thinking is not None if thinking or request.thinking_off else None,
         "top_p": request.top_p,
         "stop": list(request.stop) or None,
         "seed": request.seed,

@@ -262,23 +262,6 @@ DIFFERENCES: dict[tuple[str, str], Difference] = {
             "output_format.schema.properties.people.items": ({"$ref": "#/$defs/P"}, _P),
         },
     ),
-    ("anthropic", "empty user message"): Difference(
-        "Anthropic refuses empty text: we send no message, LiteLLM a sentence that nobody wrote",
-        {
-            "messages.2": (
-                ABSENT,
-                {
-                    "role": "user",
-                    "content": [
-                        {
-                            "type": "text",
-                            "text": "[System: Empty message content sanitised to satisfy protocol]",
-                        }
-                    ],
-                },
-            )
-        },
-    ),
     ("anthropic", "code tool"): Difference(
         "the tool's older version needs its beta header, which LiteLLM leaves out",
         {"(anthropic-beta)": ("code-execution-2025-05-22", ABSENT)},

@@ -198,10 +198,10 @@ async def test_images_go_by_url_and_as_base64(
 async def test_sampling_parameters_reach_the_body(
     lane: Lane, server: StubServer, provider: LLMProvider
 ) -> None:
-    await provider.complete("hi", temperature=0.2, top_p=0.9, max_tokens=50, stop=["END"])
+    await provider.complete("hi", temperature=0.2, max_tokens=50, stop=["END"])
     expected = {"anthropic": "stop_sequences", "openai": "stop"}
     body = sent(server)
-    assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.2, 0.9, 50)
+    assert (body["temperature"], body["max_tokens"]) == (0.2, 50)
     assert body[expected[lane.protocol]] == ["END"]
 
 

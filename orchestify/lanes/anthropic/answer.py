@@ -64,6 +64,7 @@ class MessageAnswer:
         self._model = request.model
         self._json_tool = JSON_TOOL if uses_json_tool(request) else None
         self._texts: list[str] = []
+        self._text_begins: dict[int, int] = {}  # by block: how many pieces were there before it
         self._blocks: dict[int, dict[str, Any]] = {}
         self._pieces: dict[int, list[str]] = {}
         self._calls: list[int] = []
@@ -118,6 +119,7 @@ class MessageAnswer:
         """Begin a block. What is neither text nor a call of ours is kept, to be sent back."""
         kind = block["type"]
         if kind == "text":
+            self._text_begins[index] = len(self._texts)
             return self._add_text(block["text"])
         self._blocks[index] = dict(block)
         self._pieces[index] = []
@@ -188,11 +190,33 @@ class MessageAnswer:
         return tool_call(block["id"], block["name"], "".join(self._pieces[index]))
 
     def _thinking(self) -> Thinking | None:
-        kept = [self._kept(*item) for item in self._blocks.items() if item[1]["type"] != "tool_use"]
+        kept = [self._kept(*item) for item in self._blocks.items() if self._is_kept(item[1])]
         if not kept:
             return None
         thoughts = [block["thinking"] for block in kept if block["type"] == "thinking"]
-        return Thinking("".join(thoughts), tuple(kept))
+        return Thinking("".join(thoughts), tuple(self._in_order() or kept))
+
+    def _in_order(self) -> list[dict[str, Any]]:
+        """Return the blocks to be sent back among marks of the texts and calls they stood between.
+
+        Empty where all of them came before the texts, and these before the calls, as usual.
+        """
+        kept = [index for index, block in self._blocks.items() if self._is_kept(block)]
+        usual = [*kept, *self._text_begins, *self._calls]
+        return [] if usual == sorted(usual) else [self._mark(index) for index in sorted(usual)]
+
+    def _mark(self, index: int) -> dict[str, Any]:
+        if index in self._calls:
+            return {"type": "tool_use", "id": self._blocks[index]["id"]}
+        if index in self._blocks:
+            return self._kept(index, self._blocks[index])
+        begin = self._text_begins[index]
+        later = (each for each in self._text_begins.values() if each > begin)
+        return {"type": "text", "text": "".join(self._texts[begin : min(later, default=None)])}
+
+    @staticmethod
+    def _is_kept(block: Mapping[str, Any]) -> bool:
+        return bool(block["type"] != "tool_use")
 
     def _kept(self, index: int, block: dict[str, Any]) -> dict[str, Any]:
         """Return a block as it is to be sent back: with what came in pieces."""

@@ -1,6 +1,6 @@
 """What Claude models take, by the version in their names, and the schemas they take.
 
-Sources: Anthropic, "Extended thinking", "Adaptive thinking", "Structured outputs".
+Sources: Anthropic, "Extended thinking", "Adaptive thinking", "Effort", "Structured outputs".
 """
 
 from __future__ import annotations
@@ -10,23 +10,56 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
+from orchestify.lanes.fitting import nearest_effort
 from orchestify.values import ThinkingConfig
 
-BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 2048, "high": 4096}  # as LiteLLM's
+MAX_TOKENS = 8192  # Anthropic wants a limit; sent where none was configured or given
 
-_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d{1,2})(?!\d))?")
+# Thinking budgets in tokens that stand for an effort, where a model takes no effort. The three in
+# the middle are LiteLLM's; above 32k there is little to gain ("Extended thinking").
+BUDGETS: Mapping[str, int] = {
+    "minimal": 1024,
+    "low": 1024,
+    "medium": 2048,
+    "high": 4096,
+    "xhigh": 16_384,
+    "max": 32_000,
+}
+
+_VERSION = re.compile(r"claude-(?:([a-z]+)-)?(\d+)(?:[-.](\d{1,2})(?!\d))?")
+_EFFORTS = ("low", "medium", "high", "max")
+_EFFORTS_FROM_4_7 = ("low", "medium", "high", "xhigh", "max")
+_OUTPUT_TOKENS = (  # from a version on, newest first; Opus 4 and 4.1 have half of the others'
+    ((4, 6), 128_000),
+    ((3, 7), 64_000),
+    ((3, 5), 8192),
+    ((0, 0), 4096),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Claude:
-    """What a model takes: adaptive thinking, a budget, native JSON schemas, sampling."""
+    """What a model takes.
+
+    `adaptive`: adaptive thinking, with `efforts`; `budget`: thinking with a budget;
+    `json_schema`: native JSON schemas; `sampling`: temperature or top_p, and `both` of them;
+    `prefill`: an answer begun by the caller; `forced_tools`. `output_tokens` is the most that an
+    answer may have, None where nobody knows. `off` is the type of thinking that says that there
+    is to be none: None where nothing need be said, empty where it cannot be switched off.
+    """
 
     adaptive: bool
     budget: bool
     json_schema: bool
     sampling: bool
+    both: bool
+    prefill: bool
+    forced_tools: bool
+    efforts: tuple[str, ...]
+    output_tokens: int | None
+    off: Literal["disabled", "between_tools", ""] | None
 
 
 @lru_cache(maxsize=256)
@@ -34,17 +67,43 @@ def claude_of(model: str) -> Claude:
     """Return what a model takes.
 
     A Claude of no known version counts as the newest; what is no Claude (DeepSeek, Kimi and
-    others offer the protocol too) as the oldest.
+    others offer the protocol too) as the oldest. Sources beside the module's: Anthropic,
+    "Models overview", "Claude Opus 4.1" (temperature or top_p, not both), "What's new in Claude
+    4.6" (no prefill), the migration guides of Fable 5, Opus 5.5 and Sonnet 5.5 (thinking that
+    cannot be switched off, no forced tools).
     """
     found = _VERSION.search(model)
-    newest = (99, 0) if "claude" in model else (0, 0)
-    version = (int(found[1]), int(found[2] or 0)) if found else newest
+    is_claude = "claude" in model
+    version = (99, 0) if is_claude else (0, 0)
+    if found:
+        version = (int(found[2]), int(found[3] or 0))
+    family = found[1] if found else ""
     return Claude(
         adaptive=version >= (4, 6),
         budget=version < (4, 7),
         json_schema=version >= (4, 5),
         sampling=version < (4, 7),
+        both=version < (4, 1),
+        prefill=version < (4, 6),
+        forced_tools=not (family in {"opus", "sonnet"} and version >= (5, 5)),
+        efforts=_EFFORTS_FROM_4_7 if version >= (4, 7) else _EFFORTS,
+        output_tokens=_output_tokens(family, version) if is_claude else None,
+        off=_off(family, version) if is_claude else "disabled",
     )
+
+
+def budget_of(thinking: ThinkingConfig, model: str) -> int | None:
+    """Return the thinking budget that a model gets, None where it gets an effort."""
+    claude = claude_of(model)
+    if claude.adaptive and (thinking.budget_tokens is None or not claude.budget):
+        return None
+    return thinking.budget_tokens or BUDGETS[thinking.effort or "medium"]
+
+
+def effort_of(thinking: ThinkingConfig, model: str) -> str | None:
+    """Return the effort that a model of adaptive thinking gets, None for its own measure."""
+    asked = thinking.effort or _effort(thinking.budget_tokens)
+    return nearest_effort(claude_of(model).efforts, asked) if asked else None
 
 
 def thinking_fields(thinking: ThinkingConfig, model: str) -> dict[str, Any]:
@@ -52,14 +111,21 @@ def thinking_fields(thinking: ThinkingConfig, model: str) -> dict[str, Any]:
 
     Adaptive thinking hides its text unless a summary is asked for.
     """
-    claude = claude_of(model)
-    if claude.adaptive and (thinking.budget_tokens is None or not claude.budget):
-        effort = thinking.effort or _effort(thinking.budget_tokens)
-        return {"thinking": {"type": "adaptive", "display": "summarized"}} | (
-            {"output_config": {"effort": effort}} if effort else {}
-        )
-    budget = thinking.budget_tokens or BUDGETS[thinking.effort or "medium"]
-    return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+    budget = budget_of(thinking, model)
+    if budget is not None:
+        return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+    effort = effort_of(thinking, model)
+    return {"thinking": {"type": "adaptive", "display": "summarized"}} | (
+        {"output_config": {"effort": effort}} if effort else {}
+    )
+
+
+def thinking_off_fields(model: str) -> dict[str, Any]:
+    """Return the body's fields that tell a model not to think, or to think the least."""
+    off = claude_of(model).off
+    if off is None:
+        return {}
+    return {"thinking": {"type": off}} if off else {"output_config": {"effort": "low"}}
 
 
 def refused_by_claude(model: str, *, thinking: bool) -> frozenset[str]:
@@ -139,5 +205,22 @@ def _effort(budget_tokens: int | None) -> str | None:
     """Return the effort that stands for a budget, None where there is none."""
     if budget_tokens is None:
         return None
-    fitting = [effort for effort, budget in BUDGETS.items() if budget <= budget_tokens]
+    fitting = [name for name in ("low", "medium", "high") if BUDGETS[name] <= budget_tokens]
     return fitting[-1] if fitting else "low"
+
+
+def _output_tokens(family: str, version: tuple[int, int]) -> int:
+    if family == "opus" and version < (4, 5) and version >= (4, 0):
+        return 32_000
+    return next(tokens for since, tokens in _OUTPUT_TOKENS if version >= since)
+
+
+def _off(family: str, version: tuple[int, int]) -> Literal["disabled", "between_tools", ""] | None:
+    """Return how a Claude is told not to think: from 5 on it thinks unless it is told not to."""
+    if family in {"fable", "mythos"} or version >= (6, 0):
+        return ""
+    if version < (5, 0):
+        return None
+    if version >= (5, 5) and family != "haiku":
+        return "between_tools" if family == "sonnet" else ""
+    return "disabled"

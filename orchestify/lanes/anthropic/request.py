@@ -6,29 +6,32 @@ Source: Anthropic, "API reference: Create a message".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
 from orchestify.lanes.anthropic.claude_models import (
+    MAX_TOKENS,
     claude_of,
     output_schema,
-    refused_by_claude,
     thinking_fields,
+    thinking_off_fields,
 )
+from orchestify.lanes.anthropic.fitting import MOST_CACHE_MARKS, fitted, is_anthropics
 from orchestify.values import (
     CompletionRequest,
     ImagePart,
     LLMMessage,
+    Part,
     TextPart,
+    Thinking,
     Tool,
     ToolCall,
     ToolChoice,
 )
 
 VERSION = "2023-06-01"
-MAX_TOKENS = 8192  # Anthropic wants a limit; sent where none was configured or given
 JSON_TOOL = "json_tool_call"  # the tool that stands in for a JSON schema on older models
 
 _CACHED = {"type": "ephemeral"}
@@ -46,9 +49,6 @@ _DUMMY_TOOL = {
     "input_schema": {"type": "object", "properties": {}},
     "type": "custom",
 }
-# Anthropic's own blocks that go back as they came, beside `thinking` and the tools' results.
-_OWN_BLOCKS = frozenset({"redacted_thinking", "server_tool_use", "mcp_tool_use", "compaction"})
-
 # Server tools that need a beta header, by the beginning of their type.
 # Source: Anthropic, each tool's page.
 _TOOL_BETAS: Mapping[str, str] = {
@@ -66,14 +66,22 @@ _JSON_BETA = "structured-outputs-2025-11-13"
 
 
 def request_body(request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
-    """Return the body for a request; what was neither configured nor given is left out."""
+    """Return the body for a request; what was neither configured nor given is left out.
+
+    Raises:
+        InvalidParameterError: Anthropic would refuse it; see `fitting.fitted`.
+    """
+    return body_of(fitted(request).request, stream=stream)
+
+
+def body_of(request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
+    """Return the body for a request that is fitted to Anthropic."""
     request = asking_for_json(request)
     system = list(takewhile(lambda message: message.role == "system", request.messages))
     later = request.messages[len(system) :]
-    refused = refused_by_claude(request.model, thinking=request.thinking is not None)
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": _messages(later),
+        "messages": _messages(later, request.model),
         "system": [block for message in system for block in _parts(message)] or None,
         "max_tokens": request.max_tokens or MAX_TOKENS,
         "temperature": request.temperature,
@@ -82,14 +90,12 @@ def request_body(request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
         "tools": _tools(request, later) or None,
         "tool_choice": _tool_choice(request.tool_choice),
         "stream": True if stream else None,
+        **_thinking(request),
     }
-    for name in refused:
-        if name != "temperature" or request.temperature != 1:
-            body[name] = None
-    _add_thinking(body, request)
     _add_response_format(body, request)
     if request.cache:
         _mark_cached(body)
+    _limit_cache_marks(body)
     return {name: value for name, value in body.items() if value is not None}
 
 
@@ -123,12 +129,12 @@ def _native_schema(request: CompletionRequest) -> bool:
     return form is not None and form.schema is not None and claude_of(request.model).json_schema
 
 
-def _messages(messages: Iterable[LLMMessage]) -> list[dict[str, Any]]:
+def _messages(messages: Iterable[LLMMessage], model: str) -> list[dict[str, Any]]:
     """Return the turns: what follows itself is one turn, results of tools are the user's."""
     turns: list[dict[str, Any]] = []
     for message in messages:
         role = "assistant" if message.role == "assistant" else "user"
-        blocks = _blocks(message)
+        blocks = _blocks(message, model)
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:
@@ -137,29 +143,67 @@ def _messages(messages: Iterable[LLMMessage]) -> list[dict[str, Any]]:
     return turns
 
 
-def _blocks(message: LLMMessage) -> list[dict[str, Any]]:
+def _blocks(message: LLMMessage, model: str) -> list[dict[str, Any]]:
     match message.role:
         case "tool":
             return [_tool_result(message)]
         case "system":
             return [{"type": "text", "text": _NOTE}, *_parts(message)]
+        case "assistant" if message.thinking is not None:
+            return _in_order(message, message.thinking, model)
         case "assistant":
-            thinking = message.thinking.blocks if message.thinking else ()
-            kept = [dict(block) for block in thinking if _is_anthropics(block)]
-            return [*kept, *_parts(message), *map(_tool_use, message.tool_calls)]
+            return [*_parts(message), *map(_tool_use, message.tool_calls)]
         case _:
             return _parts(message)
 
 
+def _in_order(message: LLMMessage, thinking: Thinking, model: str) -> list[dict[str, Any]]:
+    """Return an assistant's blocks in the order they came, others' thinking left out.
+
+    Where the order is not told, or text or calls are not those that came, thinking is first.
+    """
+    kept = [dict(block) for block in thinking.blocks if is_anthropics(block, model)]
+    marks = [block for block in thinking.blocks if _is_mark(block)]
+    texts = "".join(str(mark.get("text", "")) for mark in marks)
+    calls = [mark.get("id") for mark in marks if mark["type"] == "tool_use"]
+    if (
+        not marks
+        or calls != [call.id for call in message.tool_calls]
+        or texts.strip() != message.text.strip()
+    ):
+        return [*kept, *_parts(message), *map(_tool_use, message.tool_calls)]
+    coming = iter(message.tool_calls)
+    return [
+        _unmarked(block, coming)
+        for block in thinking.blocks
+        if is_anthropics(block, model) or (_is_mark(block) and block.get("text", "-").strip())
+    ]
+
+
+def _is_mark(block: Mapping[str, Any]) -> bool:
+    return block.get("type") in ("text", "tool_use")
+
+
+def _unmarked(block: Mapping[str, Any], calls: Iterator[ToolCall]) -> dict[str, Any]:
+    match block["type"]:
+        case "tool_use":
+            return _tool_use(next(calls))
+        case "text":
+            return {"type": "text", "text": block["text"]}
+        case _:
+            return dict(block)
+
+
 def _parts(message: LLMMessage) -> list[dict[str, Any]]:
-    """Return a message's content as blocks; Anthropic refuses empty text, so it is left out."""
+    """Return a message's content as blocks."""
     if isinstance(message.content, str):
         return [{"type": "text", "text": message.content}] if message.content else []
-    return [
-        {"type": "text", "text": part.text} if isinstance(part, TextPart) else _image(part)
-        for part in message.content
-        if not isinstance(part, TextPart) or part.text
-    ]
+    return [_part(part) for part in message.content]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    block = {"type": "text", "text": part.text} if isinstance(part, TextPart) else _image(part)
+    return block if part.cache_control is None else {**block, "cache_control": part.cache_control}
 
 
 def _image(part: ImagePart) -> dict[str, Any]:
@@ -172,33 +216,12 @@ def _image(part: ImagePart) -> dict[str, Any]:
 
 
 def _tool_use(call: ToolCall) -> dict[str, Any]:
-    return {
-        "type": "tool_use",
-        "id": _call_id(call.id),
-        "name": call.name,
-        "input": dict(call.arguments),
-    }
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": dict(call.arguments)}
 
 
 def _tool_result(message: LLMMessage) -> dict[str, Any]:
     content = message.content if isinstance(message.content, str) else _parts(message)
-    return {
-        "type": "tool_result",
-        "tool_use_id": _call_id(message.tool_call_id or ""),
-        "content": content,
-    }
-
-
-def _call_id(call_id: str) -> str:
-    """Return an id that Anthropic takes; other providers' hold dots and colons."""
-    return re.sub(r"[^a-zA-Z0-9_-]", "_", call_id)
-
-
-def _is_anthropics(block: Mapping[str, Any]) -> bool:
-    kind = str(block.get("type", ""))
-    if kind == "thinking":
-        return isinstance(block.get("thinking"), str) and "signature" in block
-    return kind in _OWN_BLOCKS or kind.endswith("_tool_result")
+    return {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content}
 
 
 def _strip_prefill(turns: list[dict[str, Any]]) -> None:
@@ -221,8 +244,14 @@ def _tool(tool: Tool) -> dict[str, Any]:
     if tool.server is not None:
         return dict(tool.server)
     schema = {"type": "object", "properties": {}} | dict(tool.input_schema)
-    form = {"name": tool.name, "input_schema": schema, "type": "custom"}
-    return form if tool.description is None else {**form, "description": tool.description}
+    form = {
+        "name": tool.name,
+        "input_schema": schema,
+        "type": "custom",
+        "description": tool.description,
+        "cache_control": tool.cache_control,
+    }
+    return {name: value for name, value in form.items() if value is not None}
 
 
 def _tool_choice(choice: ToolChoice | None) -> dict[str, Any] | None:
@@ -236,14 +265,10 @@ def _tool_choice(choice: ToolChoice | None) -> dict[str, Any] | None:
     return form
 
 
-def _add_thinking(body: dict[str, Any], request: CompletionRequest) -> None:
-    """Make the model think; `max_tokens` counts the thinking too, so it grows by the budget."""
-    if request.thinking is None:
-        return
-    body |= thinking_fields(request.thinking, request.model)
-    budget = body["thinking"].get("budget_tokens", 0)
-    if body["max_tokens"] <= budget:
-        body["max_tokens"] += budget
+def _thinking(request: CompletionRequest) -> dict[str, Any]:
+    if request.thinking is not None:
+        return thinking_fields(request.thinking, request.model)
+    return thinking_off_fields(request.model) if request.thinking_off else {}
 
 
 def _add_response_format(body: dict[str, Any], request: CompletionRequest) -> None:
@@ -267,4 +292,12 @@ def _mark_cached(body: dict[str, Any]) -> None:
     """Mark the ends of the system prompt and of the tools; all before a mark is cached."""
     for name in ("system", "tools"):
         if body[name]:
-            body[name][-1] = {**body[name][-1], "cache_control": _CACHED}
+            body[name][-1] = {"cache_control": _CACHED, **body[name][-1]}
+
+
+def _limit_cache_marks(body: dict[str, Any]) -> None:
+    """Take marks away until as many are left as Anthropic takes, the last ones."""
+    turns = [block for turn in body["messages"] for block in turn["content"]]
+    blocks = [*(body["tools"] or []), *(body["system"] or []), *turns]
+    for block in [block for block in blocks if "cache_control" in block][:-MOST_CACHE_MARKS]:
+        del block["cache_control"]

@@ -99,6 +99,10 @@ class LiteLLMLane:
         """Return the models the provider lists, by their LiteLLM names; None where none are."""
         return await list_models(self._provider_id, self._config, self._rule)
 
+    async def count_input(self, request: CompletionRequest) -> int | None:
+        """Return None: nothing is counted through LiteLLM."""
+        return None
+
     async def aclose(self) -> None:
         """Close every connection of ours; where LiteLLM took no client, they are the process's."""
         if self._clients is not None:

@@ -9,13 +9,19 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from orchestify.lanes.anthropic.claude_models import refused_by_claude, thinking_fields
-from orchestify.lanes.anthropic.request import MAX_TOKENS, asking_for_json
-from orchestify.lanes.openai.dialects import Dialect
-from orchestify.lanes.openai.request import request_body
+from orchestify.lanes.anthropic.claude_models import (
+    MAX_TOKENS,
+    refused_by_claude,
+    thinking_fields,
+)
+from orchestify.lanes.anthropic.fitting import fitted as fitted_claude
+from orchestify.lanes.anthropic.request import asking_for_json
+from orchestify.lanes.fitting import Fitting
+from orchestify.lanes.openai.dialects import litellm_dialect
+from orchestify.lanes.openai.fitting import fitted as fitted_chat
+from orchestify.lanes.openai.request import body_of
 from orchestify.values import CompletionRequest, LLMMessage
 
-_FORM = Dialect(tool_images=True)
 _CACHED = {"type": "ephemeral"}
 
 # Where LiteLLM gives a Claude 64,000 tokens unless a limit is written.
@@ -34,9 +40,10 @@ def completion_fields(
     takes. What a model refuses is left out only where it is a sampling parameter or the seed; all
     else is passed on, and LiteLLM or the provider refuses it.
     """
+    request = fitted(request).request
     if is_claude(request.model):
         request = asking_for_json(request)
-    fields = request_body(request, _FORM, stream=stream)
+    fields = body_of(request, litellm_dialect(request.model), stream=stream)
     for message, form in zip(request.messages, fields["messages"], strict=True):
         _send_back(message, form, request.model)
     if "thinking" in supported:
@@ -44,6 +51,17 @@ def completion_fields(
     if is_claude(request.model):
         _fit_claude(request, fields)
     return fields
+
+
+def fitted(request: CompletionRequest) -> Fitting:
+    """Return a request as the model behind LiteLLM takes it, with words for what was changed.
+
+    Raises:
+        InvalidParameterError: it has what the provider refuses and cannot be left out.
+    """
+    if is_claude(request.model):
+        return fitted_claude(request)
+    return fitted_chat(request, litellm_dialect(request.model))
 
 
 def is_claude(model: str) -> bool:

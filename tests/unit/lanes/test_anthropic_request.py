@@ -72,7 +72,6 @@ def test_everything_given_is_sent_and_a_seed_is_not() -> None:
         asked(
             messages=(LLMMessage("system", "be kind"), LLMMessage("user", "hi")),
             temperature=0.0,
-            top_p=0.5,
             max_tokens=10,
             stop=("a", "b"),
             seed=1,
@@ -87,7 +86,6 @@ def test_everything_given_is_sent_and_a_seed_is_not() -> None:
         "messages": [{"role": "user", "content": [text("hi")]}],
         "max_tokens": 10,
         "temperature": 0.0,
-        "top_p": 0.5,
         "stop_sequences": ["a", "b"],
         "tools": [
             {
@@ -223,7 +221,8 @@ def test_thinking_goes_back_with_its_signature_and_before_the_rest() -> None:
         tool_calls=(ToolCall("1", "f"),),
         thinking=Thinking("hm", (SIGNED, REDACTED, SEARCHED, FOUND, *foreign)),
     )
-    sent = turns_of(LLMMessage("user", "q"), message)[1]["content"]
+    result = LLMMessage("tool", "r", tool_call_id="1")
+    sent = turns_of(LLMMessage("user", "q"), message, result)[1]["content"]
     assert sent[:5] == [SIGNED, REDACTED, SEARCHED, FOUND, text("so")]
     assert [block["type"] for block in sent[5:]] == ["tool_use"]
 
@@ -291,7 +290,9 @@ def test_thinking_is_asked_for_as_the_model_wants_it(
 @pytest.mark.parametrize(
     ("model", "thinking", "left"),
     [
-        (NEW, None, {"temperature", "top_p"}),
+        ("claude-sonnet-4-20250514", None, {"temperature", "top_p"}),
+        ("claude-opus-4-1", None, {"temperature"}),
+        (NEW, None, {"temperature"}),
         (NEW, ThinkingConfig(), set()),
         (NEWEST, None, set()),
         ("claude-sonnet-5", None, set()),

@@ -36,6 +36,9 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 WEATHER = Tool("weather", "tells it", SCHEMA)
 
 
+DEPLOYMENT = "https://me.openai.azure.com/openai/deployments/my-own-name"
+
+
 def asked(**given: Any) -> CompletionRequest:
     defaults: dict[str, Any] = {"messages": (LLMMessage("user", "hi"),), "model": "gpt-4o"}
     return CompletionRequest(**(defaults | given))
@@ -78,7 +81,7 @@ def test_everything_given_is_sent() -> None:
         "messages": [{"role": "user", "content": "hi"}],
         "temperature": 0.0,
         "top_p": 0.5,
-        "max_tokens": 10,
+        "max_completion_tokens": 10,
         "stop": ["a", "b"],
         "seed": 0,
         "tools": [
@@ -167,16 +170,23 @@ def test_response_formats() -> None:
 @pytest.mark.parametrize(
     ("model", "base_url", "field"),
     [
-        ("gpt-4o", OPENAI, "max_tokens"),
-        ("gpt-4.1-mini", OPENAI, "max_tokens"),
-        ("gpt-oss-120b", OPENAI, "max_tokens"),
+        ("gpt-4o", OPENAI, "max_completion_tokens"),
+        ("gpt-4.1-mini", OPENAI, "max_completion_tokens"),
+        ("gpt-4o", LOCAL, "max_tokens"),
+        ("gpt-oss-120b", LOCAL, "max_tokens"),
         ("o3-mini", OPENAI, "max_completion_tokens"),
         ("o1", OPENAI, "max_completion_tokens"),
         ("gpt-5", OPENAI, "max_completion_tokens"),
         ("gpt-5.1", OPENAI, "max_completion_tokens"),
-        ("gpt-5-chat-latest", OPENAI, "max_tokens"),
+        ("gpt-5-chat-latest", LOCAL, "max_tokens"),
         ("gpt-5", LOCAL, "max_completion_tokens"),
-        ("gpt-5", "https://me.openai.azure.com/openai/v1", "max_completion_tokens"),
+        ("my-own-name", "https://me.openai.azure.com/openai/v1", "max_completion_tokens"),
+        ("my-own-name", f"{DEPLOYMENT}?api-version=2024-12-01-preview", "max_completion_tokens"),
+        ("my-own-name", f"{DEPLOYMENT}?api-version=2025-01-01", "max_completion_tokens"),
+        ("my-own-name", f"{DEPLOYMENT}?api-version=2024-10-21", "max_tokens"),
+        ("o3-mini", f"{DEPLOYMENT}?api-version=2024-10-21", "max_completion_tokens"),
+        ("my-own-name", DEPLOYMENT, "max_tokens"),
+        ("Llama-3", "https://me.services.ai.azure.com/models", "max_tokens"),
         ("openai/gpt-5", "https://openrouter.ai/api/v1", "max_tokens"),
         ("deepseek-chat", "https://api.deepseek.com", "max_tokens"),
     ],
@@ -275,7 +285,7 @@ SIGNATURE = {"google": {"thought_signature": "abc"}}
 def test_thinking_goes_back_as_the_endpoint_wants_it(
     base_url: str, thinking: Thinking, fields: dict[str, Any]
 ) -> None:
-    messages = (LLMMessage("assistant", "so", thinking=thinking),)
+    messages = (LLMMessage("assistant", "so", thinking=thinking), LLMMessage("user", "and?"))
     sent = body_of(base_url, messages=messages)["messages"][0]
     assert sent == {"role": "assistant", "content": "so"} | fields
 
@@ -284,9 +294,12 @@ def test_a_thought_signature_goes_back_to_its_call() -> None:
     block = {"type": "extra_content", "tool_call_id": "c2", "extra_content": SIGNATURE}
     calls = (ToolCall("c1", "weather"), ToolCall("c2", "weather"))
     message = LLMMessage("assistant", "", tool_calls=calls, thinking=Thinking("", (block,)))
-    sent = body_of("https://generativelanguage.googleapis.com/v1beta/openai", messages=(message,))[
-        "messages"
-    ][0]
+    results = (
+        LLMMessage("tool", "1", tool_call_id="c1"),
+        LLMMessage("tool", "2", tool_call_id="c2"),
+    )
+    address = "https://generativelanguage.googleapis.com/v1beta/openai"
+    sent = body_of(address, messages=(message, *results))["messages"][0]
     assert [call.get("extra_content") for call in sent["tool_calls"]] == [None, SIGNATURE]
 
 
