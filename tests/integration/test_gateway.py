@@ -321,7 +321,7 @@ async def test_claude_gets_no_field_that_it_does_not_know(gate: Gateway) -> None
 
 @pytest.mark.parametrize(
     ("effort", "sent"),
-    [("none", None), ("minimal", "low"), ("medium", "medium"), ("xhigh", "high")],
+    [("none", "minimal"), ("minimal", "minimal"), ("medium", "medium"), ("xhigh", "high")],
 )
 async def test_reasoning_effort_is_how_much_the_model_thinks(
     gate: Gateway, effort: Any, sent: str | None

@@ -13,7 +13,7 @@ with the signatures that Claude wants to see again beside its tool calls, in `th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from orchestify.calls.messages import image_of, tool_call_of
@@ -21,6 +21,7 @@ from orchestify.calls.request import response_format_of
 from orchestify.errors import InvalidParameterError
 from orchestify.server.gateway.json_fields import body_of, each, needed, optional, wrong
 from orchestify.values import (
+    EFFORTS as THINKING_EFFORTS,
     ROLES,
     Content,
     LLMMessage,
@@ -49,14 +50,7 @@ UNSUPPORTED = {
     "audio": "is not supported",
     "web_search_options": "is not supported",
 }
-EFFORTS: Mapping[str, Literal["low", "medium", "high"] | bool] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "high",
-}
+EFFORTS = ("none", *THINKING_EFFORTS)
 MAX_LABELS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 200  # OpenAI's, but for the ledger's 200
 TIMEOUT_HEADER, MAX_TIMEOUT_S = "x-orchestify-timeout-s", 3600  # as in configurations over REST
 _GIVEN = ("temperature", "top_p", "stop", "seed")
@@ -191,7 +185,7 @@ def _add_thinking(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
     if effort is not None:
         if effort not in EFFORTS:
             raise wrong("reasoning_effort", f"expected one of {', '.join(EFFORTS)}")
-        arguments["thinking"] = EFFORTS[effort]
+        arguments["thinking"] = effort if effort != "none" else False
     switch = optional(form, "thinking", dict)
     if switch is not None:
         budget = optional(switch, "budget_tokens", int, "thinking.")
@@ -293,7 +287,8 @@ def _part(form: Mapping[str, Any], where: str) -> Part:
 
 
 def _text(form: Mapping[str, Any], where: str) -> Part:
-    return TextPart(optional(form, "text", str, where) or "")
+    mark = optional(form, "cache_control", dict, where)
+    return TextPart(optional(form, "text", str, where) or "", mark)
 
 
 def _refusal(form: Mapping[str, Any], where: str) -> Part:
@@ -301,11 +296,13 @@ def _refusal(form: Mapping[str, Any], where: str) -> Part:
 
 
 def _image(form: Mapping[str, Any], where: str) -> Part:
-    url = form.get("image_url")
+    url, detail = form.get("image_url"), None
     if not isinstance(url, str):
-        url = needed(needed(form, "image_url", dict, where), "url", str, f"{where}image_url.")
+        image, inner = needed(form, "image_url", dict, where), f"{where}image_url."
+        url, detail = needed(image, "url", str, inner), optional(image, "detail", str, inner)
+    mark = optional(form, "cache_control", dict, where)
     try:
-        return image_of(url)
+        return replace(image_of(url), detail=detail, cache_control=mark)
     except InvalidParameterError as error:
         raise wrong(f"{where}image_url", str(error)) from None
 

@@ -159,7 +159,15 @@ def test_parts_are_values() -> None:
         {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}},
     ]
     (found,) = read(**message(content=parts)).arguments["messages"]
-    assert found.content == (TextPart("see"), ImagePart(url="https://example.org/a.png"))
+    image = ImagePart(url="https://example.org/a.png", detail="low")
+    assert found.content == (TextPart("see"), image)
+
+
+def test_marks_of_what_to_cache_are_kept() -> None:
+    mark = {"type": "ephemeral"}
+    parts = [{"type": "text", "text": "rules", "cache_control": mark}]
+    (found,) = read(**message(content=parts)).arguments["messages"]
+    assert found.content == (TextPart("rules", mark),)
 
 
 def test_an_assistants_message_keeps_calls_and_thinking() -> None:
@@ -192,7 +200,7 @@ def test_without_tools_nothing_is_said_of_parallel_calls() -> None:
     ("fields", "thinking"),
     [
         ({"reasoning_effort": "none"}, False),
-        ({"reasoning_effort": "minimal"}, "low"),
+        ({"reasoning_effort": "minimal"}, "minimal"),
         ({"reasoning_effort": "high"}, "high"),
         ({"thinking": {"type": "enabled"}}, True),
         ({"thinking": {"type": "disabled"}}, False),
