@@ -20,6 +20,7 @@ import orchestify
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError
 from orchestify.lanes.litellm import LiteLLMLane, load
+from orchestify.lanes.litellm.exchange import note
 from orchestify.testing import Reply, StubServer
 from orchestify.values import CompletionRequest, LLMMessage
 from tests.any_path import AnyPathServer
@@ -97,7 +98,8 @@ async def test_no_function_of_litellm_httpx_or_openai_is_ours(server: StubServer
         for function in functions(module)
     ]
     assert len(seen) > 1000
-    assert [each for each in seen if each.__code__.co_filename.startswith(OURS)] == []
+    ours = {each for each in seen if each.__code__.co_filename.startswith(OURS)}
+    assert ours <= {note}  # LiteLLM keeps the last `logger_fn` that a call was given
 
 
 async def test_every_function_of_litellms_handlers_is_the_one_its_source_has(
