@@ -225,8 +225,9 @@ class TestAccounts:
 
 
 SHARED = {
-    *("Backend", "Desk", "Tenants"),  # the ledger's thread, which stamps whose each record is
+    *("Backend", "ReservationWorker"),  # the ledger's thread, which stamps whose each record is
     "ModelMap",  # read from LiteLLM's package once a process
+    "Dialect",  # a row of constants
 }
 PLAIN = (str, bytes, int, float, bool, Decimal, type(None), type, types.ModuleType, Enum, Path)
 PLAIN += (types.BuiltinFunctionType, types.GenericAlias)  # type: ignore[assignment]
