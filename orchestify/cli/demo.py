@@ -33,7 +33,7 @@ providers:
     type: anthropic            # Anthropic's Messages
     base_url: ${DEMO_URL}
     api_key: ${DEMO_KEY}
-    default_model: claude-sonnet-4-5
+    default_model: claude-sonnet-4-6
   gpt:
     type: openai               # OpenAI's Chat Completions
     base_url: ${DEMO_URL}/v1
@@ -60,7 +60,7 @@ PROMPTS = {
 }
 
 _ANSWERS = {
-    "claude-sonnet-4-5": (
+    "claude-sonnet-4-6": (
         "First, read the file as a stream, so that its size does not matter. Second, split on "
         "white space and add up. Third, print one number, and exit with 1 where the file cannot "
         "be read."

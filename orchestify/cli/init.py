@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ def command(folder: Path, force: bool) -> None:
     """
     from orchestify.providers.template import template  # noqa: PLC0415 - pydantic is slow to import
 
-    files = template(os.environ)
+    files = template(os.environ, date.today())
     there = [str(folder / name) for name in files if (folder / name).exists()]
     if there and not force:
         raise click.ClickException(f"{', '.join(there)}: already there; --force overwrites")
@@ -51,7 +52,7 @@ def _tell_providers() -> None:
         missing_from_env,
     )
 
-    found = list(document_from_env(os.environ)["providers"])
+    found = list(document_from_env(os.environ, date.today())["providers"])
     missing = missing_from_env(os.environ)
     if found:
         click.echo(f"{plural(len(found), 'provider')} found: {', '.join(found)}")

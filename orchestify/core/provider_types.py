@@ -33,7 +33,7 @@ class ProviderType(NamedTuple):
         return self.prefix + model.removeprefix(self.prefix)
 
 
-_ANTHROPIC = ProviderType("anthropic", "claude-sonnet-4-5", max_temperature=1.0)
+_ANTHROPIC = ProviderType("anthropic", "claude-sonnet-4-6", max_temperature=1.0)
 _GOOGLE = ProviderType("litellm", "gemini/gemini-2.5-flash", prefix="gemini/")
 
 PROVIDER_TYPES: Mapping[str, ProviderType] = {
@@ -48,15 +48,15 @@ PROVIDER_TYPES: Mapping[str, ProviderType] = {
         wants=(),
         max_temperature=None,
     ),
-    "deepseek": ProviderType("openai", "deepseek-chat", "https://api.deepseek.com/v1"),
-    "groq": ProviderType("openai", "llama-3.3-70b-versatile", "https://api.groq.com/openai/v1"),
+    "deepseek": ProviderType("openai", "deepseek-v4-flash", "https://api.deepseek.com/v1"),
+    "groq": ProviderType("openai", "openai/gpt-oss-120b", "https://api.groq.com/openai/v1"),
     "mistral": ProviderType("openai", "mistral-large-latest", "https://api.mistral.ai/v1"),
-    "xai": ProviderType("openai", "grok-4", "https://api.x.ai/v1"),
+    "xai": ProviderType("openai", "grok-4.5", "https://api.x.ai/v1"),
     "openrouter": ProviderType(
-        "openai", "anthropic/claude-sonnet-4.5", "https://openrouter.ai/api/v1"
+        "openai", "anthropic/claude-sonnet-4.6", "https://openrouter.ai/api/v1"
     ),
     "together": ProviderType(
-        *("openai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", "https://api.together.xyz/v1"),
+        *("openai", "openai/gpt-oss-120b", "https://api.together.xyz/v1"),
         max_temperature=None,
     ),
 }

@@ -1,4 +1,4 @@
-"""The usage summary of seed 002: plain numbers, by provider, agent and model."""
+"""The usage summary: plain numbers, by provider, agent and model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def summary_row(total: Total) -> dict[str, Any]:
 
 
 def token_usage(total: Total) -> TokenUsage:
-    """Return a total under the seed's names."""
+    """Return a total in the counts that a provider shows."""
     return TokenUsage(
         total_input=total.input_tokens,
         total_output=total.output_tokens,

@@ -25,7 +25,7 @@ CAPABILITIES = {
     "json_mode": "structured_output",
     "streaming": "streaming",
 }
-"""Words for a capability, ours and the seeds', and what each stands for."""
+"""Words for a capability, ours and other layers', and what each stands for."""
 
 _THOUSAND = Decimal(1000)
 

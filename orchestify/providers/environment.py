@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from pydantic import SecretStr
 
 from orchestify.core.config import Config, parse_config
 from orchestify.core.provider_types import PROVIDER_TYPES
+from orchestify.models.retirement import is_ending
 
 FREE = {"input_usd_per_mtok": 0, "output_usd_per_mtok": 0}
 
@@ -22,25 +24,29 @@ class EnvProvider:
     It is there when one of the variables of each group in `needs` is set; `values` are what
     the configuration then says, with `{0}`, `{1}`... for the variables found, by group.
     `optional` values are left out where their variable is not set. `model_variables` name the
-    default model; `model` is it where none is set.
+    default model; where none is set it is the first of `models` that is not about to end.
     """
 
     name: str
     needs: tuple[tuple[str, ...], ...]
     values: Mapping[str, Any]
-    model: str
+    models: tuple[str, ...]
     model_variables: tuple[str, ...] = ()
     optional: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
 
 
-def _keyed(name: str, *keys: str) -> EnvProvider:
+def _models(name: str, *later: str) -> tuple[str, ...]:
+    return (PROVIDER_TYPES[name].model or "", *later)
+
+
+def _keyed(name: str, *keys: str, later: tuple[str, ...] = ()) -> EnvProvider:
     kind = PROVIDER_TYPES[name]
     address = {"base_url": kind.base_url} if kind.base_url else {}
     return EnvProvider(
         name,
         (keys,),
         {"type": kind.lane, "api_key": "${{{0}}}", **address},
-        kind.model or "",
+        _models(name, *later),
         (f"DEFAULT_{name.upper()}_MODEL",),
     )
 
@@ -51,7 +57,7 @@ def _local(name: str, model: str) -> EnvProvider:
         name,
         ((f"{upper}_BASE_URL", f"{upper}_URL"),),
         {"type": "openai", "base_url": "${{{0}}}", "price": FREE},
-        model,
+        (model,),
         (f"DEFAULT_{upper}_MODEL",),
     )
 
@@ -61,33 +67,33 @@ ENV_PROVIDERS = (
         "azure",
         (("AZURE_OPENAI_API_KEY",), ("AZURE_OPENAI_ENDPOINT",), ("AZURE_OPENAI_DEPLOYMENT",)),
         {"type": "litellm", "api_key": "${{{0}}}", "base_url": "${{{1}}}"},
-        "azure/${{{2}}}",
+        ("azure/${{{2}}}",),
         optional={"options": ("AZURE_OPENAI_API_VERSION", {"api_version": "${{{0}}}"})},
     ),
     EnvProvider(
         "openai",
         (("OPENAI_API_KEY",),),
         {"type": "openai", "api_key": "${{{0}}}"},
-        PROVIDER_TYPES["openai"].model or "",
+        _models("openai", "gpt-5.4", "gpt-5.6"),
         ("DEFAULT_OPENAI_MODEL",),
         optional={
             "base_url": ("OPENAI_BASE_URL", "${{{0}}}"),
             "headers": ("OPENAI_ORG_ID", {"OpenAI-Organization": "${{{0}}}"}),
         },
     ),
-    _keyed("anthropic", "ANTHROPIC_API_KEY"),
-    _keyed("deepseek", "DEEPSEEK_API_KEY"),
-    _keyed("xai", "XAI_API_KEY", "GROK_API_KEY"),
+    _keyed("anthropic", "ANTHROPIC_API_KEY", later=("claude-sonnet-5", "claude-sonnet-5-5")),
+    _keyed("deepseek", "DEEPSEEK_API_KEY", later=("deepseek-v4-pro",)),
+    _keyed("xai", "XAI_API_KEY", "GROK_API_KEY", later=("grok-4.7",)),
     EnvProvider(
         "gemini",
         (("GEMINI_API_KEY", "GOOGLE_API_KEY"),),
         {"type": "litellm", "api_key": "${{{0}}}"},
-        PROVIDER_TYPES["gemini"].model or "",
+        _models("gemini", "gemini/gemini-3.5-flash", "gemini/gemini-flash-latest"),
         ("DEFAULT_GEMINI_MODEL", "DEFAULT_GOOGLE_MODEL"),
     ),
-    _keyed("groq", "GROQ_API_KEY"),
-    _keyed("mistral", "MISTRAL_API_KEY"),
-    _keyed("openrouter", "OPENROUTER_API_KEY"),
+    _keyed("groq", "GROQ_API_KEY", later=("openai/gpt-oss-20b",)),
+    _keyed("mistral", "MISTRAL_API_KEY", later=("mistral-medium-latest",)),
+    _keyed("openrouter", "OPENROUTER_API_KEY", later=("anthropic/claude-sonnet-5",)),
     _local("ollama", "llama3"),
     _local("vllm", "default"),
     _local("localai", "gpt-4"),
@@ -101,11 +107,14 @@ _LIMITS = {
 _DAILY_COST = "LLM_DAILY_COST_ALERT_THRESHOLD"
 
 
-def document_from_env(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the configuration's document, with variables in place of what they hold."""
+def document_from_env(environ: Mapping[str, str], today: date) -> dict[str, Any]:
+    """Return the configuration's document, with variables in place of what they hold.
+
+    `today` says which models are about to end; those are not proposed.
+    """
     document: dict[str, Any] = {"providers": {}}
     for row in ENV_PROVIDERS:
-        values = _values(row, environ)
+        values = _values(row, environ, today)
         if values is not None:
             document["providers"][row.name] = values
     limits = {key: f"${{{name}}}" for key, name in _LIMITS.items() if environ.get(name)}
@@ -137,18 +146,17 @@ def keys_from_env(environ: Mapping[str, str]) -> dict[str, tuple[str, SecretStr]
     return keys
 
 
-def config_from_env(environ: Mapping[str, str]) -> Config:
+def config_from_env(environ: Mapping[str, str], today: date) -> Config:
     """Return the configuration of what an environment holds.
 
     Raises:
         ConfigError: a value cannot be used; it is named, not shown.
     """
-    return parse_config(
-        json.dumps(document_from_env(environ), indent=1), name="<environment>", environ=environ
-    )
+    document = json.dumps(document_from_env(environ, today), indent=1)
+    return parse_config(document, name="<environment>", environ=environ)
 
 
-def _values(row: EnvProvider, environ: Mapping[str, str]) -> dict[str, Any] | None:
+def _values(row: EnvProvider, environ: Mapping[str, str], today: date) -> dict[str, Any] | None:
     found = [_first_set(group, environ) for group in row.needs]
     if not all(found):
         return None
@@ -157,10 +165,16 @@ def _values(row: EnvProvider, environ: Mapping[str, str]) -> dict[str, Any] | No
         if environ.get(name):
             values[key] = _filled(value, [name])
     variable = _first_set(row.model_variables, environ)
-    model = f"${{{variable}}}" if variable else _filled(row.model, found)
+    model = f"${{{variable}}}" if variable else _filled(_lasting(row, today), found)
     if variable and row.values["type"] == "litellm" and "/" not in environ[variable]:
-        model = f"{row.model.partition('/')[0]}/{model}"
+        model = f"{row.models[0].partition('/')[0]}/{model}"
     return {**values, "default_model": model}
+
+
+def _lasting(row: EnvProvider, today: date) -> str:
+    """Return the first of a row's models that is not about to end, or the last."""
+    *choice, last = row.models
+    return next((model for model in choice if not is_ending(model, row.name, today)), last)
 
 
 def _first_set(names: tuple[str, ...], environ: Mapping[str, str]) -> str | None:

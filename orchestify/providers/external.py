@@ -173,7 +173,7 @@ def _place(error: Exception) -> str:
 
 
 def _usage_of(response: LLMResponse) -> Usage:
-    """The usage of an answer; that of the seed's providers is in two counts."""
+    """The usage of an answer; that of a simple provider is in two counts."""
     if response.usage is not None:
         return checked_usage(response.usage)
     if not response.tokens_input and not response.tokens_output:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from types import TracebackType
@@ -92,7 +92,8 @@ class ProviderRegistry:
         Raises:
             ConfigError: one of them cannot be used.
         """
-        return cls.from_config(config_from_env(os.environ if environ is None else environ))
+        given = os.environ if environ is None else environ
+        return cls.from_config(config_from_env(given, date.today()))
 
     def register(self, provider_id: str, provider: LLMProvider) -> None:
         """Register a provider; its calls are booked here from now on. A name's last one counts.
@@ -141,10 +142,10 @@ class ProviderRegistry:
         return [name for name, each in self._config.agents.agents.items() if each.enabled]
 
     def get_default(self, preferred: str | None = None) -> LLMProvider:
-        """Return the default chain: `preferred`, then the configured default or seed 001's order.
+        """Return the default chain: `preferred`, then the configured default or the usual order.
 
-        That order is Azure, OpenAI, Anthropic, DeepSeek, Ollama, those that are registered, and
-        then all others.
+        The usual order is Azure, OpenAI, Anthropic, DeepSeek, Ollama, those that are registered,
+        and then all others.
 
         Raises:
             ProviderNotFoundError: `preferred` is not registered, or nothing is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any
 
 from orchestify.core.config import config_schema, parse_config
@@ -102,13 +103,13 @@ _ALERTS = """
 """
 
 
-def template(environ: Mapping[str, str]) -> dict[str, str]:
+def template(environ: Mapping[str, str], today: date) -> dict[str, str]:
     """Return the files of a configuration by name, with variables and never their values.
 
     Raises:
         ConfigError: a variable holds what cannot be used; it is named, not shown.
     """
-    document = document_from_env(environ)
+    document = document_from_env(environ, today)
     providers = document.pop("providers")
     texts = {
         "providers.yaml": _PROVIDERS + _providers(providers),

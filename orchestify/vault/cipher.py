@@ -140,12 +140,12 @@ def new_encryption_key() -> str:
 
 
 def _keys_in(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the keys with their places; the seeds' names may hold something else beside ours.
+    """Yield the keys with their places; the names that other layers use may hold something else.
 
     `ENCRYPTION_KEY` is a name that a host may have taken for a key of another kind.
     """
-    ours, *seeds = VARIABLES
-    for variable in (ours, *seeds):
+    ours, *others = VARIABLES
+    for variable in (ours, *others):
         keys = filter(None, _SEPARATOR.split(environ.get(variable, "")))
         for position, key in enumerate(keys, 1):
             if variable == ours or _KEY.fullmatch(key) or not environ.get(ours, "").strip():

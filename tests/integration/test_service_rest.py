@@ -13,7 +13,7 @@ from tests.ledgers import answered, opened
 from tests.servers import AGENTS, PROVIDERS, Served, serving
 
 KEY = "sk-made-up-key-0123456789"
-CONFIG = {"default_model": "claude-sonnet-4-5"}
+CONFIG = {"default_model": "claude-sonnet-4-6"}
 CLAUDE = {"provider_type": "anthropic", "api_key": KEY, "config": CONFIG}
 OLLAMA = {"provider_type": "ollama", "config": {"default_model": "llama3"}}
 
@@ -36,7 +36,7 @@ async def test_a_provider_is_added_with_201_its_place_and_no_key(served: Served,
     assert answer.headers["location"] == f"{PROVIDERS}/{row['id']}"
     assert row["has_key"] is True
     assert row["name"] == "anthropic"
-    assert row["config"] == {"default_model": "claude-sonnet-4-5"}
+    assert row["config"] == {"default_model": "claude-sonnet-4-6"}
     assert KEY not in answer.text
 
 

@@ -41,7 +41,7 @@ class AddProviderRequest(RequestBody):
         default=None, description="It goes in and never comes out", examples=["sk-ant-..."]
     )
     config: Settings = Field(
-        default={}, description=_CONFIG, examples=[{"default_model": "claude-sonnet-4-5"}]
+        default={}, description=_CONFIG, examples=[{"default_model": "claude-sonnet-4-6"}]
     )
     name: Name | None = Field(default=None, description="Unique among the tenant's active ones")
     is_default: bool = False
@@ -64,7 +64,7 @@ class ProviderResponse(ResponseBody):
     id: str = Field(examples=["4c0d2f0e-7d5f-4d0b-9d5e-0f6f1c1f5a11"])
     name: str = Field(examples=["anthropic"])
     provider_type: str = Field(examples=["anthropic"])
-    config: dict[str, Any] = Field(examples=[{"default_model": "claude-sonnet-4-5"}])
+    config: dict[str, Any] = Field(examples=[{"default_model": "claude-sonnet-4-6"}])
     has_key: bool
     key_fingerprint: str | None = Field(examples=["9f2c4e1ab07d"])
     is_active: bool

@@ -18,7 +18,7 @@ from orchestify.server.gateway.request import (
     TIMEOUT_HEADER,
 )
 
-_MODEL_EXAMPLES = ["agent:planner", "claude_main/claude-sonnet-4-5", "gpt-4o"]
+_MODEL_EXAMPLES = ["agent:planner", "claude_main/claude-sonnet-4-6", "gpt-4o"]
 
 
 def an_object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
@@ -253,7 +253,7 @@ _ANSWER_EXAMPLE = {
     "id": "chatcmpl-019ba1f0c0de7aa1b2c3d4e5f6a7b8c9",
     "object": "chat.completion",
     "created": 1767225600,
-    "model": "claude-sonnet-4-5",
+    "model": "claude-sonnet-4-6",
     "choices": [
         {
             "index": 0,

@@ -71,7 +71,7 @@ def test_every_use_of_a_model_has_the_place_of_its_name() -> None:
     )
     default = ("providers", "g", "default_model")
     assert list(model_uses(parse_config(text, environ={}))) == [
-        ModelUse("", "g", "llama-3.3-70b-versatile", default),
-        ModelUse("a", "g", "llama-3.3-70b-versatile", default),
+        ModelUse("", "g", "openai/gpt-oss-120b", default),
+        ModelUse("a", "g", "openai/gpt-oss-120b", default),
         ModelUse("a", "g", "m", ("agents", "a", "fallback", 0, "model")),
     ]

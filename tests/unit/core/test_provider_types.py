@@ -20,20 +20,20 @@ def provider(text: str) -> ProviderConfig:
 @pytest.mark.parametrize(
     ("name", "lane", "base_url", "model"),
     [
-        ("claude", "anthropic", None, "claude-sonnet-4-5"),
+        ("claude", "anthropic", None, "claude-sonnet-4-6"),
         ("google", "litellm", None, "gemini/gemini-2.5-flash"),
         ("gemini", "litellm", None, "gemini/gemini-2.5-flash"),
         ("ollama", "litellm", "http://localhost:11434", "ollama_chat/llama3"),
-        ("deepseek", "openai", "https://api.deepseek.com/v1", "deepseek-chat"),
-        ("groq", "openai", "https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"),
+        ("deepseek", "openai", "https://api.deepseek.com/v1", "deepseek-v4-flash"),
+        ("groq", "openai", "https://api.groq.com/openai/v1", "openai/gpt-oss-120b"),
         ("mistral", "openai", "https://api.mistral.ai/v1", "mistral-large-latest"),
-        ("xai", "openai", "https://api.x.ai/v1", "grok-4"),
-        ("openrouter", "openai", "https://openrouter.ai/api/v1", "anthropic/claude-sonnet-4.5"),
+        ("xai", "openai", "https://api.x.ai/v1", "grok-4.5"),
+        ("openrouter", "openai", "https://openrouter.ai/api/v1", "anthropic/claude-sonnet-4.6"),
         (
             "together",
             "openai",
             "https://api.together.xyz/v1",
-            "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+            "openai/gpt-oss-120b",
         ),
     ],
 )

@@ -13,7 +13,7 @@ MODELS = ModelMap(
         "old-1": {"litellm_provider": "openai", "deprecation_date": "2026-07-24"},
         "going-2": {"litellm_provider": "openai", "deprecation_date": "2026-11-30"},
         "new-3": {"litellm_provider": "openai"},
-        "grok-4": {"litellm_provider": "xai", "deprecation_date": "2026-11-30"},
+        "grok-4.5": {"litellm_provider": "xai", "deprecation_date": "2026-11-30"},
     }
 )
 TODAY = date(2026, 11, 29)

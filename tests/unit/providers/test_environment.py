@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -17,6 +18,7 @@ from orchestify.providers.environment import (
 )
 from orchestify.providers.registry import ProviderRegistry
 
+TODAY = date(2026, 11, 29)
 AZURE = {
     "AZURE_OPENAI_API_KEY": "key-of-azure",
     "AZURE_OPENAI_ENDPOINT": "https://mine.openai.azure.com",
@@ -26,7 +28,7 @@ AZURE = {
 
 def only(environ: dict[str, str]) -> tuple[str, ProviderConfig]:
     """The one provider that an environment holds."""
-    ((name, config),) = config_from_env(environ).providers.providers.items()
+    ((name, config),) = config_from_env(environ, TODAY).providers.providers.items()
     return name, config
 
 
@@ -34,23 +36,23 @@ def only(environ: dict[str, str]) -> tuple[str, ProviderConfig]:
     ("variable", "name", "kind", "model", "base_url"),
     [
         ("OPENAI_API_KEY", "openai", "openai", "gpt-5.1", None),
-        ("ANTHROPIC_API_KEY", "anthropic", "anthropic", "claude-sonnet-4-5", None),
+        ("ANTHROPIC_API_KEY", "anthropic", "anthropic", "claude-sonnet-4-6", None),
         (
             "DEEPSEEK_API_KEY",
             "deepseek",
             "openai",
-            "deepseek-chat",
+            "deepseek-v4-flash",
             "https://api.deepseek.com/v1",
         ),
-        ("XAI_API_KEY", "xai", "openai", "grok-4", "https://api.x.ai/v1"),
-        ("GROK_API_KEY", "xai", "openai", "grok-4", "https://api.x.ai/v1"),
+        ("XAI_API_KEY", "xai", "openai", "grok-4.5", "https://api.x.ai/v1"),
+        ("GROK_API_KEY", "xai", "openai", "grok-4.5", "https://api.x.ai/v1"),
         ("GEMINI_API_KEY", "gemini", "litellm", "gemini/gemini-2.5-flash", None),
         ("GOOGLE_API_KEY", "gemini", "litellm", "gemini/gemini-2.5-flash", None),
         (
             "GROQ_API_KEY",
             "groq",
             "openai",
-            "llama-3.3-70b-versatile",
+            "openai/gpt-oss-120b",
             "https://api.groq.com/openai/v1",
         ),
         (
@@ -64,7 +66,7 @@ def only(environ: dict[str, str]) -> tuple[str, ProviderConfig]:
             "OPENROUTER_API_KEY",
             "openrouter",
             "openai",
-            "anthropic/claude-sonnet-4.5",
+            "anthropic/claude-sonnet-4.6",
             "https://openrouter.ai/api/v1",
         ),
     ],
@@ -77,6 +79,25 @@ def test_a_key_is_a_provider(
     assert config.base_url == base_url
     assert config.api_key is not None
     assert config.api_key.get_secret_value() == "the-key"
+
+
+@pytest.mark.parametrize(
+    ("today", "model"),
+    [
+        (date(2027, 1, 30), "gpt-5.1"),
+        (date(2027, 1, 31), "gpt-5.4"),  # gpt-5.1 ends on 2027-04-01, in 60 days
+        (date(2027, 4, 2), "gpt-5.4"),
+    ],
+)
+def test_a_model_that_is_about_to_end_gives_way_to_the_next(today: date, model: str) -> None:
+    document = document_from_env({"OPENAI_API_KEY": "k"}, today)
+    assert document["providers"]["openai"]["default_model"] == model
+
+
+def test_a_model_of_the_environments_own_is_taken_whenever_it_ends() -> None:
+    environ = {"OPENAI_API_KEY": "k", "DEFAULT_OPENAI_MODEL": "gpt-5.1"}
+    document = document_from_env(environ, date(2027, 4, 2))
+    assert document["providers"]["openai"]["default_model"] == "${DEFAULT_OPENAI_MODEL}"
 
 
 @pytest.mark.parametrize("suffix", ["URL", "BASE_URL"])
@@ -107,7 +128,7 @@ def test_azure_takes_its_api_version() -> None:
 @pytest.mark.parametrize("missing", list(AZURE))
 def test_azure_is_not_there_with_less(missing: str) -> None:
     environ = {name: value for name, value in AZURE.items() if name != missing}
-    assert document_from_env(environ) == {"providers": {}}
+    assert document_from_env(environ, TODAY) == {"providers": {}}
 
 
 def test_openais_organisation_is_a_header() -> None:
@@ -167,7 +188,7 @@ def test_the_days_cost_is_an_alert_that_refuses_nothing() -> None:
 
 def test_what_is_set_to_nothing_is_not_set() -> None:
     environ = {"OPENAI_API_KEY": "", "OLLAMA_URL": "", "LLM_RATE_LIMIT_PER_MINUTE": ""}
-    assert document_from_env(environ) == {"providers": {}}
+    assert document_from_env(environ, TODAY) == {"providers": {}}
 
 
 def test_an_empty_environment_is_an_empty_registry() -> None:
@@ -175,7 +196,7 @@ def test_an_empty_environment_is_an_empty_registry() -> None:
 
 
 def test_the_document_holds_names_and_no_values() -> None:
-    document = document_from_env({**AZURE, "OPENAI_API_KEY": "key-of-openai"})
+    document = document_from_env({**AZURE, "OPENAI_API_KEY": "key-of-openai"}, TODAY)
     assert "key-of-" not in str(document)
     assert document["providers"]["openai"]["api_key"] == "${OPENAI_API_KEY}"
 

@@ -42,7 +42,7 @@ TOOL = {"name": "look", "description": "", "input_schema": {"type": "object"}}
 
 
 class Seed(LLMProvider):
-    """As seed 002 has it: `complete`, and `stream` as an async generator."""
+    """A provider as one writes it first: `complete`, and `stream` as an async generator."""
 
     provider_type = "own"
 

@@ -1,4 +1,4 @@
-"""The registry: seed 002's methods and what stands beside them."""
+"""The registry: its methods and what stands beside them."""
 
 from __future__ import annotations
 

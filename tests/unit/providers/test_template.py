@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from orchestify.core.config import load_config
 from orchestify.errors import ConfigError
 from orchestify.providers.template import template
 
+TODAY = date(2026, 11, 29)
 KEYS = {
     "ANTHROPIC_API_KEY": "sk-ant-made-up-1",
     "AZURE_OPENAI_API_KEY": "made-up-2",
@@ -21,7 +23,7 @@ KEYS = {
 
 
 def load(tmp_path: Path, environ: dict[str, str]):
-    for name, text in template(environ).items():
+    for name, text in template(environ, TODAY).items():
         (tmp_path / name).write_text(text)
     return load_config(tmp_path, environ=environ)
 
@@ -49,7 +51,7 @@ def test_without_keys_a_provider_that_needs_none_is_written(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["providers.yaml", "agents.yaml", "orchestify.schema.json"])
 def test_no_key_or_address_of_the_environment_is_written(name: str) -> None:
-    text = template(KEYS)[name]
+    text = template(KEYS, TODAY)[name]
     assert "sk-ant-made-up-1" not in text
     assert "made-up-2" not in text
     assert "our-gpt" not in text
@@ -57,7 +59,7 @@ def test_no_key_or_address_of_the_environment_is_written(name: str) -> None:
 
 
 def test_editors_find_the_schema_in_the_first_line() -> None:
-    files = template({})
+    files = template({}, TODAY)
     assert list(files) == [
         "providers.yaml",
         "agents.yaml",
@@ -71,6 +73,6 @@ def test_editors_find_the_schema_in_the_first_line() -> None:
 
 def test_a_variable_that_cannot_be_used_is_refused_without_its_value() -> None:
     with pytest.raises(ConfigError) as raised:
-        template({"OPENAI_API_KEY": "made up\nin two lines"})
+        template({"OPENAI_API_KEY": "made up\nin two lines"}, TODAY)
     assert "providers.openai.api_key: a key has no line breaks" in str(raised.value)
     assert "made up" not in str(raised.value)

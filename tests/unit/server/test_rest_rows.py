@@ -133,11 +133,11 @@ class TestTypes:
         ("kind", "lane", "model", "base_url"),
         [
             ("openai", "openai", "gpt-5.1", None),
-            ("anthropic", "anthropic", "claude-sonnet-4-5", None),
+            ("anthropic", "anthropic", "claude-sonnet-4-6", None),
             ("google", "litellm", "gemini/gemini-2.5-flash", None),
-            ("deepseek", "openai", "deepseek-chat", "https://api.deepseek.com/v1"),
-            ("xai", "openai", "grok-4", "https://api.x.ai/v1"),
-            ("groq", "openai", "llama-3.3-70b-versatile", "https://api.groq.com/openai/v1"),
+            ("deepseek", "openai", "deepseek-v4-flash", "https://api.deepseek.com/v1"),
+            ("xai", "openai", "grok-4.5", "https://api.x.ai/v1"),
+            ("groq", "openai", "openai/gpt-oss-120b", "https://api.groq.com/openai/v1"),
         ],
     )
     def test_a_type_has_its_lane_model_and_address(

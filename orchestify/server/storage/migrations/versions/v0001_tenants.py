@@ -1,4 +1,4 @@
-"""Tenants, their providers and agents, tokens, the audit log, and usage as seed 004 has it."""
+"""Tenants, their providers and agents, tokens, the audit log, and usage by provider and day."""
 
 from datetime import datetime
 
