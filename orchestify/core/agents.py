@@ -18,14 +18,14 @@ ThinkingWord: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "x
 class ThinkingBudget(Model):
     """How much the model may think, in tokens."""
 
-    budget_tokens: Count
+    budget_tokens: Count = Field(description="Tokens of thinking at most")
 
 
 class TargetConfig(Model):
     """An entry of a fallback chain; without `model` it is the provider's default."""
 
-    provider: Text
-    model: Text | None = None
+    provider: Text = Field(description="A name among the providers; the text alone means it")
+    model: Text | None = Field(default=None, description="Unwritten: the provider's default_model")
     weight: Number | None = Field(default=None, description="For strategy: weighted")
 
 
@@ -72,11 +72,15 @@ class AgentConfig(Policies):
 
     provider: Text | None = Field(default=None, description="Unwritten: default_provider")
     model: Text | None = Field(default=None, description="Unwritten: the provider's default_model")
-    temperature: Number | None = None
-    top_p: Share | None = None
-    stop: Texts = ()
-    max_tokens: Count | None = None
-    thinking: ThinkingSetting | None = None
+    temperature: Number | None = Field(default=None, description="Unwritten: not sent")
+    top_p: Share | None = Field(default=None, description="Unwritten: not sent")
+    stop: Texts = Field(default=(), description="Texts at which the answer ends")
+    max_tokens: Count | None = Field(
+        default=None, description="Of the answer; unwritten: the provider's"
+    )
+    thinking: ThinkingSetting | None = Field(
+        default=None, description="Whether and how much the model thinks"
+    )
     cache: Flag = Field(default=False, description="Mark system prompt and tools as cacheable")
     fallback: tuple[FallbackEntry, ...] = Field(default=(), description="Where to go when it fails")
     fallback_on: tuple[Literal["content_filter", "invalid_request"], ...] = Field(
@@ -84,14 +88,18 @@ class AgentConfig(Policies):
     )
     strategy: (
         Literal["priority", "round_robin", "least_recently_used", "weighted", "health"] | None
-    ) = None
+    ) = Field(
+        default=None, description="In which order the targets are tried; priority: as written"
+    )
     weight: Number | None = Field(default=None, description="Of its own target: strategy weighted")
     api_key: Key | None = Field(
         default=None, description="Its own, also vault:NAME; unwritten: the provider's"
     )
-    enabled: Flag = True
-    mode: Literal["autonomous", "interactive"] | None = None
-    metadata: FreeForm = Field(default_factory=dict, repr=False)
+    enabled: Flag = Field(default=True, description="Whether the agent is there")
+    mode: Literal["autonomous", "interactive"] | None = Field(
+        default=None, description="The host's own"
+    )
+    metadata: FreeForm = Field(default_factory=dict, repr=False, description="The host's own")
 
 
 class AgentsConfig(Model):

@@ -54,7 +54,7 @@ class CircuitBreakerConfig(Model):
     failures: Count = Field(
         default=_BREAKER.failures, description="Failures within window_s that open it"
     )
-    window_s: Seconds = Field(default=_BREAKER.window_s)
+    window_s: Seconds = Field(default=_BREAKER.window_s, description="How long a failure counts")
     open_s: Seconds = Field(
         default=_BREAKER.open_s, description="Seconds until one probe goes through"
     )
@@ -72,13 +72,19 @@ class CircuitBreakerConfig(Model):
 class RateLimitConfig(Model):
     """How much may be sent; what is not written is not limited."""
 
-    requests_per_minute: Count | None = None
-    requests_per_day: Count | None = None
-    tokens_per_minute: Count | None = None
-    tokens_per_day: Count | None = None
+    requests_per_minute: Count | None = Field(
+        default=None, description="Attempts sent, retries included"
+    )
+    requests_per_day: Count | None = Field(default=None, description="Attempts sent in 24 hours")
+    tokens_per_minute: Count | None = Field(
+        default=None, description="Input and output: estimated before, then as reported"
+    )
+    tokens_per_day: Count | None = Field(default=None, description="The same, in 24 hours")
     burst: Count | None = Field(default=None, description="Requests that may go at once")
     concurrency: Count | None = Field(default=None, description="Calls in flight at once")
-    algorithm: Algorithm = DEFAULT_ALGORITHM
+    algorithm: Algorithm = Field(
+        default=DEFAULT_ALGORITHM, description="How a minute or a day is counted"
+    )
 
 
 class Policies(Model):
@@ -90,7 +96,9 @@ class Policies(Model):
     timeout_s: Seconds | None = Field(
         default=None, description="A whole call, or until a stream's first output"
     )
-    connect_timeout_s: Seconds | None = None
+    connect_timeout_s: Seconds | None = Field(
+        default=None, description="Until a connection is there"
+    )
     idle_timeout_s: Seconds | None = Field(default=None, description="Between a stream's chunks")
 
 
@@ -142,19 +150,19 @@ _DEFAULTS: Mapping[str, Any] = {
 class BudgetMatch(Model):
     """The calls that a budget counts: those that have all that is written here."""
 
-    provider: Text | None = None
-    agent: Text | None = None
-    model: Text | None = None
+    provider: Text | None = Field(default=None, description="Of this provider")
+    agent: Text | None = Field(default=None, description="Of this agent")
+    model: Text | None = Field(default=None, description="Of this model")
     label: dict[str, str] = Field(default_factory=dict, description="Labels of a scope")
 
 
 class BudgetConfig(Model):
     """A limit on money; periods are calendar, UTC. Without `match` it counts every call."""
 
-    name: Text
+    name: Text = Field(description="Told in refusals, events and metrics")
     match: BudgetMatch = BudgetMatch()
-    limit_usd: Usd
-    period: Period
+    limit_usd: Usd = Field(description="What may be spent in a period")
+    period: Period = Field(description="Calendar, UTC; ever: one period that does not end")
     mode: Literal["hard", "warn"] = Field(default="hard", description="hard: refuses calls")
     alert_at: tuple[Positive, ...] = Field(default=(), description="Shares of the limit, as 0.8")
     on_unpriced: Literal["block", "warn", "allow"] = Field(
@@ -177,17 +185,23 @@ class LedgerConfig(Model):
     survives the process, with `power` also a power cut.
     """
 
-    url: Annotated[SecretStr, Field(min_length=1), AfterValidator(_known_database)] | None = None
-    keep_days: Count | None = None
-    durability: Literal["process", "power"] = "process"
+    url: Annotated[SecretStr, Field(min_length=1), AfterValidator(_known_database)] | None = Field(
+        default=None, description="sqlite:///path or postgresql://user:password@host/database"
+    )
+    keep_days: Count | None = Field(
+        default=None, description="How long single records stay; daily sums stay for good"
+    )
+    durability: Literal["process", "power"] = Field(
+        default="process", description="What a booking survives: the process, or a power cut too"
+    )
 
 
 class AlertsConfig(Model):
     """Thresholds of alert events: a share of failures, a slow call, a day's cost."""
 
     error_rate: Share | None = Field(default=None, description="Share of failed calls, as 0.1")
-    slow_s: Seconds | None = None
-    daily_cost_usd: Usd | None = None
+    slow_s: Seconds | None = Field(default=None, description="A call that takes as long is told")
+    daily_cost_usd: Usd | None = Field(default=None, description="Of all calls of a day, UTC")
 
 
 class Settings(Policies):

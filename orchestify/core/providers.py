@@ -55,12 +55,18 @@ class AlreadySubstituted:
 class PriceConfig(Model):
     """What a model costs; an explicit zero is free, what is not written is not charged."""
 
-    input_usd_per_mtok: Usd | None = None
-    output_usd_per_mtok: Usd | None = None
-    cache_read_usd_per_mtok: Usd | None = None
-    cache_write_usd_per_mtok: Usd | None = None
-    cache_write_1h_usd_per_mtok: Usd | None = None
-    request_usd: Usd | None = None
+    input_usd_per_mtok: Usd | None = Field(default=None, description="A million tokens of input")
+    output_usd_per_mtok: Usd | None = Field(default=None, description="A million tokens of output")
+    cache_read_usd_per_mtok: Usd | None = Field(
+        default=None, description="Of input that was read from a cache"
+    )
+    cache_write_usd_per_mtok: Usd | None = Field(
+        default=None, description="Of input that was cached for 5 minutes"
+    )
+    cache_write_1h_usd_per_mtok: Usd | None = Field(
+        default=None, description="Of input that was cached for an hour"
+    )
+    request_usd: Usd | None = Field(default=None, description="A request, beside its tokens")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -139,7 +145,9 @@ class ProviderConfig(Policies):
     options: FreeForm = Field(
         default_factory=dict, repr=False, description="Body fields, passed on as they are"
     )
-    headers: dict[str, HeaderText] = Field(default_factory=dict)
+    headers: dict[str, HeaderText] = Field(
+        default_factory=dict, description="Sent with every request"
+    )
     price: PriceSetting | None = Field(default=None, description="One for all models, or by model")
     allow_http: Flag = Field(default=False, description="Send a key over plain http")
 
