@@ -8,12 +8,12 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
 from typing import Any, NamedTuple
 
 import yaml
@@ -42,6 +42,8 @@ agents:
   planner: {provider: claude_main, fallback: [deepseek]}
   reviewer: {provider: openai_main, max_tokens: 500}
 """
+
+AT_HAND = frozenset({"registry", "provider", "agent", "messages", "tools"})
 
 _FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w./-]+\.ya?ml)\b")
@@ -92,8 +94,8 @@ def at_stub(text: str, server: StubServer) -> str:
 class Reader:
     """Runs a page's examples in order, in a folder with a `config` and a stub server.
 
-    Python blocks share their names. One with `await` outside a function finds `registry`,
-    `provider`, `agent`, `messages` and `tools`, unless the page has made them before.
+    Python blocks share their names, and find those of `AT_HAND` that the page has not made before;
+    they may `await` outside a function.
     """
 
     folder: Path
@@ -142,6 +144,8 @@ class Reader:
                 (path.parent / other).unlink(missing_ok=True)
 
     def _shell(self, text: str) -> None:
+        if "orchestify init" in text:
+            shutil.rmtree(self.folder / "config")
         lines = [line for line in text.splitlines() if not line.startswith(ELSEWHERE)]
         script = _SERVE.sub(_IN_BACKGROUND.replace("PORT", str(self.port)), "\n".join(lines))
         done = subprocess.run(  # noqa: S603 - the pages' own
@@ -157,11 +161,12 @@ class Reader:
 
     async def _python(self, text: str, page: str) -> None:
         code = compile(text, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        if not code.co_flags & inspect.CO_COROUTINE:
+        if AT_HAND.intersection(code.co_names) - self.names.keys():
+            self.names = {**self._at_hand(), **self.names}
+        if code.co_flags & inspect.CO_COROUTINE:
+            await eval(code, self.names)  # noqa: S307 - the pages' own
+        else:
             await asyncio.to_thread(exec, code, self.names)
-            return
-        self.names = {**self._at_hand(), **self.names} if _wants(code) else self.names
-        await eval(code, self.names)  # noqa: S307 - the pages' own
 
     def _at_hand(self) -> dict[str, Any]:
         registry = self.names.get("registry") or orchestify.ProviderRegistry.from_config(
@@ -173,7 +178,6 @@ class Reader:
             "agent": registry.get_for_agent("planner"),
             "messages": [orchestify.LLMMessage("user", "What is the weather in Paris?")],
             "tools": [ANTHROPIC_TOOL],
-            "server": self.server,
         }
 
 
@@ -188,10 +192,6 @@ def merged(base: str, more: str) -> str:
 def _variables(text: str) -> list[str]:
     known = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "DEEPSEEK_API_KEY"]
     return known + re.findall(r"(?:\$\{|\$<|env:|environ/)(\w+)", text)
-
-
-def _wants(code: CodeType) -> bool:
-    return bool({"registry", "provider", "agent", "messages", "tools"} & set(code.co_names))
 
 
 def environment(server: StubServer) -> Mapping[str, str]:

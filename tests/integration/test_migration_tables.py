@@ -1,4 +1,4 @@
-"""The README's tables from other layers' words to ours: every right-hand column runs.
+"""The tables from other layers' words to ours: every right-hand column runs.
 
 A code span of a column named `here` is Python, one of `here, in YAML` a piece of configuration.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,8 +22,7 @@ from orchestify.events import events
 from orchestify.testing import StubServer
 from tests.lanes import ANTHROPIC_TOOL
 
-README = Path(os.environ.get("ORCHESTIFY_README", Path(__file__).parents[2] / "README.md"))
-HEADING = "\n## Coming from another layer\n"
+PAGE = Path(__file__).parents[2] / "docs" / "migration.md"
 KEY = "key-of-the-tests-0123456789"
 SOME_NAMES = {"None"}  # a code span that is a word of the sentence
 
@@ -38,11 +36,10 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """Return the rows of the section's tables, in order."""
-    section = README.read_text(encoding="utf-8").partition(HEADING)[2].partition("\n## ")[0]
+    """Return the rows of the page's tables, in order."""
     found: list[Row] = []
     language = ""
-    for line in section.splitlines():
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
         cells = re.match(r"\| (.+) \| (.+) \|$", line)
         if cells and cells[2].startswith("here"):
             language = "yaml" if "YAML" in cells[2] else "python"
@@ -135,8 +132,7 @@ def of(language: str) -> pytest.MarkDecorator:
 
 
 def test_every_layer_has_its_table_and_every_row_its_code() -> None:
-    section = README.read_text(encoding="utf-8").partition(HEADING)[2].partition("\n## ")[0]
-    assert section.count("\n### ") == 5
+    assert PAGE.read_text(encoding="utf-8").count("\n## ") == 5
     assert len(rows()) > 80
     assert [row.there for row in rows() if not row.codes] == []
 
@@ -144,7 +140,7 @@ def test_every_layer_has_its_table_and_every_row_its_code() -> None:
 @of("python")
 async def test_python_of_a_row_runs(row: Row, names: dict[str, Any]) -> None:
     for code in row.codes:
-        exec(f"async def say():\n    {code}", names)  # noqa: S102 - it is the README's
+        exec(f"async def say():\n    {code}", names)  # noqa: S102 - it is the page's
         await names["say"]()
 
 
