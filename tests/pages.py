@@ -41,6 +41,7 @@ providers:
 agents:
   planner: {provider: claude_main, fallback: [deepseek]}
   reviewer: {provider: openai_main, max_tokens: 500}
+  assistant: {provider: openai_main}
 """
 
 AT_HAND = frozenset({"registry", "provider", "agent", "messages", "tools"})
