@@ -16,9 +16,10 @@ import pytest_asyncio
 
 from orchestify.testing import Reply
 from orchestify.values import ToolCall, Usage
+from tests.extras import needs
 from tests.gateways import Gateway, gateway
 
-pytest.importorskip("llm", reason="the command-line client llm is not installed")
+needs("llm", "peers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,19 @@ from typing import Any
 
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi import checks
 
 from orchestify.testing import StubServer
 from tests.endpoints import TABLE
+from tests.extras import needs
 from tests.servers import AGENTS, PROVIDERS, serving_in_thread
 from tests.tenants import DATABASES, database_at
+
+needs("schemathesis", "peers")
+import schemathesis  # noqa: E402 - an extra
+from schemathesis import GenerationMode  # noqa: E402
+from schemathesis.checks import not_a_server_error  # noqa: E402
+from schemathesis.specs.openapi import checks  # noqa: E402
 
 KEYS = ("sk-made-up-provider-key-0123456789", "sk-made-up-agent-key-9876543210")
 ENDPOINTS = [each.replace(":path", "") for each in TABLE if "openapi.json" not in each]

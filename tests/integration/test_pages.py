@@ -24,14 +24,14 @@ async def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     async with StubServer() as server:
         for name, value in environment(server).items():
             monkeypatch.setenv(name, value)
-        reader = Reader.at(tmp_path, server, _free_port())
+        reader = Reader.at(tmp_path, server, free_port())
         try:
             yield reader
         finally:
             await reader.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         return int(taken.getsockname()[1])
 

@@ -11,10 +11,9 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from orchestify.core.providers import ProviderConfig
@@ -31,7 +30,11 @@ from orchestify.values import (
     ToolCallDelta,
 )
 from tests import recorded
+from tests.extras import needs
 from tests.recorded import Exchange
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
 
 KINDS = {"chat": "openai", "messages": "anthropic"}
 LANES = {"chat": OpenAILane, "messages": AnthropicLane}
@@ -206,6 +209,9 @@ async def _replay() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _sdks() -> AsyncIterator[tuple[AsyncOpenAI, AsyncAnthropic]]:
+    needs("anthropic", "peers")
+    from anthropic import AsyncAnthropic  # noqa: PLC0415 - an extra
+
     async with (
         AsyncOpenAI(api_key="test-key", max_retries=0) as openai,
         AsyncAnthropic(api_key="test-key", max_retries=0) as anthropic,

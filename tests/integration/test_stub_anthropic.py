@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import anthropic
 import pytest
 
 from orchestify.testing import Reply, StubServer
 from orchestify.values import Usage
+from tests.extras import needs
+
+needs("anthropic", "peers")
+import anthropic  # noqa: E402 - an extra
 
 WEATHER: Any = {
     "name": "get_weather",
