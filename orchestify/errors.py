@@ -154,8 +154,10 @@ class APIError(OrchestifyError):
     succeed later), `trips_breaker` (it counts against the provider), `falls_back` (another
     target may do better), `may_be_billed` (the provider may have done the work).
     `status` is the HTTP status, None where there was none. `retry_after_s` is how long the
-    provider asked to wait. `amended` says that the lane has learned from the refusal what the
-    model takes, so that the same request goes out otherwise now.
+    provider asked to wait. `usage` is the `Usage` that the provider reported beside the failure,
+    `cost_usd` what it says that it cost, each None where it says nothing. `amended` says that the
+    lane has learned from the refusal what the model takes, so that the same request goes out
+    otherwise now.
     """
 
     retryable: bool = False
@@ -163,6 +165,8 @@ class APIError(OrchestifyError):
     falls_back: bool = True
     may_be_billed: bool = False
     amended: bool = False
+    usage: Any = None
+    cost_usd: Decimal | None = None
     default_message: ClassVar[str] = "the provider failed"
 
     def __init__(
@@ -300,8 +304,7 @@ class StructuredOutputError(APIError):
 class StreamInterruptedError(APIError):
     """A stream ended before its protocol's end.
 
-    `text` is what had come, `usage` the `Usage` that the provider had reported until then (None
-    where it had reported none).
+    `text` is what had come.
     """
 
     trips_breaker = True
@@ -310,7 +313,6 @@ class StreamInterruptedError(APIError):
     default_message = "the stream was cut before its end"
 
     text: str = ""
-    usage: Any = None
 
 
 class AllTargetsFailedError(OrchestifyError):

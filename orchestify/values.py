@@ -322,8 +322,9 @@ class LLMResponse:
     the provider's own word is in `raw_response`. `parsed` is set where a `response_format` was
     asked for. `cost_usd` is None where nobody knows the price; `cost_source` says who does.
     `headers` are those of the provider's that tell its rate limits and the request's id, with
-    names in lower case. `warnings` are words for what of the request was left out or changed,
-    because the provider refuses it (`temperature_dropped`).
+    names in lower case. `warnings` are short words for programs: for what of the request was left
+    out or changed, because the provider refuses it (`temperature_dropped`), and `unread:FIELD` for
+    a part of the answer that could not be read and was left out.
     """
 
     content: str = field(repr=False)

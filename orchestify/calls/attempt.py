@@ -54,14 +54,16 @@ class AttemptState:
     first_chunk_s: float | None = None
 
     def fail(self, error: BaseException) -> None:
-        """Book what became of an attempt that raised `error`."""
-        if isinstance(error, StreamInterruptedError):
-            self.usage = error.usage or self.usage
-            self.close("interrupted", self._so_far(), error=error)
-        elif isinstance(error, Exception):
-            self.close("failed", self._so_far(), error=error)
-        else:
+        """Book what became of an attempt that raised `error`, with the usage that it reports."""
+        if not isinstance(error, Exception):
             self.abandon()
+            return
+        reported_usd = None
+        if isinstance(error, APIError):
+            self.usage = error.usage or self.usage
+            reported_usd = error.cost_usd
+        outcome: Outcome = "interrupted" if isinstance(error, StreamInterruptedError) else "failed"
+        self.close(outcome, self._so_far(), reported_usd=reported_usd, error=error)
 
     def abandon(self) -> None:
         """Book an attempt that its caller no longer wants."""
@@ -163,12 +165,22 @@ class AttemptState:
     def _so_far(self) -> Usage:
         """What was used when the attempt ended early, as far as can be known."""
         text = "".join(self.pieces)
-        return self._estimated(self.usage, text) if text else self.usage
+        if not text and not lacks_counts(self.usage):
+            return self.usage
+        return self._estimated(self.usage, text, may_go_on=True)
 
-    def _estimated(self, known: Usage, text: str) -> Usage:
+    def _estimated(self, known: Usage, text: str, *, may_go_on: bool = False) -> Usage:
+        """Return a usage with what is missing counted; an output `may_go_on` behind its count."""
         request = self.request
-        output = max(known.output_tokens, estimate_output_tokens(text, request.model))
+        output = known.output_tokens
+        if may_go_on or not output:
+            output = max(output, estimate_output_tokens(text, request.model))
         given = known.input_tokens or count_tokens(request.messages, request.tools, request.model)
+        if known.source != "unknown" and (given, output) == (
+            known.input_tokens,
+            known.output_tokens,
+        ):
+            return known
         return replace(known, input_tokens=given, output_tokens=output, source="estimated")
 
     def _traced(self, usage: Usage, cost: Cost, error: str) -> TracedAttempt:
@@ -181,3 +193,8 @@ class AttemptState:
             usage=usage,
             cost_usd=cost.usd,
         )
+
+
+def lacks_counts(usage: Usage) -> bool:
+    """Whether a count that was reported cannot be true, and is missing."""
+    return bool(usage.invalid) and not (usage.input_tokens and usage.output_tokens)

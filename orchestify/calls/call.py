@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from orchestify.calls.attempt import AttemptState
+from orchestify.calls.attempt import AttemptState, lacks_counts
 from orchestify.calls.request import Call
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.structured import parsed_answer
@@ -132,7 +132,7 @@ class CallState:
         """
         target = attempt.target
         usage = response.usage or UNKNOWN_USAGE
-        if usage.source == "unknown":
+        if usage.source == "unknown" or lacks_counts(usage):
             usage = attempt.estimated(response)
         if "0" in response.headers.values():  # something is used up
             attempt.learn(response.headers)

@@ -1,8 +1,14 @@
-"""Answers that must have a form: read as JSON, and as an instance where a model was given."""
+"""Answers that must have a form: read as JSON, and as an instance where a model was given.
+
+Models without constrained decoding write their thoughts before the JSON, or put it into a fence of
+Markdown; the JSON is the answer all the same.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,17 +27,48 @@ def parsed_answer(response: LLMResponse, form: ResponseFormat) -> LLMResponse:
     """
     if response.tool_calls or response.finish_reason in {"refusal", "content_filter"}:
         return response
-    try:
-        return replace(response, parsed=_parsed(response.content, form))
-    except ValidationError as error:
-        places = sorted({".".join(map(str, each["loc"])) or "answer" for each in error.errors()})
-        reason = f"the answer does not fit {form.name}: {', '.join(places[:5])}"
-    except (ValueError, RecursionError):
+    reason = ""
+    for text in _where_json_is(response.content):
+        try:
+            return replace(response, parsed=_parsed(text, form))
+        except ValidationError as error:
+            reason = f"the answer does not fit {form.name}: {_places(error)}"
+        except (ValueError, RecursionError):
+            continue
+    if not reason:
         cut = response.finish_reason == "length"
         reason = "the answer is no JSON" + (", it was cut at max_tokens" if cut else "")
     failure = StructuredOutputError(reason, provider=response.provider, model=response.model)
     failure.response = response
     raise failure
+
+
+def _where_json_is(content: str) -> Iterator[str]:
+    """Yield the texts that may be the JSON: the whole, what is behind thoughts, what is in fences.
+
+    Thoughts end with the last `</think>`; of several fences the last one is the answer. What is too
+    long to be read at once is left out.
+    """
+    if len(content) > _MOST_CHARS:
+        return
+    yield content
+    behind = _THOUGHTS.split(content)[-1]
+    if behind != content:
+        yield behind
+    _, fence, fenced = behind.partition("```")
+    if fence:
+        yield _LANGUAGE.sub("", fenced.rpartition("```")[0], count=1)
+        yield _LANGUAGE.sub("", behind.rpartition("```")[0].rpartition("```")[2], count=1)
+
+
+_MOST_CHARS = 1 << 20
+_THOUGHTS = re.compile(r"</think(?:ing)?>")
+_LANGUAGE = re.compile(r"\A\w*\s")
+
+
+def _places(error: ValidationError) -> str:
+    places = sorted({".".join(map(str, each["loc"])) or "answer" for each in error.errors()})
+    return ", ".join(places[:5])
 
 
 def _parsed(text: str, form: ResponseFormat) -> Any:

@@ -1,13 +1,15 @@
-"""What the answers of both protocols have in common: arguments, finish words, the stream's face."""
+"""What the answers of all protocols have in common: finish words, tool calls, the stream's face."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from types import NoneType
 from typing import Any, Protocol
 
 from orchestify.lanes.classify import REQUEST_ID_HEADERS, Failure
-from orchestify.lanes.failures import RefusedError
+from orchestify.lanes.failures import MalformedError, RefusedError, misread
+from orchestify.lanes.parsing import encodable, encodable_text, parse_json
 from orchestify.values import (
     NOTHING,
     FinishReason,
@@ -20,82 +22,178 @@ from orchestify.values import (
     Usage,
 )
 
+MODEL_CHARS = 200
+"""What of the name of the model that answered is kept."""
+
 
 class Answer(Protocol):
-    """An answer that grows: each protocol has one."""
+    """An answer that grows: each protocol has one.
+
+    `complete` says that the answer is whole, `ended` that nothing more comes.
+    """
 
     usage: Usage | None
-    complete: bool  # the protocol's end was seen
-    ended: bool  # and nothing more comes
+    complete: bool
+    ended: bool
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the provider says that the answer cost so far."""
 
     @property
     def text(self) -> str:
         """All text so far."""
 
-    def feed(self, chunk: Mapping[str, Any]) -> Sequence[StreamEvent]:
+    def feed(self, chunk: Any) -> Sequence[StreamEvent]:
         """Take one event's data and return what it brought."""
+
+    def done(self) -> None:
+        """Take the protocol-independent end of a stream, `[DONE]`: it proves nothing by itself."""
+
+    def skip(self, what: str) -> None:
+        """Count something that could not be read and costs the answer nothing."""
 
     def response(self, raw: Any = None, headers: Mapping[str, str] = NOTHING) -> LLMResponse:
         """Return the whole answer; `headers` are those it keeps."""
 
 
-# Sources: OpenAI, "finish_reason"; Anthropic, "Stop reasons"; Mistral (model_length), Together
-# (eos), Z.ai (sensitive), Gemini (safety, recitation), which gateways pass on.
+_STOP = ("stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "finish", "endoftext")
+_LENGTH = (
+    *("length", "max_tokens", "model_length", "model_context_window_exceeded", "token_limit"),
+    *("max_output_tokens", "error_limit"),
+)
+_TOOL_CALLS = ("tool_calls", "function_call", "tool_use", "tool_call")
+_FILTERED = (
+    *("content_filter", "content_filtered", "sensitive", "safety", "recitation", "language"),
+    *("prohibited_content", "blocklist", "spii", "image_safety", "image_prohibited_content"),
+    *("image_recitation", "guardrail_intervened", "error_toxic", "model_armor"),
+)
+# Sources: OpenAI, "finish_reason"; Anthropic and Bedrock, "Stop reasons"; Google, "FinishReason",
+# which compatible endpoints pass on, as a number too; Cohere; Mistral (model_length), Together
+# (eos), Z.ai (sensitive), watsonx (token_limit, eos_token).
 FINISH: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "eos": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "model_context_window_exceeded": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "tool_use": "tool_calls",
-    "content_filter": "content_filter",
-    "sensitive": "content_filter",
-    "safety": "content_filter",
-    "recitation": "content_filter",
+    **dict.fromkeys((*_STOP, "1"), "stop"),
+    **dict.fromkeys((*_LENGTH, "2"), "length"),
+    **dict.fromkeys(_TOOL_CALLS, "tool_calls"),
+    **dict.fromkeys((*_FILTERED, "3", "4", "6", "7", "8", "9", "11"), "content_filter"),
     "refusal": "refusal",
     "pause_turn": "pause",
     "compaction": "pause",
 }
-# The provider gave up in the middle. Sources: OpenRouter, DeepSeek, Z.ai.
-FAILED = frozenset({"error", "insufficient_system_resource", "network_error"})
+# The provider gave up in the middle. Sources: OpenRouter, DeepSeek, Z.ai, Google, Bedrock, vLLM,
+# Cohere, watsonx.
+FAILED = frozenset(
+    {
+        *(
+            "error",
+            "insufficient_system_resource",
+            "network_error",
+            "abort",
+            "timeout",
+            "cancelled",
+        ),
+        *("malformed_response", "malformed_model_output", "other", "no_image", "image_other"),
+        *("user_cancel", "time_limit", "not_finished", "5"),
+    }
+)
+# A call went wrong; where one came all the same, it is the answer. Sources: Google, Bedrock.
+FAILED_CALLS = frozenset(
+    {
+        *("malformed_function_call", "malformed_tool_use", "unexpected_tool_call"),
+        *("too_many_tool_calls", "missing_thought_signature", "10", "12", "13"),
+    }
+)
+_KNOWN = frozenset({*FINISH, *FAILED, *FAILED_CALLS})
 
 
 def kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return, in lower case, the headers that tell rate limits and the request's id."""
     return {
-        lower: value
+        lower: encodable_text(value)
         for name, value in headers.items()
         if "ratelimit" in (lower := name.lower()) or lower in REQUEST_ID_HEADERS
     }
 
 
-def finish_reason(word: Any, *, has_calls: bool) -> FinishReason:
-    """Return our word; a stop with tool calls is `tool_calls` (a forced tool ends so).
+def is_finish_word(word: Any) -> bool:
+    """Whether a word says, in any protocol, why an answer ended."""
+    return _known(word) in _KNOWN
+
+
+def finish_reason(word: Any, *, has_calls: bool, has_output: bool = True) -> FinishReason:
+    """Return our word: a stop with tool calls is `tool_calls` (a forced tool ends so).
+
+    `tool_calls` without a call leaves nothing to do: that is `stop`. A word that nobody knows, or
+    none, is `stop` beside output.
 
     Raises:
         RefusedError: the provider gave up in the middle of the answer.
+        MalformedError: the word is none, or nothing came and no known word says why.
     """
-    known = word.lower() if isinstance(word, str) else ""
-    if known in FAILED:
+    if isinstance(word, bool) or not isinstance(word, (str, int, float, NoneType)):
+        raise misread("the finish reason")
+    known = _known(word)
+    if known in FAILED or (known in FAILED_CALLS and not has_calls):
         raise RefusedError(Failure(500, f"the provider gave up in the middle: {known}"))
-    reason = FINISH.get(known, "stop")
-    return "tool_calls" if has_calls and reason == "stop" else reason
+    reason = FINISH.get(known)
+    if reason is None and not has_output:
+        raise MalformedError("the answer is empty, and nothing says why it ended")
+    if reason in (None, "stop", "tool_calls"):
+        return "tool_calls" if has_calls else "stop"
+    return reason
+
+
+def _known(word: Any) -> str:
+    """Return a word as the tables have it, from `function_call_filter: MALFORMED_FUNCTION_CALL`."""
+    if isinstance(word, float) and word.is_integer():
+        word = int(word)
+    if isinstance(word, bool) or not isinstance(word, (str, int)):
+        return ""
+    lower = str(word)[:100].lower().strip()
+    lower = lower.removeprefix("finishreason.").removeprefix("finish_reason_")
+    parts = [lower, *(part.strip() for part in reversed(lower.split(":")))]
+    return next((part for part in parts if part in _KNOWN), lower)
+
+
+def text_in(value: Any, what: str) -> str:
+    """Return an essential text; None counts as empty.
+
+    Raises:
+        MalformedError: it is of another type.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise misread(what)
+    return value
+
+
+def name_in(value: Any) -> str:
+    """Return a name or an id as it can be encoded, empty where it is no text."""
+    return encodable_text(value) if isinstance(value, str) else ""
 
 
 def tool_call(call_id: str, name: str, arguments: str) -> ToolCall:
     """Return a call whose arguments came as text; nothing at all counts as no arguments."""
     try:
-        parsed = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
+        parsed = encodable(parse_json(arguments)) if arguments.strip() else {}
+    except ValueError:
         parsed = None
     if isinstance(parsed, dict):
         return ToolCall(call_id, name, parsed, arguments)
     return ToolCall(call_id, name, {}, arguments, valid=False)
+
+
+def thoughts_in(value: Any) -> Iterator[str]:
+    """Yield the texts of thoughts, whatever shape they have: a text, objects with one, a list."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from thoughts_in(each)
+    elif isinstance(value, dict):
+        named = (value.get(name) for name in ("text", "thinking", "content", "summary"))
+        yield from thoughts_in(next((each for each in named if each), None))
 
 
 def events_of(response: LLMResponse) -> list[StreamEvent]:

@@ -5,7 +5,6 @@ The status decides; the provider's codes and wording only tell apart what shares
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -26,6 +25,7 @@ from orchestify.errors import (
     RequestTimeoutError,
     ServerError,
 )
+from orchestify.lanes.parsing import parse_whole
 from orchestify.lanes.redaction import redact
 from orchestify.policy.rate_limit_headers import retry_after_s
 from orchestify.values import NOTHING, CompletionRequest
@@ -54,6 +54,7 @@ class Failure:
     message: str = field(default="", repr=False)
     words: frozenset[str] = frozenset()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    retry_after_s: float | None = None
 
 
 def build_error(
@@ -66,12 +67,13 @@ def build_error(
 ) -> APIError:
     """Return the error to raise, with the provider's message redacted."""
     kind = error_class(failure)
+    told_s = retry_after_s(failure.headers, datetime.now(UTC))
     return kind(
         redact(failure.message, keys, request),
         provider=provider,
         model=model,
         status=failure.status,
-        retry_after_s=retry_after_s(failure.headers, datetime.now(UTC)),
+        retry_after_s=failure.retry_after_s if told_s is None else told_s,
         request_id=redact(request_id(failure.headers) or "", keys) or None,
     )
 
@@ -93,10 +95,11 @@ def failure_from_body(status: int, headers: Mapping[str, str], body: bytes | str
     """Read an answer with a status of 300 or more, whatever shape its body has."""
     if status < 400:
         return Failure(status, _redirect(headers), headers=headers)
+    body = body.encode("utf-8", "replace") if isinstance(body, str) else body
     try:
-        parsed = json.loads(body)
+        parsed = parse_whole(body)
     except ValueError:
-        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+        text = body.decode("utf-8", "replace")
         return Failure(status, _plain_text(text), headers=headers)
     return failure_from_data(parsed, status=status, headers=headers)
 
@@ -112,12 +115,44 @@ def failure_from_data(
     if isinstance(data, list) and data:
         data = data[0]
     body = data if isinstance(data, Mapping) else {"message": data}
-    error = body.get("error", body)
+    error = body.get("error") or body.get(_MINIMAX) or body
     error = error if isinstance(error, Mapping) else {**body, "message": error}
     words = frozenset(_words(error))
     if status is None:
         status = _status_of(error.get("code"), words)
-    return Failure(status, _message(error), words, headers)
+    return Failure(status, _message(error), words, headers, _asked_wait_s(error))
+
+
+def is_error(body: Mapping[str, Any]) -> bool:
+    """Whether an answer with status 200, or an event of a stream, is an error by its shape.
+
+    What says so itself is one whatever stands beside it; else a message is, where no answer and no
+    usage is.
+    """
+    error = body.get("error")
+    if any(error.values()) if isinstance(error, Mapping) else error:
+        return True
+    if body.get("object") == "error" or body.get("type") == "error":
+        return True
+    own = body.get(_MINIMAX)
+    if isinstance(own, Mapping) and own.get("status_code") not in (None, 0, "0"):
+        return True
+    if "choices" in body or "content" in body or "type" in body or body.get("usage"):
+        return False
+    return any(body.get(name) for name in ("message", "detail", "errors"))
+
+
+def _asked_wait_s(error: Mapping[str, Any]) -> float | None:
+    """Return the seconds that Google's `RetryInfo` asks to wait.
+
+    Source: Google, google.rpc.RetryInfo (`retryDelay`, as "13.5s").
+    """
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, Mapping) else None
+        if isinstance(delay, str) and delay.endswith("s"):
+            return _number(delay.removesuffix("s"))
+    return None
 
 
 def _redirect(headers: Mapping[str, str]) -> str:
@@ -136,6 +171,8 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     lower = {name.lower(): value for name, value in headers.items()}
     return next((lower[name][:100] for name in REQUEST_ID_HEADERS if lower.get(name)), None)
 
+
+_MINIMAX = "base_resp"  # where MiniMax puts an error, and that there is none
 
 REQUEST_ID_HEADERS = (
     "x-request-id",
@@ -204,7 +241,7 @@ REFINEMENTS: tuple[
     (
         PermissionDeniedError,  # no credit: waiting does not help
         _NOT_ACCEPTED | {429},
-        frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"}),
+        frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "1113"}),
         re.compile(
             r"insufficient_quota|credit balance is too low|insufficient (balance|credits)"
             r"|used all available credits|run out of credits"
@@ -219,6 +256,7 @@ REFINEMENTS: tuple[
                 "content_policy_violation",
                 "responsibleaipolicyviolation",
                 "moderation_blocked",
+                "1301",  # Z.ai
             }
         ),
         re.compile(
@@ -238,13 +276,18 @@ REFINEMENTS: tuple[
                 "request_too_large",
                 "exceed_context_size_error",
                 "model_max_prompt_tokens_exceeded",
+                "1261",  # Z.ai
             }
         ),
         re.compile(
-            r"prompt (is )?too long|(maximum|max|model'?s) context length|exceeds? context limit"
-            r"|exceeds? the context (window|length|size)|exceeds? the available context size"
-            r"|input (is|length) too long|input token count .{0,40}exceeds|too many (input|prompt)"
-            r" tokens|context window exceeded|exceeds the model's maximum"
+            r"prompt (is )?too (long|large)|(maximum|max|model'?s) (context|prompt|input) length"
+            r"|exceed(s|ed)?( the| its)?( available| maximum)? (context|prompt|input)"
+            r"[ _](window|length|size|limit)|context window exceed|exceeds the model's maximum"
+            r"|input (is|length) too long|inputs? tokens? .{0,80}exceed|prompt exceeds max length"
+            r"|exceed(s|ed)? model token limit|too many (input |prompt )?tokens"
+            r"|range of input length should be|inputs` tokens \+ `max_new_tokens` must be"
+            r"|too large for model with \d+ maximum context|reduce the length of (the|your) "
+            r"(messages|prompt|input)|when context the overflows"
         ),
     ),
     (
@@ -268,6 +311,9 @@ REFINEMENTS: tuple[
 REFINED_STATUSES = frozenset().union(*(statuses for _, statuses, _, _ in REFINEMENTS))
 
 
+_MESSAGES = ("message", "detail", "errors", "status_msg", "details")
+
+
 def _words(error: Mapping[str, Any]) -> Iterable[str]:
     inner = error.get("innererror")
     details = error.get("details")
@@ -275,13 +321,15 @@ def _words(error: Mapping[str, Any]) -> Iterable[str]:
     for source in sources:
         if isinstance(source, Mapping):
             for name in ("code", "type", "status", "reason", "error_code"):
-                if isinstance(source.get(name), str):
-                    yield source[name].lower()
+                word = source.get(name)
+                if isinstance(word, (str, int)) and not isinstance(word, bool):
+                    yield str(word)[:200].lower()
 
 
 def _message(error: Mapping[str, Any]) -> str:
     """Return the provider's sentence; of a validation list only what and where, never the input."""
-    message = error.get("message") or error.get("detail") or error.get("errors") or ""
+    named = (error.get(name) for name in _MESSAGES)
+    message: Any = next((each for each in named if each), "")
     if isinstance(message, list):
         message = "; ".join(map(_item_text, message[:3]))
     if isinstance(message, Mapping):

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from orchestify.lanes.failures import (
     MISSHAPEN,
     MalformedError,
     RefusedError,
+    UnusableError,
     bare,
 )
 from orchestify.lanes.fitting import Fitting
@@ -40,14 +42,17 @@ from orchestify.lanes.openai.fitting import fitted as fitted_chat
 from orchestify.lanes.openai.gemini_count import COUNT_KEY_HEADER, count_body, count_path
 from orchestify.lanes.openai.learning import NOTHING_LEARNED, Learned
 from orchestify.lanes.openai.request import body_of as chat_body
-from orchestify.lanes.redaction import secrets_of
+from orchestify.lanes.parsing import BOUNDS, LARGE, AnswerBounds, OversizeError, parse_whole
+from orchestify.lanes.redaction import secrets_of, written_chars
 from orchestify.lanes.stream import StreamRun
 from orchestify.resources.bounded import bounded_setdefault
+from orchestify.resources.thread_pools import ThreadPools
 from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEnd, StreamEvent
 
 MODELS_TIMEOUT_S = 30.0
 _NOT_OFFERED = frozenset({404, 405, 501})  # by servers of the protocol that do not count
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking")
+_READERS = ThreadPools(1, "read")  # of large answers
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -81,7 +86,9 @@ class DirectLane:
         base_url: str,
         key_header: str,
         rule: AddressRule | None,
+        bounds: AnswerBounds = BOUNDS,
     ) -> None:
+        self._bounds = bounds
         self._provider_id = provider_id
         self._config = config
         check_base_url(
@@ -91,6 +98,7 @@ class DirectLane:
             base_url,
             _sealed(config, key_header, self.headers),
             None if config.base_url is None else rule,
+            bounds.headers,
         )
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
@@ -98,12 +106,12 @@ class DirectLane:
         fitting = self._fitted(request)
         request = fitting.request
         try:
-            answer = self._parsed(*await self._exchange(request), request)
+            answer = await self._read(*await self._exchange(request), request)
             return _warned(answer, fitting.warnings)
         except asyncio.CancelledError as error:
             raise bare(error)  # noqa: B904
         except FAILURES as error:
-            explained = self._explained(error, request)
+            explained = await self._explained(error, request)
         raise explained  # here, and with no local of the answer: it is raised without secrets
 
     def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
@@ -117,9 +125,11 @@ class DirectLane:
         events = StreamRun(
             self._growing(request),
             open_response=lambda: self._post(request, stream=True),
-            read_whole=lambda whole, headers: self._parsed(whole, headers, request),
+            read_whole=lambda whole, headers: self._read(whole, headers, request),
             explain=lambda error: self._explained(error, request),
+            off_loop=self._off_loop,
             idle_timeout_s=request.idle_timeout_s,
+            bounds=self._bounds,
         ).events()
         return _with_warnings(events, fitting.warnings) if fitting.warnings else events
 
@@ -130,7 +140,7 @@ class DirectLane:
         except asyncio.CancelledError as error:
             raise bare(error)  # noqa: B904
         except FAILURES as error:
-            explained = self._explained(error, None)
+            explained = await self._explained(error, None)
         raise explained
 
     async def count_input(self, request: CompletionRequest) -> int | None:
@@ -141,7 +151,7 @@ class DirectLane:
         except asyncio.CancelledError as error:
             raise bare(error)  # noqa: B904
         except FAILURES as error:
-            explained = self._explained(error, request)
+            explained = await self._explained(error, request)
         raise explained
 
     async def aclose(self) -> None:
@@ -155,7 +165,7 @@ class DirectLane:
     async def _exchange(self, request: CompletionRequest) -> tuple[bytes, Mapping[str, str]]:
         """Send one request and return the answer's body and the headers it keeps."""
         response = await self._post(request, stream=False)
-        return await read_body(response), kept_headers(response.headers)
+        return await read_body(response, self._bounds.size), kept_headers(response.headers)
 
     def _post(
         self, request: CompletionRequest, *, stream: bool
@@ -187,41 +197,62 @@ class DirectLane:
             raise InvalidParameterError("the options, tools or schema hold what is no JSON")
         return text.encode("utf-8", "replace")
 
+    async def _read(
+        self, body: bytes, headers: Mapping[str, str], request: CompletionRequest
+    ) -> LLMResponse:
+        """Return the answer in a body, read in a thread where it is large."""
+        if len(body) < LARGE:
+            return self._parsed(body, headers, request)
+        return await self._off_loop(self._parsed, body, headers, request)  # type: ignore[no-any-return]
+
     def _parsed(
         self, body: bytes, headers: Mapping[str, str], request: CompletionRequest
     ) -> LLMResponse:
         """Return the answer in a body. Raises MalformedError and RefusedError."""
+        return self._answer(self._json_in(body), request, headers)
+
+    def _json_in(self, body: bytes) -> Any:
         try:
-            parsed = json.loads(body)
-        except (ValueError, RecursionError):
+            return parse_whole(body, self._bounds)
+        except OversizeError as error:
+            raise MalformedError(str(error)) from None
+        except ValueError:
             raise MalformedError(f"the answer is no JSON ({len(body)} bytes)") from None
-        try:
-            return self._answer(parsed, request, headers)
-        except MISSHAPEN:
-            raise MalformedError("the answer is of another shape than the protocol's") from None
+
+    def _off_loop(self, work: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]:
+        return _READERS.run(self._endpoint.party, work, *arguments)  # type: ignore[no-any-return]
 
     async def _models(self) -> list[str]:
         body = await self._endpoint.get(self.models_path, timeout_s=MODELS_TIMEOUT_S)
+        return await self._off_loop(self._listed, body)  # type: ignore[no-any-return]
+
+    def _listed(self, body: bytes) -> list[str]:
         try:
-            listed = json.loads(body)
+            listed = self._json_in(body)
             rows = listed if isinstance(listed, list) else listed["data"]
             return [str(row["id"]) for row in rows]
         except MISSHAPEN:
             raise MalformedError("the list of models is not of the protocol") from None
 
-    def _explained(self, error: BaseException, request: CompletionRequest | None) -> APIError:
+    async def _explained(self, error: BaseException, request: CompletionRequest | None) -> APIError:
         model = request.model if request else None
         if isinstance(error, RefusedError):
-            return build_error(
+            explain = partial(
+                build_error,
                 error.failure,
                 provider=self._provider_id,
                 model=model,
                 keys=secrets_of(self._config),
                 request=request,
             )
-        explained = transport_error(error, request.connect_timeout_s if request else None)
-        explained.provider = self._provider_id
-        explained.model = model
+            is_large = request is not None and written_chars(request) > LARGE
+            explained: APIError = await self._off_loop(explain) if is_large else explain()
+        else:
+            explained = transport_error(error, request.connect_timeout_s if request else None)
+            explained.provider = self._provider_id
+            explained.model = model
+        if isinstance(error, UnusableError):
+            explained.usage, explained.cost_usd = error.usage, error.cost_usd
         return explained
 
 
@@ -230,8 +261,6 @@ class OpenAILane(DirectLane):
 
     path = "/chat/completions"
     models_path = "/models"
-    _answer = staticmethod(openai_answer.answer)
-    _growing = ChatAnswer
 
     def __init__(
         self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
@@ -239,6 +268,8 @@ class OpenAILane(DirectLane):
         base_url = _openai_url(config.base_url or DEFAULT_URLS["openai"])
         self._dialect = dialect_of(base_url)
         self._learned: dict[str, Learned] = {}
+        self._answer = partial(openai_answer.answer, dialect=self._dialect)
+        self._growing = partial(ChatAnswer, dialect=self._dialect)
         super().__init__(provider_id, config, base_url, self._dialect.key_header, rule)
         self._counting: Endpoint | None = None
         if self._dialect.counts_tokens:
@@ -263,8 +294,8 @@ class OpenAILane(DirectLane):
         dialect = replace(self._dialect, max_tokens=field) if field else self._dialect
         return chat_body(request, dialect, stream=stream)
 
-    def _explained(self, error: BaseException, request: CompletionRequest | None) -> APIError:
-        explained = super()._explained(error, request)
+    async def _explained(self, error: BaseException, request: CompletionRequest | None) -> APIError:
+        explained = await super()._explained(error, request)
         if request is not None and isinstance(error, RefusedError):
             explained.amended = self._learn(error.failure, request)
         return explained
@@ -383,7 +414,12 @@ async def _count(
 
 def _sealed(config: ProviderConfig, key_header: str, headers: Mapping[str, str]) -> Sealed:
     """Return all headers; the configured ones win."""
-    sent = {"content-type": "application/json", "user-agent": "orchestify", **headers}
+    sent = {
+        "content-type": "application/json",
+        "accept-encoding": "gzip, deflate",  # br and zstd are read as well, but not asked for
+        "user-agent": "orchestify",
+        **headers,
+    }
     if config.api_key is not None:
         scheme = "Bearer " if key_header == "authorization" else ""
         sent[key_header] = scheme + config.api_key.get_secret_value()

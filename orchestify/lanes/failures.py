@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, Protocol
 
 from orchestify.errors import APIError, StreamInterruptedError
 from orchestify.lanes.classify import Failure, failure_from_data
 from orchestify.values import Usage
 
 
-class RefusedError(Exception):
+class UnusableError(Exception):
+    """An answer came and is none; `usage` and `cost_usd` are what it reports all the same."""
+
+    usage: Usage | None = None
+    cost_usd: Decimal | None = None
+
+
+class RefusedError(UnusableError):
     """The provider answered with an error."""
 
     def __init__(self, failure: Failure) -> None:
@@ -18,8 +28,16 @@ class RefusedError(Exception):
         self.failure = failure
 
 
-class MalformedError(Exception):
-    """The answer is not of the protocol; the message says how."""
+class MalformedError(UnusableError):
+    """The answer is not of the protocol; the message says how.
+
+    `misread` says that a field is of another type than the protocol's: the next answer would be
+    the same.
+    """
+
+    def __init__(self, message: str, *, misread: bool = False) -> None:
+        super().__init__(message)
+        self.misread = misread
 
 
 class CutError(Exception):
@@ -30,8 +48,42 @@ class IdleError(Exception):
     """Nothing came between two chunks for too long."""
 
 
+class Billed(Protocol):
+    """What knows the tokens and the cost that a provider has reported so far."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens, None where nothing was reported."""
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """The cost, None where nothing was reported."""
+
+
 # What parsing raises where JSON has another shape than the protocol's.
 MISSHAPEN = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError)
+
+
+@contextmanager
+def reading(answer: Billed) -> Iterator[None]:
+    """Give what fails in reading an answer the tokens and the cost that the answer reports.
+
+    Raises:
+        RefusedError, MalformedError: as they came; any other misreading is a MalformedError.
+    """
+    try:
+        try:
+            yield
+        except MISSHAPEN:
+            raise misread("the answer") from None
+    except UnusableError as error:
+        error.usage, error.cost_usd = answer.usage, answer.cost_usd
+        raise
+
+
+def misread(what: str) -> MalformedError:
+    """Return the error for a part of an answer that has another type than the protocol's."""
+    return MalformedError(f"{what} is of another shape than the protocol's", misread=True)
 
 
 def refused_inline(data: Any) -> RefusedError:
@@ -57,4 +109,5 @@ def interrupted(error: APIError, text: str, usage: Usage | None) -> StreamInterr
     )
     cut.text = text
     cut.usage = usage
+    cut.cost_usd = error.cost_usd
     return cut

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from orchestify.core.providers import ProviderConfig
+from orchestify.lanes.parsing import encodable_text
 from orchestify.values import CompletionRequest, ImagePart, LLMMessage
 
 MESSAGE_CHARS = 300
@@ -43,10 +44,16 @@ def redact(text: str, keys: Iterable[str] = (), request: CompletionRequest | Non
     """
     for key in sorted(filter(None, keys), key=len, reverse=True):
         text = text.replace(key, "***")
-    text = KEY_LIKE.sub("***", " ".join(text[: 4 * MESSAGE_CHARS].split()))
+    text = encodable_text(" ".join(text[: 4 * MESSAGE_CHARS].split()))
+    text = KEY_LIKE.sub("***", text)
     if request is not None:
         text = _without_echo(text, "\n".join(_written(request.messages)))
     return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 3] + "..."
+
+
+def written_chars(request: CompletionRequest) -> int:
+    """Return about how many characters of a request an error's message is searched for."""
+    return sum(len(text) for text in _written(request.messages))
 
 
 def _written(messages: Iterable[LLMMessage]) -> Iterable[str]:

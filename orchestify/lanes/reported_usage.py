@@ -5,39 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, Literal
 
+from orchestify.lanes.openai.dialects import COSTS, USAGE, CostField, Path, UsageFields
 from orchestify.values import UNKNOWN_USAGE, Usage, believed_usd
 
 MAX_TOKENS = 10**12  # no call has a trillion tokens
-
-Path: TypeAlias = tuple[str, ...]
-
-# Where OpenAI-compatible providers report the same thing; the first that is there and not 0.
-PROMPT: Path = ("prompt_tokens",)
-COMPLETION: Path = ("completion_tokens",)
-TOTAL: Path = ("total_tokens",)
-CACHE_READ: tuple[Path, ...] = (
-    ("prompt_tokens_details", "cached_tokens"),
-    ("num_cached_tokens",),  # Mistral
-    ("cached_tokens",),  # Moonshot, Together
-    ("prompt_cache_hit_tokens",),  # DeepSeek
-    ("cache_read_input_tokens",),  # Claude on Databricks
-)
-CACHE_WRITE: tuple[Path, ...] = (
-    ("prompt_tokens_details", "cache_write_tokens"),
-    ("cache_creation_input_tokens",),
-)
-REASONING: tuple[Path, ...] = (
-    ("completion_tokens_details", "reasoning_tokens"),
-    ("reasoning_tokens",),
-)
-SEARCHES: tuple[Path, ...] = (
-    ("server_tool_use", "web_search_requests"),  # OpenRouter
-    ("server_tool_use_details", "web_search_requests"),
-    ("num_search_queries",),  # Perplexity
-)
-XAI_TICKS_PER_USD = 10**10
 
 _COUNTED = (
     *("input_tokens", "output_tokens", "cache_read", "cache_write", "cache_write_1h"),
@@ -45,28 +18,46 @@ _COUNTED = (
 )
 
 
-def openai_usage(raw: Any, service_tier: Any = None) -> Usage:
-    """Read the `usage` of a Chat Completions answer; unknown where there is none.
+def openai_usage(
+    raw: Any,
+    service_tier: Any = None,
+    fields: UsageFields = USAGE,
+    costs: Sequence[CostField] = COSTS,
+    *,
+    unseen: Literal["input", "output"] | None = "output",
+) -> Usage:
+    """Read the usage of a Chat Completions answer; unknown where there is none.
 
-    A cost beside the counts that cannot be true is named among what cannot. xAI counts reasoning
-    beside the completion, the others within it: the total tells.
+    A cost beside the counts that cannot be true is named among what cannot, as a prompt without
+    tokens is. What only the total
+    holds is input as far as it was heard (Mistral counts audio beside the prompt), and `unseen`
+    says what the rest is: output where thinking is counted beside the completion (xAI, Gemini),
+    None where the total is not to be believed.
     """
-    if not isinstance(raw, dict) or not _has_counts(raw, "prompt_tokens", "completion_tokens"):
+    if raw is None:
+        return UNKNOWN_USAGE
+    if not isinstance(raw, dict):
+        return replace(UNKNOWN_USAGE, invalid=("usage",))
+    if not any(_found(raw, path) is not None for path in (*fields.prompt, *fields.completion)):
         return UNKNOWN_USAGE
     counts = _Counts(raw)
-    if _figures(raw)[0] and reported_cost_usd(raw) is None:
+    prompt, completion = counts.first(*fields.prompt), counts.first(*fields.completion)
+    rest = counts.first(*fields.total) - prompt - completion
+    if rest > 0 and unseen is not None and not counts.has_invalid:
+        more_input = rest if unseen == "input" else min(rest, counts.first(*fields.audio))
+        prompt += more_input
+        completion += rest - more_input
+    if not prompt:
+        counts.name_invalid(fields.prompt[0][0])
+    if _figures(raw, costs)[0] and reported_cost_usd(raw, costs) is None:
         counts.name_invalid("cost")
-    prompt, completion = counts.first(PROMPT), counts.first(COMPLETION)
-    reasoning = counts.first(*REASONING)
-    if reasoning and counts.first(TOTAL) == prompt + completion + reasoning:
-        completion += reasoning
     return counts.usage(
         prompt,
         completion,
-        cache_read=counts.first(*CACHE_READ),
-        cache_write=counts.first(*CACHE_WRITE),
-        reasoning=reasoning,
-        searches=counts.first(*SEARCHES),
+        cache_read=counts.first(*fields.cache_read),
+        cache_write=counts.first(*fields.cache_write),
+        reasoning=counts.first(*fields.reasoning),
+        searches=counts.first(*fields.searches),
         service_tier=raw.get("service_tier") or service_tier,
     )
 
@@ -78,16 +69,21 @@ def anthropic_usage(raw: Any) -> Usage:
     fields beside it only the last: the sum is what is billed.
     Source: Anthropic, "Compaction: understanding usage", "Advisor tool: usage".
     """
-    if not isinstance(raw, dict) or not _has_counts(raw, "input_tokens", "output_tokens"):
+    if raw is not None and not isinstance(raw, dict):
+        return replace(UNKNOWN_USAGE, invalid=("usage",))
+    if raw is None or (raw.get("input_tokens") is None and raw.get("output_tokens") is None):
         return UNKNOWN_USAGE
     iterations = raw.get("iterations")
-    parts: Sequence[Any] = iterations if isinstance(iterations, list) and iterations else (raw,)
-    counts = _Counts(*(part for part in parts if isinstance(part, dict)))
+    parts = iterations if isinstance(iterations, list) else ()
+    counts = _Counts(*([part for part in parts if isinstance(part, dict)] or (raw,)))
     cache_read = counts.total("cache_read_input_tokens")
     cache_write = counts.total("cache_creation_input_tokens")
     whole = _Counts(raw)
+    given = counts.total("input_tokens") + cache_read + cache_write
+    if not given:
+        counts.name_invalid("input_tokens")
     return counts.usage(
-        counts.total("input_tokens") + cache_read + cache_write,
+        given,
         counts.total("output_tokens"),
         cache_read=cache_read,
         cache_write=cache_write,
@@ -107,15 +103,45 @@ def checked_usage(usage: Usage) -> Usage:
     return replace(checked, source=usage.source, invalid=invalid)
 
 
-def reported_cost_usd(raw: Any) -> Decimal | None:
-    """Return what the provider says the call cost, None where it says nothing credible.
+def report_in(chunk: Mapping[str, Any], fields: UsageFields = USAGE) -> Any:
+    """Return the usage that a chunk or a whole answer reports, None where it reports none."""
+    return next((raw for path in fields.reports if (raw := _found(chunk, path))), None)
 
-    Sources: OpenRouter, "Usage accounting" (`cost`, and with a key of one's own what the
-    upstream took); Perplexity, "Usage" (`cost.total_cost`); xAI, "Cost tracking" (ticks).
+
+def merged(earlier: Any, later: Any) -> Any:
+    """Return a report with what a later one says; no count gives way to a 0 or to what is none.
+
+    A stream may report several times, and leave out what has not changed.
     """
+    if not isinstance(earlier, dict):
+        return earlier if later is None else later
+    if not isinstance(later, dict):
+        return earlier
+    whole = dict(earlier)
+    for name, value in later.items():
+        before = whole.get(name)
+        if isinstance(before, dict):
+            whole[name] = merged(before, value)
+        elif not _is_count(before) or not before or (_is_count(value) and value):
+            whole[name] = before if value is None else value
+    return whole
+
+
+def beside_output(usage: Usage, output_name: str) -> Usage:
+    """Return the usage of an answer that has output: a reported 0 cannot be true, and is named.
+
+    `output_name` is the provider's name for the count. What is named and 0 the call estimates.
+    """
+    if usage.output_tokens or usage.source == "unknown":
+        return usage
+    return replace(usage, invalid=tuple(dict.fromkeys((*usage.invalid, output_name))))
+
+
+def reported_cost_usd(raw: Any, costs: Sequence[CostField] = COSTS) -> Decimal | None:
+    """Return what the provider says the call cost, None where it says nothing credible."""
     if not isinstance(raw, dict):
         return None
-    figures, per_usd = _figures(raw)
+    figures, per_usd = _figures(raw, costs)
     total = Decimal(0)
     for figure in figures:
         usd = believed_usd(figure, per_usd)
@@ -139,6 +165,11 @@ class _Counts:
             if path[0] in source and (count := self._count(source, path)):
                 return count
         return 0
+
+    @property
+    def has_invalid(self) -> bool:
+        """Whether a count was read that cannot be true."""
+        return bool(self._invalid)
 
     def total(self, *path: str) -> int:
         """Return the sum of one count over the sources."""
@@ -176,13 +207,8 @@ class _Counts:
         )
 
     def _count(self, source: Mapping[str, Any], path: Path) -> int:
-        value: Any = source
-        for name in path:
-            if not isinstance(value, dict):
-                return 0
-            value = value.get(name)
-        is_whole = value.__class__ is int or (isinstance(value, float) and value.is_integer())
-        if is_whole and 0 <= value < MAX_TOKENS:
+        value = _found(source, path)
+        if _is_count(value):
             return int(value)
         if value is not None:
             self._invalid.append(".".join(path))
@@ -195,18 +221,30 @@ class _Counts:
         return 0
 
 
-def _has_counts(raw: Mapping[str, Any], given: str, written: str) -> bool:
-    return raw.get(given) is not None or raw.get(written) is not None
+def _is_count(value: Any) -> bool:
+    is_whole = value.__class__ is int or (isinstance(value, float) and value.is_integer())
+    return is_whole and 0 <= value < MAX_TOKENS
 
 
-def _figures(raw: Mapping[str, Any]) -> tuple[list[Any], int]:
+def _found(source: Mapping[str, Any], path: Path) -> Any:
+    value: Any = source
+    for name in path:
+        if isinstance(value, list) and value:
+            value = value[0]
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _figures(raw: Mapping[str, Any], costs: Sequence[CostField]) -> tuple[list[Any], int]:
     """Return the figures that make up the reported cost, and how many of their units are a USD."""
-    cost = raw.get("cost")
-    if cost is None:
-        ticks = raw.get("cost_in_usd_ticks")
-        return [ticks] if ticks else [], XAI_TICKS_PER_USD
-    details = raw.get("cost_details") if raw.get("is_byok") else None
-    upstream = details.get("upstream_inference_cost") if isinstance(details, dict) else None
-    if isinstance(cost, dict):
-        cost, upstream = cost.get("total_cost"), None
-    return [figure for figure in (cost, upstream) if figure is not None], 1
+    for field in costs:
+        figure = _found(raw, field.path)
+        if figure is None or (field.per_usd != 1 and not figure):
+            continue
+        if isinstance(figure, dict):
+            continue
+        upstream = _found(raw, field.upstream) if raw.get(field.upstream_if) else None
+        return [each for each in (figure, upstream) if each is not None], field.per_usd
+    return [], 1

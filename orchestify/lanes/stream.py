@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -16,20 +16,33 @@ from orchestify.lanes.failures import (
     MalformedError,
     bare,
     interrupted,
+    misread,
+    reading,
+    refused_inline,
 )
 from orchestify.lanes.http.endpoint import IdleWatch, let_go, read_body
-from orchestify.lanes.http.sse import EventReader
+from orchestify.lanes.http.sse import ErrorData, EventReader
 from orchestify.lanes.http.transport import FAILURES
+from orchestify.lanes.parsing import BOUNDS, LARGE, AnswerBounds, OversizeError, parse_json
 from orchestify.values import LLMResponse, StreamEnd, StreamEvent, UsageUpdate
+
+_EVENTS_IN_A_ROW = 500  # then the loop has a turn
+
+
+class OffLoop(Protocol):
+    """Does work in a thread and returns what it returns."""
+
+    def __call__(self, work: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]:
+        """Do it."""
 
 
 class StreamRun:
     """Reads one stream; `error` is what its `events` raise at their end, or None.
 
     `open_response` sends the request, `read_whole` reads an answer that is no stream after all,
-    `explain` turns what failed into an error of ours. From the first output on, `idle_timeout_s`
-    limits the wait for the next piece; before it only the caller's deadline does, since models
-    think in silence.
+    `explain` turns what failed into an error of ours, `off_loop` reads large events. From the
+    first output on, `idle_timeout_s` limits the wait for the next piece; before it only the
+    caller's deadline does, since models think in silence.
     """
 
     def __init__(
@@ -37,58 +50,86 @@ class StreamRun:
         answer: Answer,
         *,
         open_response: Callable[[], Awaitable[aiohttp.ClientResponse]],
-        read_whole: Callable[[bytes, Mapping[str, str]], LLMResponse],
-        explain: Callable[[BaseException], APIError],
+        read_whole: Callable[[bytes, Mapping[str, str]], Awaitable[LLMResponse]],
+        explain: Callable[[BaseException], Awaitable[APIError]],
+        off_loop: OffLoop,
         idle_timeout_s: float | None,
+        bounds: AnswerBounds = BOUNDS,
     ) -> None:
         self.error: APIError | None = None
         self._answer = answer
         self._open_response = open_response
         self._read_whole = read_whole
         self._explain = explain
+        self._off_loop = off_loop
         self._idle_timeout_s = idle_timeout_s
+        self._bounds = bounds
+        self._size = 0
         self._reader = EventReader()
         self._response: aiohttp.ClientResponse | None = None
         self._watch: IdleWatch | None = None
-        self._has_data = False
+        self._has_chunk = False
         self._has_output = False
 
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
         """Yield what comes; the last is `StreamEnd`. Raises APIError."""
-        piece = body = data = None
+        piece = data = None
         try:
             self._response = response = await self._open_response()
             self._watch = watch = IdleWatch(response.content, self._idle_timeout_s)
             piece = await watch.read()
             if piece.lstrip()[:1] == b"{":
-                body = piece + await read_body(response)
-                whole = self._read_whole(body, kept_headers(response.headers))
-                for event in events_of(whole):
+                for event in await self._whole_events(piece, response):
                     yield event
-                yield StreamEnd(whole)
                 return
             while piece:
-                for data in self._reader.feed(piece):
-                    for event in self._take(data):
+                self._count(piece)
+                for data in await self._data_of(piece):
+                    events = self._take(data) if len(data) < LARGE else await self._take_large(data)
+                    for number, event in enumerate(events, 1):
                         yield event
+                        if not number % _EVENTS_IN_A_ROW:
+                            await asyncio.sleep(0)
                 piece = await self._next(watch)
             for event in self._rest():
                 yield event
-            yield self._end(response.headers)
+            yield await self._end(response.headers)
         except asyncio.CancelledError as error:
             raise bare(error)  # noqa: B904
         except FAILURES as error:
-            self.error = self._failed(error)
+            self.error = await self._failed(error)
         finally:
             await self._close()
         if self.error is not None:
-            piece = body = data = None  # no part of the answer stands in the frame that raises
+            piece = data = None  # no part of the answer stands in the frame that raises
             raise self.error  # here, so that it does not hold the library's frames either
+
+    async def _whole_events(
+        self, begun: bytes, response: aiohttp.ClientResponse
+    ) -> list[StreamEvent]:
+        """Return the events of an answer that is no stream."""
+        body = await read_body(response, self._bounds.size, begun=begun)
+        whole = await self._read_whole(body, kept_headers(response.headers))
+        return [*events_of(whole), StreamEnd(whole)]
+
+    def _count(self, piece: bytes) -> None:
+        """Count what has come. Raises MalformedError where it is too much."""
+        self._size += len(piece)
+        if self._size > self._bounds.size:
+            raise MalformedError(f"the answer is longer than {self._bounds.size >> 20} MiB")
+
+    async def _data_of(self, piece: bytes) -> list[str]:
+        """Return the data of the events that a piece completes."""
+        if self._reader.waiting + len(piece) < LARGE:
+            return self._reader.feed(piece)
+        return await self._off_loop(self._reader.feed, piece)  # type: ignore[no-any-return]
 
     async def _next(self, watch: IdleWatch) -> bytes:
         """Return the next piece, empty where nothing is to come or nothing more is needed."""
         if self._answer.ended:
             return b""
+        if self._has_output:
+            watch.arm()
         try:
             return await watch.read()
         except FAILURES:
@@ -96,25 +137,51 @@ class StreamRun:
                 return b""
             raise
 
+    async def _take_large(self, data: str) -> Sequence[StreamEvent]:
+        return await self._off_loop(self._take, data)  # type: ignore[no-any-return]
+
     def _take(self, data: str) -> Sequence[StreamEvent]:
         """Return what one event brought. Raises MalformedError and RefusedError."""
-        self._has_data = True
+        if data.__class__ is ErrorData:
+            raise refused_inline(_value_in(data))
         try:
-            events = self._answer.feed(json.loads(data))
+            chunk = parse_json(data, self._bounds)
+        except OversizeError as error:
+            raise MalformedError(str(error)) from None
+        except ValueError:
+            return self._take_text(data)
+        if chunk.__class__ is not dict:
+            return self._take_other(chunk)
+        self._has_chunk = True
+        try:
+            events = self._answer.feed(chunk)
         except MISSHAPEN:
-            return self._take_misshapen(data)
+            raise misread("an event's data") from None
         if events and not self._has_output:
             self._has_output = any(event.__class__ is not UsageUpdate for event in events)
-            if self._has_output and self._watch is not None:
-                self._watch.arm()
         return events
 
-    def _take_misshapen(self, data: str) -> Sequence[StreamEvent]:
-        if data.strip() == "[DONE]":
-            self._answer.complete = self._answer.ended = True
-            return ()
-        what = "of another shape than the protocol's" if _is_json(data) else "no JSON"
-        raise MalformedError(f"an event's data is {what}") from None
+    def _take_text(self, data: str) -> Sequence[StreamEvent]:
+        """Take data that is no JSON: the end, words to keep the connection alive, or half a chunk.
+
+        Raises:
+            MalformedError: it began as a chunk.
+        """
+        word = data.strip()
+        if word == "[DONE]":
+            self._has_chunk = True
+            self._answer.done()
+        elif word[:1] in ("{", "["):
+            raise MalformedError("an event's data is no JSON")
+        else:
+            self._answer.skip("data")
+        return ()
+
+    def _take_other(self, value: Any) -> Sequence[StreamEvent]:
+        if isinstance(value, list):
+            raise misread("an event's data")
+        self._answer.skip("data")
+        return ()
 
     def _rest(self) -> Sequence[StreamEvent]:
         """Return what the body ended with, behind its last blank line.
@@ -129,21 +196,27 @@ class StreamRun:
                 if data.strip() == "[DONE]" or _is_json(data):
                     events = self._take(data)
         if not self._answer.complete:
-            if not self._has_data:
+            if not self._has_chunk:
                 raise MalformedError("the answer is no event stream")
             raise CutError
         return events
 
-    def _end(self, headers: Mapping[str, str]) -> StreamEnd:
-        try:
-            return StreamEnd(self._answer.response(headers=kept_headers(headers)))
-        except MISSHAPEN:
-            raise MalformedError("an event's data is of another shape") from None
+    async def _end(self, headers: Mapping[str, str]) -> StreamEnd:
+        if self._size < LARGE:
+            return StreamEnd(self._response_with(headers))
+        return StreamEnd(await self._off_loop(self._response_with, headers))
 
-    def _failed(self, error: BaseException) -> APIError:
-        explained = self._explain(error)
+    def _response_with(self, headers: Mapping[str, str]) -> LLMResponse:
+        with reading(self._answer):
+            return self._answer.response(headers=kept_headers(headers))
+
+    async def _failed(self, error: BaseException) -> APIError:
+        explained = await self._explain(error)
+        explained.usage = explained.usage or self._answer.usage
+        if explained.cost_usd is None:
+            explained.cost_usd = self._answer.cost_usd
         if self._has_output:
-            return interrupted(explained, self._answer.text, self._answer.usage)
+            return interrupted(explained, self._answer.text, explained.usage)
         return explained
 
     async def _close(self) -> None:
@@ -155,7 +228,14 @@ class StreamRun:
 
 def _is_json(data: str) -> bool:
     try:
-        json.loads(data)
-    except (ValueError, RecursionError):
+        parse_json(data)
+    except ValueError:
         return False
     return True
+
+
+def _value_in(data: str) -> Any:
+    try:
+        return parse_json(data)
+    except ValueError:
+        return data

@@ -23,6 +23,9 @@ CostSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices",
 
 _log = logging.getLogger("orchestify.ledger")
 
+UNUSABLE = "InvalidResponseError"
+"""The `error` of an attempt whose answer came and could not be used."""
+
 NO_LABELS: Mapping[str, str] = {}
 _ids = random.Random()  # noqa: S311  # ids are no secrets; the host may have seeded the module's
 if hasattr(os, "register_at_fork"):
@@ -108,8 +111,12 @@ class Record:
 
     @property
     def unpriced(self) -> bool:
-        """Whether tokens may have been used that nobody can price."""
-        return self.cost_usd is None and (self.outcome == "ok" or self.usage.total_tokens > 0)
+        """Whether tokens may have been used that nobody can price.
+
+        They were where an answer came, also where it could not be used.
+        """
+        came = self.outcome == "ok" or self.error == UNUSABLE
+        return self.cost_usd is None and (came or self.usage.total_tokens > 0)
 
 
 def unsent(record: Record) -> Record:

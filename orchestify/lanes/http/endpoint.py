@@ -22,6 +22,8 @@ from orchestify.lanes.http.sessions import Sessions
 
 MAX_BODY_BYTES = 64 << 20
 MAX_ERROR_BYTES = 64 << 10
+MAX_HEADER_BYTES = 64 << 10
+MAX_HEADERS = 1_000
 DRAIN_S = 0.1  # how long a stream's connection may take to become free again
 
 
@@ -45,11 +47,19 @@ class Endpoint:
 
     Under a `rule` each connection is judged by the address it is about to use, unless the rule
     trusts the host. No proxy is used then: the check would only see the proxy's address. Under
-    any rule the host's name is looked up in threads of the rule's party alone.
+    any rule the host's name is looked up in threads of the rule's party alone. `party` is
+    for whom the endpoint is: the rule's party, else the address itself.
     """
 
-    def __init__(self, base_url: str, sealed: Sealed, rule: AddressRule | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        sealed: Sealed,
+        rule: AddressRule | None = None,
+        header_bytes: int = MAX_HEADER_BYTES,
+    ) -> None:
         self._base = URL(base_url)
+        self.party = base_url if rule is None else rule.party
         sockets = _sockets(self._base, rule)
         self._proxy, self._proxy_headers = (
             _proxy_for(self._base) if sockets is None else (None, Sealed({}))
@@ -57,7 +67,7 @@ class Endpoint:
         self._urls: dict[str, URL] = {}
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         resolver = None if rule is None else _resolver(self._base, rule, sockets)
-        self._sessions = Sessions(lambda: _session(sealed, sockets, resolver))
+        self._sessions = Sessions(lambda: _session(sealed, sockets, resolver, header_bytes))
 
     async def post(
         self,
@@ -209,12 +219,18 @@ async def let_go(response: aiohttp.ClientResponse, *, complete: bool) -> None:
 
 
 def _session(
-    sealed: Sealed, sockets: _Sockets | None, resolver: GuardedResolver | None
+    sealed: Sealed,
+    sockets: _Sockets | None,
+    resolver: GuardedResolver | None,
+    header_bytes: int,
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, socket_factory=sockets, resolver=resolver),
         headers=sealed.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=header_bytes,
+        max_field_size=header_bytes,
+        max_headers=MAX_HEADERS,
     )
 
 
@@ -252,15 +268,21 @@ async def refusal(response: aiohttp.ClientResponse) -> RefusedError:
 
 
 async def read_body(
-    response: aiohttp.ClientResponse, limit: int = MAX_BODY_BYTES, *, cut: bool = False
+    response: aiohttp.ClientResponse,
+    limit: int = MAX_BODY_BYTES,
+    *,
+    begun: bytes = b"",
+    cut: bool = False,
 ) -> bytes:
     """Return a whole body; the connection is free again. With `cut`, what is too long is cut.
+
+    `begun` is what of it was read already.
 
     Raises:
         MalformedError: the body is longer than `limit`, in bytes.
     """
-    pieces: list[bytes] = []
-    size = 0
+    pieces = [begun]
+    size = len(begun)
     try:
         while piece := await response.content.readany():
             pieces.append(piece)

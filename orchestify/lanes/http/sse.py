@@ -7,16 +7,24 @@ since providers leave the blank line out.
 from __future__ import annotations
 
 MAX_EVENT_BYTES = 64 << 20
+MAX_EVENT_LINES = 100_000
 
 
 class EventTooLongError(Exception):
-    """An event passed `MAX_EVENT_BYTES` and had not ended."""
+    """An event passed `MAX_EVENT_BYTES` and had not ended, or has more than `MAX_EVENT_LINES`."""
+
+
+class ErrorData(str):
+    """The data of an event that is named `error`."""
+
+    __slots__ = ()
 
 
 class EventReader:
     """Turns pieces of a body into the `data` of its events, in order.
 
-    Comments, event names and ids are dropped: both protocols say in the data what it is.
+    Comments, ids and event names are dropped, for both protocols say in the data what it is; but
+    the data of an event named `error` is `ErrorData`, and comes even where it is empty.
     """
 
     __slots__ = ("_held_cr", "_pending", "_started")
@@ -25,6 +33,11 @@ class EventReader:
         self._pending = bytearray()
         self._held_cr = False
         self._started = False
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of the event that has begun."""
+        return len(self._pending)
 
     def feed(self, piece: bytes) -> list[str]:
         """Return the data of the events that this piece completes.
@@ -55,7 +68,8 @@ class EventReader:
         if not self._started:
             self._started = True
             text = text.removeprefix("\ufeff")
-        return [data for event in text.split("\n\n") if (data := _data(event))]
+        read = [_data(event) for event in text.split("\n\n")]
+        return [data for data in read if data or data.__class__ is ErrorData]
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         """Turn CRLF and CR into LF; a CR at the end waits for what follows it."""
@@ -71,5 +85,9 @@ def _data(event: str) -> str:
     """Return an event's data lines, joined; empty where it has none."""
     if event.startswith("data: ") and "\n" not in event:
         return event[6:]
-    lines = [line[5:].removeprefix(" ") for line in event.split("\n") if line[:5] == "data:"]
-    return "\n".join(lines)
+    if event.count("\n") > MAX_EVENT_LINES:
+        raise EventTooLongError
+    lines = event.split("\n")
+    data = "\n".join([line[5:].removeprefix(" ") for line in lines if line[:5] == "data:"])
+    is_error = "event: error" in lines or "event:error" in lines
+    return ErrorData(data) if is_error else data

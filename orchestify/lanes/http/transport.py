@@ -41,7 +41,7 @@ def transport_error(error: BaseException, connect_timeout_s: float | None) -> AP
     row = next(row for row in _MEANINGS if isinstance(error, row.cause))
     message = row.message.format(connect_timeout_s=connect_timeout_s, reason=_reason(error))
     explained = row.error(message)
-    explained.retryable = row.retryable
+    explained.retryable = row.retryable and not getattr(error, "misread", False)
     explained.may_be_billed = row.may_be_billed
     return explained
 

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 from orchestify.lanes.reported_usage import (
-    MAX_TOKENS,
     anthropic_usage,
     checked_usage,
     openai_usage,
@@ -88,12 +87,7 @@ def as_dict(value: Any) -> dict[str, Any]:
 
 def _reported(shown: dict[str, Any], backend: str) -> Usage:
     """Read LiteLLM's usage; its zeros stand for what it does not know."""
-    usage = openai_usage(shown)
+    usage = openai_usage(shown, unseen="input" if backend in _GOOGLES else None)
     if not usage.total_tokens:
         return UNKNOWN_USAGE
-    if backend in _GUESS_REASONING:
-        return replace(usage, reasoning=0)
-    unseen = shown.get("total_tokens", 0) - usage.total_tokens if backend in _GOOGLES else 0
-    if not 0 < unseen < MAX_TOKENS:
-        return usage
-    return replace(usage, input_tokens=usage.input_tokens + unseen)
+    return replace(usage, reasoning=0) if backend in _GUESS_REASONING else usage

@@ -1,18 +1,37 @@
 """OpenAI's Chat Completions: the answer out of its chunks; a whole answer is one chunk.
 
-Source: OpenAI, "API reference: Chat completion chunk".
+What endpoints put elsewhere is said by their rows in `dialects`. Source: OpenAI, "API reference:
+Chat completion chunk".
 """
 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Literal
 
-from orchestify.lanes.answers import finish_reason, tool_call
-from orchestify.lanes.failures import MalformedError, refused_inline
-from orchestify.lanes.reported_usage import openai_usage, reported_cost_usd
+from orchestify.lanes.answers import (
+    MODEL_CHARS,
+    finish_reason,
+    is_finish_word,
+    name_in,
+    text_in,
+    thoughts_in,
+)
+from orchestify.lanes.classify import is_error
+from orchestify.lanes.failures import MalformedError, misread, reading, refused_inline
+from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
+from orchestify.lanes.openai.tool_calls import ToolCalls
+from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable
+from orchestify.lanes.reported_usage import (
+    beside_output,
+    merged,
+    openai_usage,
+    report_in,
+    reported_cost_usd,
+)
+from orchestify.lanes.thinking_blocks import ThinkingBlocks
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -22,242 +41,347 @@ from orchestify.values import (
     TextDelta,
     Thinking,
     ThinkingDelta,
-    ToolCall,
-    ToolCallDelta,
     Usage,
     UsageUpdate,
 )
 
 _NO_EVENTS: tuple[StreamEvent, ...] = ()
-_ANY = object()
+_TEXT_PARTS = ("text", "output_text", None)
 
 
 def answer(
-    body: Any, request: CompletionRequest, headers: Mapping[str, str] = NOTHING
+    body: Any,
+    request: CompletionRequest,
+    headers: Mapping[str, str] = NOTHING,
+    dialect: Dialect = UNKNOWN,
+    bounds: AnswerBounds = BOUNDS,
 ) -> LLMResponse:
     """Return the answer that came whole; `headers` are those it keeps.
 
     Raises:
         RefusedError: an error inside a 200.
-        MalformedError: no answer of this protocol.
+        MalformedError: no answer of this protocol. Both hold the usage that the body reports.
     """
-    if not isinstance(body, dict):
-        raise MalformedError("the answer is JSON, but no object")
-    if not body.get("choices"):
-        if body.get("error"):
-            raise refused_inline(body)
-        raise MalformedError("the answer has no choices")
-    whole = ChatAnswer(request, holds="message")
-    whole.feed(body)
-    return whole.response(body, headers)
+    whole = ChatAnswer(request, "message", dialect, bounds)
+    with reading(whole):
+        if not isinstance(body, dict):
+            raise MalformedError("the answer is JSON, but no object")
+        whole.feed(body)
+        if not whole.has_choice:
+            raise MalformedError("the answer has no choices")
+        return whole.response(body, headers)
 
 
 class ChatAnswer:
     """An answer that grows by chunks. Of several choices the first one seen is the answer."""
 
     def __init__(
-        self, request: CompletionRequest, holds: Literal["delta", "message"] = "delta"
+        self,
+        request: CompletionRequest,
+        holds: Literal["delta", "message"] = "delta",
+        dialect: Dialect = UNKNOWN,
+        bounds: AnswerBounds = BOUNDS,
     ) -> None:
         self.usage: Usage | None = None
         self.complete = False
         self.ended = False
+        self.has_choice = False
         self._model = request.model
         self._holds = holds
-        self._index: Any = _ANY
-        self._texts: list[str] = []
-        self._thoughts: list[str] = []
-        self._blocks: list[dict[str, Any]] = []
-        self._calls: list[_Call] = []
+        self._dialect = dialect
+        self._choices = _Choices(request.options.get("n"))
+        self._text = TextPieces()
+        self._thoughts = TextPieces()
+        self._blocks = ThinkingBlocks()
+        self._calls = ToolCalls(bounds.calls)
         self._finish: Any = None
         self._refused = False
         self._raw_usage: Any = None
         self._service_tier: Any = None
+        self._unread: dict[str, None] = {}
 
     @property
     def text(self) -> str:
         """All text so far."""
-        return "".join(self._texts)
+        return str(self._text)
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the provider says that the answer cost so far."""
+        return reported_cost_usd(self._raw_usage, self._dialect.costs)
+
+    @property
+    def _has_output(self) -> bool:
+        return bool(self._text or self._thoughts or self._calls)
+
+    def skip(self, what: str) -> None:
+        """Count something that could not be read and costs the answer nothing."""
+        self._unread[what] = None
+
+    def done(self) -> None:
+        """Take `[DONE]`: with output it ends the answer, by itself it proves nothing."""
+        self.ended = True
+        self.complete = self.complete or self._has_output
 
     def feed(self, chunk: Mapping[str, Any]) -> Sequence[StreamEvent]:
         """Take one chunk and return what it brought.
 
         Raises:
             RefusedError: the chunk is an error.
+            MalformedError: something essential has another type than the protocol's.
         """
         choices = chunk.get("choices")
-        usage = chunk.get("usage")
-        if not choices:
-            return self._without_choices(chunk)
-        choice = choices[0]
-        if choice.get("index") != self._index:
-            if self._index is not _ANY:
-                return _NO_EVENTS
-            self._index = choice.get("index")
-            self._model = chunk.get("model") or self._model
-        delta = choice.get(self._holds) or {}
-        finish = choice.get("finish_reason")
+        if choices.__class__ is list and len(choices) == 1 and chunk.get("usage") is None:
+            text = self._only_text(choices[0])
+            if text and "error" not in chunk:
+                self._choices.is_steady = True
+                text = self._text.add(text)
+                return (TextDelta(text),) if text else _NO_EVENTS
+        return self._take_chunk(chunk, choices)
+
+    def _only_text(self, choice: Any) -> str | None:
+        """Return the text of a choice that brings nothing else: most do."""
+        if choice.__class__ is not dict or choice.get("index") != self._choices.index:
+            return None
+        if choice.get("finish_reason") is not None or "error" in choice or not self.has_choice:
+            return None
+        delta = choice.get("delta")
+        if delta.__class__ is not dict or len(delta) != 1 or self._holds != "delta":
+            return None
         text = delta.get("content")
-        if text.__class__ is str and text and len(delta) == 1 and finish is usage is None:
-            self._texts.append(text)
-            return (TextDelta(text),)
-        return self._whole_chunk(chunk, delta, finish)
+        return text if text.__class__ is str else None
 
-    def _without_choices(self, chunk: Mapping[str, Any]) -> Sequence[StreamEvent]:
-        if chunk.get("error"):
+    def _take_chunk(self, chunk: Mapping[str, Any], choices: Any) -> Sequence[StreamEvent]:
+        usage = self._take_usage(chunk)
+        if is_error(chunk):
             raise refused_inline(chunk)
-        return self._take_usage(chunk)
-
-    def _whole_chunk(
-        self, chunk: Mapping[str, Any], delta: Mapping[str, Any], finish: Any
-    ) -> Sequence[StreamEvent]:
-        if chunk.get("error"):
-            raise refused_inline(chunk)
+        choice = self._choice_in(choices)
+        if choice is None:
+            return usage
+        if choice.get("error"):
+            raise refused_inline({"error": choice["error"]})
+        if not self.has_choice:
+            self.has_choice = True
+            self._model = name_in(chunk.get("model"))[:MODEL_CHARS] or self._model
         events: list[StreamEvent] = []
-        self._take_thinking(delta, events)
-        self._take_content(delta.get("content"), events)
-        if refusal := delta.get("refusal"):
-            self._refused = True
-            self._take_content(refusal, events, is_refusal=True)
-        for piece in delta.get("tool_calls") or ():
-            self._take_call(piece, events)
-        self._take_extra(delta.get("extra_content"), None)
-        if finish is not None or self._holds == "message":
-            self._finish = finish
-            self.complete = True
-        events += self._take_usage(chunk)
+        self._take_message(self._message_in(choice), events)
+        self._take_finish(choice.get("finish_reason"))
+        events += usage
         return events
 
-    def _take_content(
-        self, content: Any, events: list[StreamEvent], *, is_refusal: bool = False
-    ) -> None:
-        """Take text, Mistral's list of parts, or an object where JSON was asked for."""
-        if not content:
+    def _choice_in(self, choices: Any) -> Mapping[str, Any] | None:
+        """Return the choice that is the answer, None where none is there."""
+        if not choices:
+            return None
+        if not isinstance(choices, list):
+            raise misread("the list of choices")
+        if self._holds == "message" and not isinstance(choices[0], dict):
+            raise misread("a choice")
+        found = [each for each in choices if isinstance(each, dict)]
+        if self._holds == "message":
+            return found[0]
+        return next((each for each in found if self._choices.is_ours(each)), None)
+
+    def _message_in(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a choice brings: a message, a piece of one, or a bare text."""
+        message = choice.get(self._holds)
+        if message is None and not self._has_output:
+            message = choice.get("message", choice.get("delta"))
+            if message is None and choice.get("text"):
+                message = {"content": choice["text"]}
+        if message is None:
+            return NOTHING
+        if not isinstance(message, dict):
+            raise misread("a choice's message")
+        return message
+
+    def _take_message(self, message: Mapping[str, Any], events: list[StreamEvent]) -> None:
+        self._take_thinking(message, events)
+        self._take_content(message.get("content"), events)
+        if refusal := text_in(message.get("refusal"), "a refusal"):
+            self._refused = True
+            self._add_text(refusal, events, is_refusal=True)
+        self._take_calls(message, events)
+        self._take_extra(message.get("extra_content"), None)
+
+    def _take_finish(self, word: Any) -> None:
+        """Take a finish word; `stop` does not replace a word that says more."""
+        if word in (None, ""):
+            self.complete = self.complete or self._holds == "message"
             return
+        if not is_finish_word(self._finish) or (is_finish_word(word) and word != "stop"):
+            self._finish = word
+        self.complete = is_finish_word(word) or self._has_output
+
+    def _take_content(self, content: Any, events: list[StreamEvent]) -> None:
+        """Take text, Mistral's list of parts, or an object where JSON was asked for."""
         if isinstance(content, list):
             for part in content:
                 self._take_part(part, events)
-            return
-        text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-        self._texts.append(text)
-        events.append(TextDelta(text, is_refusal))
+        elif isinstance(content, dict):
+            self._add_text(json.dumps(content, ensure_ascii=False) if content else "", events)
+        else:
+            self._add_text(text_in(content, "the text"), events)
+
+    def _add_text(self, text: str, events: list[StreamEvent], *, is_refusal: bool = False) -> None:
+        if text := self._text.add(text):
+            events.append(TextDelta(text, is_refusal))
 
     def _take_part(self, part: Any, events: list[StreamEvent]) -> None:
         if isinstance(part, str):
-            self._take_content(part, events)
-        elif part.get("type") == "text":
-            self._take_content(part.get("text"), events)
+            self._add_text(part, events)
+        elif not isinstance(part, dict):
+            self.skip("content")
         elif part.get("type") == "thinking":
             inner = part.get("thinking")
+            self._think(inner, events, "thinking")
             pieces = inner if isinstance(inner, list) else [{"text": inner}]
-            self._think("".join(piece.get("text") or "" for piece in pieces), events)
-            self._take_block({"type": "thinking", "thinking": pieces})
+            self._blocks.add({"type": "thinking", "thinking": pieces})
+        elif part.get("type") == "refusal":
+            self._refused = True
+            self._add_text(text_in(part.get("refusal"), "a refusal"), events, is_refusal=True)
+        elif part.get("type") in _TEXT_PARTS and "text" in part:
+            self._add_text(text_in(part["text"], "the text"), events)
+        else:
+            self.skip("content")
 
-    def _take_thinking(self, delta: Mapping[str, Any], events: list[StreamEvent]) -> None:
-        details = delta.get("reasoning_details") or ()
-        for detail in details:
-            self._take_block(detail)
-        thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if not thought and details:
-            thought = "".join(item.get("text") or item.get("summary") or "" for item in details)
-        if thought:
-            self._think(thought, events)
+    def _take_thinking(self, message: Mapping[str, Any], events: list[StreamEvent]) -> None:
+        named = self._dialect.reasoning_details
+        details = message.get(named) or []
+        if not isinstance(details, list):
+            self.skip(named)
+            details = []
+        blocks = [block for block in details if isinstance(block, dict)]
+        if len(blocks) < len(details):
+            self.skip(named)
+        for block in blocks:
+            self._blocks.add(block)
+        name = next((name for name in self._dialect.reasoning if message.get(name)), None)
+        if name is not None:
+            self._think(message[name], events, name)
+        elif blocks:
+            self._think([_thought_in(block) for block in blocks], events, named)
 
-    def _think(self, thought: str, events: list[StreamEvent]) -> None:
-        if thought:
-            self._thoughts.append(thought)
+    def _think(self, value: Any, events: list[StreamEvent], name: str) -> None:
+        """Take a thought; what has no text in it is a decoration that could not be read."""
+        thought = "".join(thoughts_in(value))
+        if not thought and value and not isinstance(value, list):
+            self.skip(name)
+        if thought := self._thoughts.add(thought):
             events.append(ThinkingDelta(thought))
 
-    def _take_block(self, block: Mapping[str, Any]) -> None:
-        """Keep a block to be sent back; what continues the one before is joined to it."""
-        last = self._blocks[-1] if self._blocks else None
-        if last is None or any(last.get(key) != block.get(key) for key in ("type", "index")):
-            self._blocks.append(dict(block))
+    def _take_calls(self, message: Mapping[str, Any], events: list[StreamEvent]) -> None:
+        pieces = message.get("tool_calls") or []
+        if not isinstance(pieces, list):
+            raise misread("the list of tool calls")
+        legacy = message.get("function_call")
+        if not pieces and isinstance(legacy, dict) and (legacy.get("name") or self._calls):
+            pieces = [{"index": 0, "function": legacy}]
+        for piece in pieces:
+            self._take_call(piece, events)
+
+    def _take_call(self, piece: Any, events: list[StreamEvent]) -> None:
+        if piece is not None and not isinstance(piece, dict):
+            raise misread("a tool call")
+        if piece is None or not any(isinstance(piece.get(at), dict) for at in _CALLED):
+            self.skip("tool_calls")  # not one of the caller's functions
             return
-        for key, value in block.items():
-            if key in ("text", "summary", "data", "thinking") and last.get(key) and value:
-                last[key] += value
-            elif value is not None:
-                last[key] = value
-
-    def _take_call(self, piece: Mapping[str, Any], events: list[StreamEvent]) -> None:
-        function = piece.get("function")
-        if not isinstance(function, Mapping):
-            return  # not one of the caller's functions
-        call = self._call_of(piece)
-        call.name = call.name or function.get("name") or ""
-        arguments = function.get("arguments") or ""
-        if not isinstance(arguments, str):
-            arguments = json.dumps(arguments, ensure_ascii=False)
-        call.pieces.append(arguments)
-        self._take_extra(piece.get("extra_content"), call.id)
-        if call.name:
-            unsent = "".join(call.pieces[call.sent :])
-            call.sent = len(call.pieces)
-            events.append(ToolCallDelta(self._calls.index(call), call.id, call.name, unsent))
-
-    def _call_of(self, piece: Mapping[str, Any]) -> _Call:
-        """Return the call a piece belongs to: by its index, unless its id says otherwise."""
-        index, call_id = piece.get("index"), piece.get("id")
-        for call in reversed(self._calls):
-            if call.index == index and index is not None and call_id in (None, "", call.id):
-                return call
-        if index is None and not call_id and self._calls and not piece["function"].get("name"):
-            return self._calls[-1]
-        call = _Call(index, call_id or f"call_{uuid.uuid4().hex[:24]}")
-        self._calls.append(call)
-        return call
+        delta = self._calls.take(piece, is_whole=self._holds == "message")
+        self._take_extra(piece.get("extra_content"), self._calls.last_id())
+        if delta is not None:
+            events.append(delta)
 
     def _take_extra(self, extra: Any, call_id: str | None) -> None:
         """Keep Gemini's thought signatures, which belong to a call or to the message."""
-        if extra:
+        if isinstance(extra, dict) and extra:
             block = {"type": "extra_content", "tool_call_id": call_id, "extra_content": extra}
-            self._blocks.append(block)
+            self._blocks.begin(block)
+        elif extra:
+            self.skip("extra_content")
 
     def _take_usage(self, chunk: Mapping[str, Any]) -> Sequence[StreamEvent]:
-        self._service_tier = chunk.get("service_tier") or self._service_tier
-        raw = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        self._service_tier = name_in(chunk.get("service_tier")) or self._service_tier
+        raw = report_in(chunk, self._dialect.usage)
         if not raw or raw == self._raw_usage:
             return _NO_EVENTS
-        self._raw_usage = raw
-        self.usage = openai_usage(raw, self._service_tier)
+        self._raw_usage = merged(self._raw_usage, raw)
+        self.usage = openai_usage(
+            self._raw_usage, self._service_tier, self._dialect.usage, self._dialect.costs
+        )
         return (UsageUpdate(self.usage),)
 
     def response(self, raw: Any = None, headers: Mapping[str, str] = NOTHING) -> LLMResponse:
-        """Return the whole answer; `raw` is its body, where it came whole."""
-        calls = tuple([call.value() for call in self._calls if call.name])
+        """Return the whole answer; `raw` is its body, where it came whole.
+
+        Raises:
+            RefusedError: the provider gave up in the middle of the answer.
+            MalformedError: nothing came, and no known word says why.
+        """
+        calls = self._calls.values()
+        reason = finish_reason(
+            self._finish, has_calls=bool(calls), has_output=self._has_output or bool(calls)
+        )
         usage = self.usage or UNKNOWN_USAGE
-        reason = finish_reason(self._finish, has_calls=bool(calls))
-        cost_usd = reported_cost_usd(self._raw_usage)
-        thinking = None
-        if self._thoughts or self._blocks:
-            thinking = Thinking("".join(self._thoughts), tuple(self._blocks))
+        if self._has_output:
+            usage = beside_output(usage, "completion_tokens")
+        thinking = Thinking(str(self._thoughts), self._blocks.whole())
+        cost_usd = self.cost_usd
         return LLMResponse(
             content=self.text,
             model=self._model,
             tokens_input=usage.input_tokens,
             tokens_output=usage.output_tokens,
             finish_reason="refusal" if self._refused and reason == "stop" else reason,
-            raw_response=raw or {"finish_reason": self._finish, "usage": self._raw_usage},
+            raw_response=raw or encodable(self._end_as_reported()),
             tool_calls=calls,
-            thinking=thinking,
+            thinking=thinking or None,
             usage=usage,
             cost_usd=cost_usd,
             cost_source="none" if cost_usd is None else "provider",
             headers=headers,
+            warnings=tuple([f"unread:{name}" for name in self._unread]),
         )
 
+    def _end_as_reported(self) -> dict[str, Any]:
+        return {"finish_reason": self._finish, "usage": self._raw_usage}
 
-class _Call:
-    """A tool call that grows."""
 
-    __slots__ = ("id", "index", "name", "pieces", "sent")
+class _Choices:
+    """Which choice of a stream is the answer.
 
-    def __init__(self, index: Any, call_id: str) -> None:
+    Where several were asked for, the first one seen. Else there is one, even where its index is
+    missing or counts up with each chunk; another begins with a role alone, or beside an index that
+    stays.
+    """
+
+    __slots__ = ("_asked", "_others", "index", "is_steady")
+
+    def __init__(self, asked: Any) -> None:
+        self._asked = asked if asked.__class__ is int else 1
+        self.index: Any = None
+        self.is_steady = False
+        self._others: set[int] = set()
+
+    def is_ours(self, choice: Mapping[str, Any]) -> bool:
+        index = choice.get("index")
+        if index.__class__ is not int or index in self._others:
+            return index.__class__ is not int
+        if index == self.index:
+            self.is_steady = True
+        elif self.index is not None and (self._asked > 1 or self._begins_another(choice)):
+            self._others.add(index)
+            return False
         self.index = index
-        self.id = call_id
-        self.name = ""
-        self.pieces: list[str] = []
-        self.sent = 0
+        return True
 
-    def value(self) -> ToolCall:
-        return tool_call(self.id, self.name, "".join(self.pieces))
+    def _begins_another(self, choice: Mapping[str, Any]) -> bool:
+        delta = choice.get("delta")
+        is_bare = isinstance(delta, dict) and "role" in delta and not delta.get("content")
+        return self.is_steady or (is_bare and choice.get("finish_reason") is None)
+
+
+_CALLED = ("function", "custom")
+
+
+def _thought_in(block: Mapping[str, Any]) -> str:
+    return "".join(thoughts_in(block.get("text") or block.get("summary")))

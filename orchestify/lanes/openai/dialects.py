@@ -1,4 +1,4 @@
-"""How the endpoints that speak Chat Completions differ, as rows."""
+"""How the endpoints that speak Chat Completions differ, as rows: what is sent, and what is read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,83 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
+
+Path: TypeAlias = tuple[str, ...]
+"""Where a value is: the names that lead to it, through objects within objects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFields:
+    """Where an endpoint reports tokens: of each count's places the first that is there and not 0.
+
+    `reports` are the places of the whole report in a chunk or an answer; the others are within it.
+    `audio` counts what the model heard, which may be missing in the prompt.
+    """
+
+    reports: tuple[Path, ...] = (("usage",), ("x_groq", "usage"))
+    prompt: tuple[Path, ...] = (("prompt_tokens",), ("input_tokens",))
+    completion: tuple[Path, ...] = (("completion_tokens",), ("output_tokens",))
+    total: tuple[Path, ...] = (("total_tokens",),)
+    cache_read: tuple[Path, ...] = (
+        ("prompt_tokens_details", "cached_tokens"),
+        ("input_tokens_details", "cached_tokens"),
+        ("num_cached_tokens",),  # Mistral
+        ("cached_tokens",),  # Moonshot, Together
+        ("prompt_cache_hit_tokens",),  # DeepSeek
+        ("cache_read_input_tokens",),  # Claude on Databricks
+    )
+    cache_write: tuple[Path, ...] = (
+        ("prompt_tokens_details", "cache_write_tokens"),
+        ("cache_creation_input_tokens",),
+    )
+    reasoning: tuple[Path, ...] = (
+        ("completion_tokens_details", "reasoning_tokens"),
+        ("output_tokens_details", "reasoning_tokens"),
+        ("reasoning_tokens",),
+    )
+    audio: tuple[Path, ...] = (("prompt_tokens_details", "audio_tokens"),)
+    searches: tuple[Path, ...] = (
+        ("server_tool_use", "web_search_requests"),  # OpenRouter
+        ("server_tool_use_details", "web_search_requests"),
+        ("num_search_queries",),  # Perplexity
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CostField:
+    """Where an endpoint reports what a call cost, within its usage; `per_usd` of it are a dollar.
+
+    `upstream` is what somebody else charged for it, to be added where the field `upstream_if` is
+    true.
+    """
+
+    path: Path
+    per_usd: int = 1
+    upstream: Path = ()
+    upstream_if: str = ""
+
+
+USAGE = UsageFields()
+
+COSTS = (
+    CostField(("cost", "total_cost")),  # Perplexity
+    # OpenRouter; with a key of one's own, what the upstream took stands beside it.
+    CostField(
+        ("cost",), upstream=("cost_details", "upstream_inference_cost"), upstream_if="is_byok"
+    ),
+    CostField(("cost_in_usd_ticks",), 10**10),  # xAI
+)
+"""The first that is there counts. Sources: OpenRouter, "Usage accounting"; Perplexity, "Usage";
+xAI, "Cost tracking"."""
+
+REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What one endpoint takes.
+    """What one endpoint takes, and where its answers say what.
 
     `path` is where its API begins, if the address does not say. `max_tokens` is the field's name,
     or `by_model`: `max_completion_tokens` for OpenAI's reasoning models. `thinking`: `effort`
@@ -31,6 +101,11 @@ class Dialect:
     pattern of models whose sampling cannot be changed. `signs_calls`: Gemini's, whose calls have
     signatures. `counts_tokens`: Gemini's own API counts them. `cache_control`: marks in messages
     and tools are taken.
+
+    What is read: `usage` and `costs`, where tokens and cost are reported; `reasoning`, the fields
+    of a message that hold what the model thought, of which the first that is there counts;
+    `reasoning_details`, the field of thoughts in blocks. Hosts differ in them without being in
+    each other's way, so all rows share them.
     """
 
     path: str = "/v1"
@@ -59,6 +134,10 @@ class Dialect:
     counts_tokens: bool = False
     cache_control: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    usage: UsageFields = USAGE
+    costs: tuple[CostField, ...] = COSTS
+    reasoning: tuple[str, ...] = REASONING
+    reasoning_details: str = "reasoning_details"
 
 
 _TEMPLATE_OFF = {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}
@@ -82,6 +161,7 @@ _AZURE = Dialect(
 )
 _AZURE_BEFORE = replace(_AZURE, max_tokens="by_model")
 _AZURE_SINCE = "2024-12-01"  # the first api-version that takes max_completion_tokens
+_KIMI_USAGE = UsageFields(reports=(("usage",), ("choices", "usage")))
 _REPLIES = Dialect(reply="reasoning_content")
 _SWITCHES = Dialect(thinking="switch", reply="reasoning_content")
 _GLM = replace(
@@ -89,6 +169,7 @@ _GLM = replace(
 )
 _KIMI = replace(
     _SWITCHES,
+    usage=_KIMI_USAGE,
     wants_thinking=_KIMIS_THAT_THINK,
     pairs_results=True,
     blank_texts=False,

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.axes import AXES, is_label, label_key
 from orchestify.ledger.base import UsageRow
+from orchestify.ledger.record import UNUSABLE
 from orchestify.ledger.sql.schema import IS_OPEN, SUM_COLUMNS, sum_usd, usage_days, usage_records
 from orchestify.ledger.sql.upkeep import pruned_before
 from orchestify.ledger.totals import SUMS, Total
@@ -163,7 +164,8 @@ def _record_sums() -> dict[str, ColumnElement[Any]]:
     columns = usage_records.c
     cost = columns.cost_picousd
     estimated = columns.usage_source == "estimated"
-    used = (columns.outcome == "ok") | (columns.input_tokens + columns.output_tokens > 0)
+    came = (columns.outcome == "ok") | (columns.error == UNUSABLE)
+    used = came | (columns.input_tokens + columns.output_tokens > 0)
     return {
         "calls": _one_if(columns.outcome == "ok"),
         "attempts": literal_column("1"),

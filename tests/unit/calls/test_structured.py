@@ -33,6 +33,28 @@ def test_a_model_class_gives_an_instance() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        '<think>{"name": "Rome"}?</think>\n{"name": "Oslo", "size": 1}',
+        'so I say</thinking>{"name": "Oslo", "size": 1}',
+        '```json\n{"name": "Oslo", "size": 1}\n```',
+        'Here you are:\n```\n{"name": "Oslo", "size": 1}\n```\nAnything else?',
+        '```{"name": "Oslo", "size": 1}```',
+        'First\n```json\n{}\n```\nno:\n```json\n{"name": "Oslo", "size": 1}\n```',
+        '<think>```hm</think>```json\n{"name": "Oslo", "size": 1}\n```',
+    ],
+)
+def test_json_behind_thoughts_or_in_a_fence_is_read(text: str) -> None:
+    assert parsed_answer(answer(text), PLACE).parsed == Place(name="Oslo", size=1)
+    assert parsed_answer(answer(text), ANY).parsed == {"name": "Oslo", "size": 1}
+
+
+def test_text_in_json_that_looks_like_thoughts_or_a_fence_is_left_alone() -> None:
+    said = '{"a": "</think>", "b": "```json\\n1\\n```"}'
+    assert parsed_answer(answer(said), ANY).parsed == {"a": "</think>", "b": "```json\n1\n```"}
+
+
+@pytest.mark.parametrize(
     "response",
     [
         replace(answer(""), tool_calls=(ToolCall("c", "t"),), finish_reason="tool_calls"),

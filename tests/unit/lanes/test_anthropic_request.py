@@ -469,9 +469,13 @@ def test_iterations_are_summed() -> None:
     assert answered(text("x"), usage=usage).usage == Usage(20, 7, cache_read=7)
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"input_tokens": None}, "many"])
+@pytest.mark.parametrize("usage", [None, {}, {"input_tokens": None}])
 def test_no_usage_is_unknown_and_not_invented(usage: Any) -> None:
     assert answered(text("x"), usage=usage).usage == UNKNOWN_USAGE
+
+
+def test_usage_of_another_shape_is_unknown_and_named() -> None:
+    assert answered(text("x"), usage="many").usage == Usage(source="unknown", invalid=("usage",))
 
 
 def test_counts_that_cannot_be_true_are_named() -> None:

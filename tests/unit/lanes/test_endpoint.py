@@ -151,6 +151,7 @@ def _headers(lane: OpenAILane | AnthropicLane) -> dict[str, str]:
 def test_each_protocol_sends_the_key_in_its_own_header() -> None:
     assert _headers(OpenAILane("p", config())) == {
         "content-type": "application/json",
+        "accept-encoding": "gzip, deflate",
         "authorization": f"Bearer {KEY}",
     }
     assert _headers(AnthropicLane("p", config(type="anthropic"))) == {

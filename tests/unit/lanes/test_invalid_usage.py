@@ -98,4 +98,5 @@ async def test_invalid_usage_is_counted_in_the_report():
     await registry.get("hosts").complete("hi")
     report = await registry.usage()
     assert report.total.invalid_usage == 1
-    assert report.total.input_tokens == 0
+    assert report.total.input_tokens == 8
+    assert report.total.estimated_calls == 1

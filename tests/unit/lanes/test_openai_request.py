@@ -411,7 +411,7 @@ def test_a_reported_cost_is_the_truth(usage: dict[str, Any], cost: Decimal | Non
         ("stop", "stop"),
         ("length", "length"),
         ("model_length", "length"),
-        ("tool_calls", "tool_calls"),
+        ("tool_calls", "stop"),  # there is no call
         ("content_filter", "content_filter"),
         ("SAFETY", "content_filter"),
         ("eos", "stop"),
@@ -447,6 +447,7 @@ def test_tool_calls_are_read_whatever_their_arguments_are() -> None:
         ToolCall("b", "g", {}, ""),
         ToolCall("c", "h", {}, "[1]", valid=False),
         ToolCall("d", "i", {"y": 2}, '{"y": 2}'),
+        ToolCall("e", "j", {"input": "free text"}, "free text"),
     )
 
 

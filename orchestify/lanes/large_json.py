@@ -1,0 +1,191 @@
+"""Large JSON, parsed in small steps, so that other threads have their turns.
+
+`json.loads` holds the interpreter's lock until it is done: for seconds, where a text of 64 MiB is
+hostile. Here the parser of `json` sees a window at a time, and what is larger than a window is
+taken apart: arrays and objects into their members, strings into pieces.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+WINDOW = 1 << 15
+"""Characters that are parsed in one step: about 0.2 ms."""
+
+_STEP = 1 << 20
+_SPACE = re.compile(r"[ \t\n\r]*")
+_UNESCAPED = re.compile(r'[^"\\]*(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^"\\]*)*', re.DOTALL)
+_ESCAPE = 6  # characters of `\\ud83d`
+_NOT_WHOLE = (StopIteration, ValueError, RecursionError)
+
+
+def steps_of(text: str) -> Iterator[str]:
+    """Yield a text in pieces of a million characters."""
+    return (text[at : at + _STEP] for at in range(0, len(text), _STEP))
+
+
+def parse_in_steps(text: str, decoder: json.JSONDecoder, max_depth: int) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, or what is larger than a window is nested deeper than
+            `max_depth`.
+    """
+    reader = _Reader(text, decoder, max_depth)
+    value, end = reader.value(reader.skip(0), 0)
+    if reader.skip(end) != len(text):
+        raise ValueError("there is more behind the JSON")
+    return value
+
+
+class _Reader:
+    def __init__(self, text: str, decoder: json.JSONDecoder, max_depth: int) -> None:
+        self._text = text
+        self._scan: Callable[[str, int], tuple[Any, int]] = decoder.raw_decode
+        self._max_depth = max_depth
+
+    def skip(self, at: int) -> int:
+        """Return where the white space ends that begins at `at`."""
+        while True:
+            window = self._text[at : at + WINDOW]
+            end = _end_of_space(window, 0)
+            at += end
+            if not window or end < len(window):
+                return at
+
+    def value(self, at: int, depth: int) -> tuple[Any, int]:
+        """Return the value that begins at `at`, and where it ends."""
+        if depth > self._max_depth:
+            raise ValueError("nested too deep")
+        window = self._text[at : at + WINDOW]
+        try:
+            value, end = self._scan(window, 0)
+        except _NOT_WHOLE:
+            pass
+        else:
+            # of a number that is cut by the window's end two characters may be left: `e+`
+            if end + 2 < len(window) or at + len(window) == len(self._text):
+                return value, at + end
+        match window[:1]:
+            case "[":
+                values: list[Any] = []
+                return values, self._members(at + 1, depth, "]", self._element, values.append)
+            case "{":
+                members: dict[str, Any] = {}
+                return members, self._members(
+                    at + 1, depth, "}", self._pair, lambda pair: members.__setitem__(*pair)
+                )
+            case '"':
+                return self._string(at + 1)
+        raise ValueError("no JSON")
+
+    def _members(
+        self,
+        at: int,
+        depth: int,
+        close: str,
+        scan: Callable[[str, int], tuple[Any, int]],
+        put: Callable[[Any], None],
+    ) -> int:
+        """Put the members of an array or an object where they belong; return where it ends."""
+        at = self.skip(at)
+        if self._text[at : at + 1] == close:
+            return at + 1
+        while True:
+            if close == "]":
+                at = self._plain_values(at, put)
+            at = self._small_members(at, scan, put)
+            if close == "]":
+                member, at = self.value(at, depth + 1)
+            else:
+                member, at = self._large_pair(at, depth)
+            put(member)
+            at = self.skip(at)
+            mark = self._text[at : at + 1]
+            if mark == close:
+                return at + 1
+            if mark != ",":
+                raise ValueError("no JSON")
+            at = self.skip(at + 1)
+
+    def _plain_values(self, at: int, put: Callable[[Any], None]) -> int:
+        """Put the elements that are neither arrays nor objects, a window at a time."""
+        while True:
+            window = self._text[at : at + WINDOW]
+            end = window.rfind(",")
+            if end < 1 or window[0] in "[{":
+                return at
+            try:
+                values, closed = self._scan(f"[{window[:end]}]", 0)
+            except _NOT_WHOLE:
+                return at
+            if closed != end + 2:
+                return at
+            for value in values:
+                put(value)
+            at = self.skip(at + end + 1)
+
+    def _small_members(
+        self, at: int, scan: Callable[[str, int], tuple[Any, int]], put: Callable[[Any], None]
+    ) -> int:
+        """Put the members that have another behind them in a window; return where the next is."""
+        while True:
+            window, begin = self._text[at : at + WINDOW], 0
+            while True:
+                try:
+                    member, end = scan(window, begin)
+                except _NOT_WHOLE:
+                    break
+                end = _end_of_space(window, end)
+                if window[end : end + 1] != ",":
+                    break
+                following = _end_of_space(window, end + 1)
+                put(member)
+                begin = following
+            if not begin:
+                return at
+            at = self.skip(at + begin)
+
+    def _element(self, window: str, at: int) -> tuple[Any, int]:
+        return self._scan(window, at)
+
+    def _pair(self, window: str, at: int) -> tuple[tuple[str, Any], int]:
+        name, end = self._scan(window, at)
+        end = _end_of_space(window, end)
+        if not isinstance(name, str) or window[end : end + 1] != ":":
+            raise ValueError("no JSON")
+        value, end = self._scan(window, _end_of_space(window, end + 1))
+        return (name, value), end
+
+    def _large_pair(self, at: int, depth: int) -> tuple[tuple[str, Any], int]:
+        name, at = self.value(at, depth + 1)
+        at = self.skip(at)
+        if not isinstance(name, str) or self._text[at : at + 1] != ":":
+            raise ValueError("no JSON")
+        value, at = self.value(self.skip(at + 1), depth + 1)
+        return (name, value), at
+
+    def _string(self, at: int) -> tuple[str, int]:
+        pieces: list[str] = []
+        while True:
+            window = self._text[at : at + WINDOW]
+            found = _UNESCAPED.match(window)
+            end = found.end() if found else 0
+            piece = self._scan(f'"{window[:end]}"', 0)[0]
+            is_closed = window[end : end + 1] == '"'
+            if not is_closed and end > _ESCAPE and "\ud800" <= piece[-1] <= "\udbff":
+                piece, end = piece[:-1], end - _ESCAPE  # half a character: with its other half
+            pieces.append(piece)
+            at += end
+            if is_closed:
+                return "".join(pieces), at + 1
+            if not end:
+                raise ValueError("no JSON")
+
+
+def _end_of_space(window: str, at: int) -> int:
+    found = _SPACE.match(window, at)
+    return found.end() if found else at

@@ -1,0 +1,166 @@
+"""JSON as providers send it: parsed within bounds, and turned into text that can be encoded."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from orchestify.lanes.large_json import parse_in_steps, steps_of
+
+MAX_DEPTH = 100
+LARGE = 1 << 18
+"""Bytes or characters from which on an answer is read in a thread."""
+
+_HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBounds:
+    """What one answer may have at most; what has more is malformed.
+
+    `size` counts bytes after decompression, `objects` JSON objects and arrays of one body or event,
+    `calls` calls of tools, `headers` bytes of response headers.
+    """
+
+    size: int = 64 << 20
+    objects: int = 1_000_000
+    calls: int = 4_096
+    headers: int = 64 << 10
+
+
+BOUNDS = AnswerBounds()
+
+
+class OversizeError(ValueError):
+    """A JSON text holds more objects than an answer may have."""
+
+
+def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
+    """Return the value of a JSON text.
+
+    A number that is too long for Python to convert becomes an infinite float: it is a decoration,
+    or a count that cannot be true.
+
+    Raises:
+        OversizeError: it may hold more objects and arrays than `bounds` allow.
+        ValueError: it is no JSON, or nested more than 100 deep.
+    """
+    is_large = len(text) >= LARGE
+    parts = steps_of(text) if is_large else (text,)
+    brackets = sum([part.count("{") + part.count("[") for part in parts])
+    if brackets > bounds.objects:
+        raise OversizeError(f"the answer has more than {bounds.objects:,} JSON objects")
+    try:
+        parsed = parse_in_steps(text, _STRICT, MAX_DEPTH) if is_large else json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        decoder = _LENIENT
+        parsed = parse_in_steps(text, decoder, MAX_DEPTH) if is_large else decoder.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if brackets > MAX_DEPTH and _is_deeper(parsed, MAX_DEPTH):
+        raise ValueError("nested too deep")
+    return parsed
+
+
+def parse_whole(body: bytes, bounds: AnswerBounds = BOUNDS) -> Any:
+    """Return the value of a JSON body; all of its texts can be encoded. Raises as `parse_json`."""
+    text = _decoded(body)
+    parsed = parse_json(text, bounds)
+    return encodable(parsed) if _has_half_escaped(text) else parsed
+
+
+def _decoded(body: bytes) -> str:
+    """Return a body as text; bytes that are no UTF-8 become U+FFFD."""
+    if len(body) < LARGE:
+        return body.decode("utf-8-sig", "replace")
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    steps = [decoder.decode(body[at : at + LARGE]) for at in range(0, len(body), LARGE)]
+    return "".join([*steps, decoder.decode(b"", final=True)])
+
+
+def _has_half_escaped(text: str) -> bool:
+    """Whether half a character may be escaped in a text, as both halves of an emoji are."""
+    parts = steps_of(text) if len(text) >= LARGE else (text,)
+    return any("\\u" in part and _HALF_ESCAPED.search(part) for part in parts)
+
+
+def encodable(value: Any) -> Any:
+    """Return a parsed value whose texts can be encoded as UTF-8."""
+    if isinstance(value, str):
+        return encodable_text(value)
+    if isinstance(value, dict):
+        return {encodable(name): encodable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [encodable(each) for each in value]
+    return value
+
+
+def encodable_text(text: str) -> str:
+    """Join the halves of characters that JSON escapes apart; a half alone becomes U+FFFD."""
+    if text.isascii():
+        return text
+    try:
+        for part in steps_of(text) if len(text) >= LARGE else (text,):
+            part.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+class TextPieces:
+    """Text that comes in pieces, of which two may share a character.
+
+    The first half of a character at the end of a piece waits for the next one; where none comes
+    it is left out.
+    """
+
+    __slots__ = ("_half", "_pieces")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._half = ""
+
+    def add(self, piece: str) -> str:
+        """Add a piece and return the text that it completes."""
+        if self._half or not piece.isascii():
+            piece, self._half = self._half + piece, ""
+            if "\ud800" <= piece[-1] <= "\udbff":
+                piece, self._half = piece[:-1], piece[-1]
+            piece = encodable_text(piece)
+        if piece:
+            self._pieces.append(piece)
+        return piece
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    def __str__(self) -> str:
+        return "".join(self._pieces)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 1_000 else float(digits)
+
+
+_STRICT = json.JSONDecoder()
+_LENIENT = json.JSONDecoder(parse_int=_integer)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return False
+    return any(isinstance(each, (dict, list)) for each in level)
+
+
+def _children(value: Any) -> Any:
+    if value.__class__ is dict:
+        return value.values()
+    return value if value.__class__ is list else ()

@@ -1,0 +1,145 @@
+"""Answers that are compressed, large or hostile, over a connection: read within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import sys
+import time
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import brotli
+import pytest
+
+from orchestify.core.providers import ProviderConfig
+from orchestify.errors import InvalidResponseError
+from orchestify.lanes.direct import OpenAILane
+from orchestify.values import CompletionRequest, LLMMessage, StreamEnd
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+REQUEST = CompletionRequest(messages=(LLMMessage("user", "hi"),), model="m")
+ANSWER = (
+    b'{"model": "m", "choices": [{"index": 0, "message": {"content": "so"}, '
+    b'"finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}'
+)
+STREAM = (
+    b'data: {"choices": [{"index": 0, "delta": {"content": "so"}, "finish_reason": "stop"}]}\n\n'
+    b"data: [DONE]\n\n"
+)
+MIB = 1 << 20
+
+
+@asynccontextmanager
+async def answering(body: bytes, *headers: str) -> AsyncIterator[OpenAILane]:
+    """Give a lane to a server that answers every request with the same bytes."""
+    head = "\r\n".join(["HTTP/1.1 200 OK", f"content-length: {len(body)}", *headers, "", ""])
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head.encode("latin-1") + body)
+            await writer.drain()
+            await reader.read()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            left.set()
+            writer.close()
+
+    left = asyncio.Event()
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    settings = {"type": "openai", "api_key": "key-of-the-tests", "base_url": url}
+    lane = OpenAILane("p", ProviderConfig.model_validate({**settings, "default_model": "m"}))
+    try:
+        yield lane
+    finally:
+        await lane.aclose()
+        server.close()
+        await left.wait()
+
+
+async def last_of(lane: OpenAILane) -> StreamEnd:
+    events = [event async for event in lane.open_stream(REQUEST)]
+    assert isinstance(events[-1], StreamEnd)
+    return events[-1]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("br", brotli.compress),
+        ("zstd", zstd.compress),
+    ],
+)
+async def test_an_answer_is_read_however_it_is_compressed(encoding, compress) -> None:
+    async with answering(compress(ANSWER), f"content-encoding: {encoding}") as lane:
+        assert (await lane.send(REQUEST)).content == "so"
+    async with answering(compress(STREAM), f"content-encoding: {encoding}") as lane:
+        assert (await last_of(lane)).response.content == "so"
+
+
+async def test_headers_of_60_kib_are_read_and_longer_ones_are_an_error_of_ours() -> None:
+    many = [f"x-trace-{at}: {'t' * 600}" for at in range(100)]
+    async with answering(ANSWER, *many, f"x-long: {'l' * 50_000}") as lane:
+        assert (await lane.send(REQUEST)).content == "so"
+    async with answering(ANSWER, f"x-long: {'l' * 70_000}") as lane:
+        with pytest.raises(InvalidResponseError, match="the answer is no HTTP"):
+            await lane.send(REQUEST)
+
+
+async def test_what_grows_beyond_64_mib_is_not_taken() -> None:
+    bomb = gzip.compress(b'{"choices": "' + b"x" * (65 * MIB) + b'"}', 1)
+    async with answering(bomb, "content-encoding: gzip") as lane:
+        with pytest.raises(InvalidResponseError, match="longer than 64 MiB"):
+            await lane.send(REQUEST)
+        with pytest.raises(InvalidResponseError, match="longer than 64 MiB"):
+            await last_of(lane)
+
+
+async def test_a_million_objects_are_the_most_of_an_answer() -> None:
+    body = b'{"choices": [' + b",".join([b"{}"] * 1_000_001) + b"]}"
+    async with answering(body) as lane:
+        with pytest.raises(InvalidResponseError, match="more than 1,000,000 JSON objects"):
+            await lane.send(REQUEST)
+    async with answering(b"data: " + body + b"\n\n") as lane:
+        with pytest.raises(InvalidResponseError, match="more than 1,000,000 JSON objects"):
+            await last_of(lane)
+
+
+async def test_4096_calls_are_the_most_of_an_answer() -> None:
+    calls = [{"index": at, "id": f"c{at}", "function": {"name": "f"}} for at in range(4_097)]
+    message = {"choices": [{"message": {"tool_calls": calls}}], "usage": {"prompt_tokens": 3}}
+    async with answering(json.dumps(message).encode()) as lane:
+        with pytest.raises(InvalidResponseError, match="more than 4096 tool calls") as caught:
+            await lane.send(REQUEST)
+    assert caught.value.usage.input_tokens == 3
+
+
+async def longest_stop_s(lane: OpenAILane) -> float:
+    """Read an answer and return for how long the loop stood still meanwhile."""
+    moments = [time.perf_counter()]
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(0.002)
+            moments.append(time.perf_counter())
+
+    ticking = asyncio.create_task(tick())
+    try:
+        await lane.send(REQUEST)
+    except InvalidResponseError:
+        pass
+    finally:
+        ticking.cancel()
+    return max([after - before for before, after in pairwise(moments)], default=0)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from orchestify.lanes import large_json
+from orchestify.lanes.large_json import parse_in_steps
+
+DECODER = json.JSONDecoder()
+
+
+@pytest.fixture(params=[40, 41, 64, 1_000])
+def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(large_json, "WINDOW", request.param)
+    return int(request.param)
+
+
+def some_value(chance: random.Random, depth: int) -> Any:
+    kind = chance.randrange(8 if depth else 6)
+    text = "".join(chance.choices('ab"\\\n\té€😀\u2028,:]}{[', k=chance.randrange(30)))
+    if kind == 6:
+        return [some_value(chance, depth - 1) for _ in range(chance.randrange(9))]
+    if kind == 7:
+        return {f"{text}{at}": some_value(chance, depth - 1) for at in range(chance.randrange(9))}
+    return (None, True, chance.randrange(10**12), chance.random() * 1e-9, text, "")[kind]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_json_reads_is_read_alike_in_windows_of_any_size(window: int, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - made-up data, the same in each run
+    value = some_value(chance, 4)
+    for indent, ascii_only in ((None, True), (None, False), (3, True)):
+        text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+        assert parse_in_steps(text, DECODER, 100) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "[1,2", "[1 2]", "[1,]", '{"a"}', '{"a":1,}', '{"a":1 "b":2}', "{1:2}", "]"),
+        *('"abc', '"a\\', '"a\\u12', '"\\u12zz"', '"\n"', "nul", "1 2", "[1]]", '{"a":1}}', "[[[["),
+        '["' + "x" * 100,
+    ],
+)
+def test_what_is_no_json_is_none_in_windows_of_any_size(window: int, text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        json.loads(text)
+    with pytest.raises(ValueError, match=r"."):
+        parse_in_steps(text, DECODER, 100)
+
+
+def test_what_is_nested_too_deep_is_refused(window: int) -> None:
+    text = "[" * 3_000 + "]" * 3_000
+    with pytest.raises(ValueError, match="nested too deep"):
+        parse_in_steps(text, DECODER, 100)
