@@ -220,7 +220,7 @@ class DirectLane:
             raise MalformedError(f"the answer is no JSON ({len(body)} bytes)") from None
 
     def _off_loop(self, work: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]:
-        return _READERS.run(self._endpoint.party, work, *arguments)  # type: ignore[no-any-return]
+        return _READERS.run(self._endpoint.party, work, *arguments)
 
     async def _models(self) -> list[str]:
         body = await self._endpoint.get(self.models_path, timeout_s=MODELS_TIMEOUT_S)

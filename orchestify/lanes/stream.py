@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import Any, Protocol
 
 import aiohttp
@@ -24,9 +26,14 @@ from orchestify.lanes.http.endpoint import IdleWatch, let_go, read_body
 from orchestify.lanes.http.sse import ErrorData, EventReader
 from orchestify.lanes.http.transport import FAILURES
 from orchestify.lanes.parsing import BOUNDS, LARGE, AnswerBounds, OversizeError, parse_json
-from orchestify.values import LLMResponse, StreamEnd, StreamEvent, UsageUpdate
-
-_EVENTS_IN_A_ROW = 500  # then the loop has a turn
+from orchestify.values import (
+    LLMResponse,
+    StreamEnd,
+    StreamEvent,
+    TextDelta,
+    ThinkingDelta,
+    UsageUpdate,
+)
 
 
 class OffLoop(Protocol):
@@ -86,10 +93,8 @@ class StreamRun:
                 self._count(piece)
                 for data in await self._data_of(piece):
                     events = self._take(data) if len(data) < LARGE else await self._take_large(data)
-                    for number, event in enumerate(events, 1):
+                    for event in events:
                         yield event
-                        if not number % _EVENTS_IN_A_ROW:
-                            await asyncio.sleep(0)
                 piece = await self._next(watch)
             for event in self._rest():
                 yield event
@@ -138,7 +143,7 @@ class StreamRun:
             raise
 
     async def _take_large(self, data: str) -> Sequence[StreamEvent]:
-        return await self._off_loop(self._take, data)  # type: ignore[no-any-return]
+        return _joined(await self._off_loop(self._take, data))
 
     def _take(self, data: str) -> Sequence[StreamEvent]:
         """Return what one event brought. Raises MalformedError and RefusedError."""
@@ -224,6 +229,21 @@ class StreamRun:
             self._watch.disarm()
         if self._response is not None:
             await let_go(self._response, complete=self._answer.complete)
+
+
+def _joined(events: Sequence[StreamEvent]) -> list[StreamEvent]:
+    """Return events with the texts that follow one another as one: a large chunk may have many."""
+    joined: list[StreamEvent] = []
+    for kind, group in groupby(
+        events, lambda event: (type(event), getattr(event, "is_refusal", 0))
+    ):
+        if kind[0] in (TextDelta, ThinkingDelta):
+            alike = list(group)
+            text = "".join([event.text for event in alike])  # type: ignore[union-attr]
+            joined.append(replace(alike[0], text=text))  # type: ignore[call-arg]
+        else:
+            joined += group
+    return joined
 
 
 def _is_json(data: str) -> bool:

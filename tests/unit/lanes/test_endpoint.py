@@ -156,11 +156,16 @@ def test_each_protocol_sends_the_key_in_its_own_header() -> None:
     }
     assert _headers(AnthropicLane("p", config(type="anthropic"))) == {
         "content-type": "application/json",
+        "accept-encoding": "gzip, deflate",
         "anthropic-version": "2023-06-01",
         "x-api-key": KEY,
     }
     azure = OpenAILane("p", config(base_url="https://me.openai.azure.com/openai/v1"))
-    assert _headers(azure) == {"content-type": "application/json", "api-key": KEY}
+    assert _headers(azure) == {
+        "content-type": "application/json",
+        "accept-encoding": "gzip, deflate",
+        "api-key": KEY,
+    }
 
 
 def test_configured_headers_win() -> None:
