@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from types import NoneType
 from typing import Any, Protocol
 
-from orchestify.lanes.classify import REQUEST_ID_HEADERS, Failure
-from orchestify.lanes.failures import MalformedError, RefusedError, misread
+from orchestify.lanes.classify import MINIMAX, REQUEST_ID_HEADERS, Failure
+from orchestify.lanes.failures import (
+    MISSHAPEN,
+    MalformedError,
+    RefusedError,
+    UnusableError,
+    misread,
+)
 from orchestify.lanes.parsing import encodable, encodable_text, parse_json
 from orchestify.values import (
     NOTHING,
@@ -55,6 +62,23 @@ class Answer(Protocol):
 
     def response(self, raw: Any = None, headers: Mapping[str, str] = NOTHING) -> LLMResponse:
         """Return the whole answer; `headers` are those it keeps."""
+
+
+@contextmanager
+def reading(answer: Answer) -> Iterator[None]:
+    """Give what fails in reading an answer the tokens and the cost that the answer reports.
+
+    Raises:
+        RefusedError, MalformedError: as they came; any other misreading is a MalformedError.
+    """
+    try:
+        try:
+            yield
+        except MISSHAPEN:
+            raise misread("the answer") from None
+    except UnusableError as error:
+        error.usage, error.cost_usd = answer.usage, answer.cost_usd
+        raise
 
 
 _STOP = ("stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "finish", "endoftext")
@@ -206,3 +230,70 @@ def events_of(response: LLMResponse) -> list[StreamEvent]:
     for index, call in enumerate(response.tool_calls):
         events.append(ToolCallDelta(index, call.id, call.name, call.raw_arguments or ""))
     return events
+
+
+def is_error(body: Mapping[str, Any]) -> bool:
+    """Whether an answer with status 200, or an event of a stream, is an error by its shape.
+
+    What says so itself is one whatever stands beside it; else a message is, where no answer and no
+    usage is.
+    """
+    error = body.get("error")
+    if any(error.values()) if isinstance(error, Mapping) else error:
+        return True
+    if body.get("object") == "error" or body.get("type") == "error":
+        return True
+    own = body.get(MINIMAX)
+    if isinstance(own, Mapping) and own.get("status_code") not in (None, 0, "0"):
+        return True
+    if "choices" in body or "content" in body or "type" in body or body.get("usage"):
+        return False
+    return any(body.get(name) for name in ("message", "detail", "errors"))
+
+
+_GROWING = ("text", "summary", "data", "thinking")
+
+
+class ThinkingBlocks:
+    """The blocks of one answer in the order they came; a piece continues the block before it.
+
+    It does where type and index are the same. Pieces are joined once, at the end.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[dict[str, Any], dict[str, list[Any]]]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._blocks)
+
+    def begin(self, block: Mapping[str, Any]) -> None:
+        """Add a block that continues none."""
+        self._blocks.append((dict(block), {}))
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        """Add a piece of a block, or a whole one."""
+        last = self._blocks[-1][0] if self._blocks else None
+        if last is None or any(last.get(name) != piece.get(name) for name in ("type", "index")):
+            last = {name: piece.get(name) for name in ("type", "index") if name in piece}
+            self._blocks.append((last, {}))
+        growing = self._blocks[-1][1]
+        for name, value in piece.items():
+            if name in _GROWING and value:
+                growing.setdefault(name, []).append(value)
+            if value is not None or name not in last:
+                last[name] = value
+
+    def whole(self) -> tuple[dict[str, Any], ...]:
+        """Return the blocks."""
+        return tuple(
+            encodable(fields | {name: _joined(pieces) for name, pieces in growing.items()})
+            for fields, growing in self._blocks
+        )
+
+
+def _joined(pieces: list[Any]) -> Any:
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    if all(isinstance(piece, list) for piece in pieces):
+        return [each for piece in pieces for each in piece]
+    return pieces[-1]

@@ -115,31 +115,12 @@ def failure_from_data(
     if isinstance(data, list) and data:
         data = data[0]
     body = data if isinstance(data, Mapping) else {"message": data}
-    error = body.get("error") or body.get(_MINIMAX) or body
+    error = body.get("error") or body.get(MINIMAX) or body
     error = error if isinstance(error, Mapping) else {**body, "message": error}
     words = frozenset(_words(error))
     if status is None:
         status = _status_of(error.get("code"), words)
     return Failure(status, _message(error), words, headers, _asked_wait_s(error))
-
-
-def is_error(body: Mapping[str, Any]) -> bool:
-    """Whether an answer with status 200, or an event of a stream, is an error by its shape.
-
-    What says so itself is one whatever stands beside it; else a message is, where no answer and no
-    usage is.
-    """
-    error = body.get("error")
-    if any(error.values()) if isinstance(error, Mapping) else error:
-        return True
-    if body.get("object") == "error" or body.get("type") == "error":
-        return True
-    own = body.get(_MINIMAX)
-    if isinstance(own, Mapping) and own.get("status_code") not in (None, 0, "0"):
-        return True
-    if "choices" in body or "content" in body or "type" in body or body.get("usage"):
-        return False
-    return any(body.get(name) for name in ("message", "detail", "errors"))
 
 
 def _asked_wait_s(error: Mapping[str, Any]) -> float | None:
@@ -172,7 +153,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
     return next((lower[name][:100] for name in REQUEST_ID_HEADERS if lower.get(name)), None)
 
 
-_MINIMAX = "base_resp"  # where MiniMax puts an error, and that there is none
+MINIMAX = "base_resp"  # where MiniMax puts an error, and that there is none
 
 REQUEST_ID_HEADERS = (
     "x-request-id",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from orchestify.errors import APIError, StreamInterruptedError
 from orchestify.lanes.classify import Failure, failure_from_data
@@ -48,37 +46,8 @@ class IdleError(Exception):
     """Nothing came between two chunks for too long."""
 
 
-class Billed(Protocol):
-    """What knows the tokens and the cost that a provider has reported so far."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """The tokens, None where nothing was reported."""
-
-    @property
-    def cost_usd(self) -> Decimal | None:
-        """The cost, None where nothing was reported."""
-
-
 # What parsing raises where JSON has another shape than the protocol's.
 MISSHAPEN = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError)
-
-
-@contextmanager
-def reading(answer: Billed) -> Iterator[None]:
-    """Give what fails in reading an answer the tokens and the cost that the answer reports.
-
-    Raises:
-        RefusedError, MalformedError: as they came; any other misreading is a MalformedError.
-    """
-    try:
-        try:
-            yield
-        except MISSHAPEN:
-            raise misread("the answer") from None
-    except UnusableError as error:
-        error.usage, error.cost_usd = answer.usage, answer.cost_usd
-        raise
 
 
 def misread(what: str) -> MalformedError:

@@ -48,21 +48,30 @@ def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
         OversizeError: it may hold more objects and arrays than `bounds` allow.
         ValueError: it is no JSON, or nested more than 100 deep.
     """
-    is_large = len(text) >= LARGE
-    parts = steps_of(text) if is_large else (text,)
-    brackets = sum([part.count("{") + part.count("[") for part in parts])
+    if len(text) >= LARGE:
+        return _parse_large(text, bounds)
+    brackets = text.count("{") + text.count("[")
     if brackets > bounds.objects:
         raise OversizeError(f"the answer has more than {bounds.objects:,} JSON objects")
     try:
-        parsed = parse_in_steps(text, _STRICT, MAX_DEPTH) if is_large else json.loads(text)
+        parsed = json.loads(text)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        decoder = _LENIENT
-        parsed = parse_in_steps(text, decoder, MAX_DEPTH) if is_large else decoder.decode(text)
+        parsed = _LENIENT.decode(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
     if brackets > MAX_DEPTH and _is_deeper(parsed, MAX_DEPTH):
+        raise ValueError("nested too deep")
+    return parsed
+
+
+def _parse_large(text: str, bounds: AnswerBounds) -> Any:
+    brackets = sum(part.count("{") + part.count("[") for part in steps_of(text))
+    if brackets > bounds.objects:
+        raise OversizeError(f"the answer has more than {bounds.objects:,} JSON objects")
+    parsed = parse_in_steps(text, _LENIENT, MAX_DEPTH)
+    if _is_deeper(parsed, MAX_DEPTH):
         raise ValueError("nested too deep")
     return parsed
 
@@ -85,8 +94,9 @@ def _decoded(body: bytes) -> str:
 
 def _has_half_escaped(text: str) -> bool:
     """Whether half a character may be escaped in a text, as both halves of an emoji are."""
-    parts = steps_of(text) if len(text) >= LARGE else (text,)
-    return any("\\u" in part and _HALF_ESCAPED.search(part) for part in parts)
+    if len(text) < LARGE:
+        return "\\u" in text and _HALF_ESCAPED.search(text) is not None
+    return any(_HALF_ESCAPED.search(part) for part in steps_of(text))
 
 
 def encodable(value: Any) -> Any:
@@ -119,35 +129,34 @@ class TextPieces:
     it is left out.
     """
 
-    __slots__ = ("_half", "_pieces")
+    __slots__ = ("half", "pieces")
 
     def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._half = ""
+        self.pieces: list[str] = []
+        self.half = ""
 
     def add(self, piece: str) -> str:
         """Add a piece and return the text that it completes."""
-        if self._half or not piece.isascii():
-            piece, self._half = self._half + piece, ""
+        if self.half or not piece.isascii():
+            piece, self.half = self.half + piece, ""
             if "\ud800" <= piece[-1] <= "\udbff":
-                piece, self._half = piece[:-1], piece[-1]
+                piece, self.half = piece[:-1], piece[-1]
             piece = encodable_text(piece)
         if piece:
-            self._pieces.append(piece)
+            self.pieces.append(piece)
         return piece
 
     def __bool__(self) -> bool:
-        return bool(self._pieces)
+        return bool(self.pieces)
 
     def __str__(self) -> str:
-        return "".join(self._pieces)
+        return "".join(self.pieces)
 
 
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < 1_000 else float(digits)
 
 
-_STRICT = json.JSONDecoder()
 _LENIENT = json.JSONDecoder(parse_int=_integer)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from orchestify.errors import APIError
-from orchestify.lanes.answers import Answer, events_of, kept_headers
+from orchestify.lanes.answers import Answer, events_of, kept_headers, reading
 from orchestify.lanes.failures import (
     MISSHAPEN,
     CutError,
@@ -19,7 +19,6 @@ from orchestify.lanes.failures import (
     bare,
     interrupted,
     misread,
-    reading,
     refused_inline,
 )
 from orchestify.lanes.http.endpoint import IdleWatch, let_go, read_body
@@ -77,10 +76,11 @@ class StreamRun:
         self._watch: IdleWatch | None = None
         self._has_chunk = False
         self._has_output = False
+        self._is_watched = False
 
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
         """Yield what comes; the last is `StreamEnd`. Raises APIError."""
-        piece = data = None
+        piece = data = found = None
         try:
             self._response = response = await self._open_response()
             self._watch = watch = IdleWatch(response.content, self._idle_timeout_s)
@@ -89,13 +89,13 @@ class StreamRun:
                 for event in await self._whole_events(piece, response):
                     yield event
                 return
-            while piece:
-                self._count(piece)
-                for data in await self._data_of(piece):
+            found = await self._next(watch, piece)
+            while found is not None:
+                for data in found:
                     events = self._take(data) if len(data) < LARGE else await self._take_large(data)
                     for event in events:
                         yield event
-                piece = await self._next(watch)
+                found = await self._next(watch)
             for event in self._rest():
                 yield event
             yield await self._end(response.headers)
@@ -106,7 +106,7 @@ class StreamRun:
         finally:
             await self._close()
         if self.error is not None:
-            piece = data = None  # no part of the answer stands in the frame that raises
+            piece = data = found = None  # no part of the answer stands in the frame that raises
             raise self.error  # here, so that it does not hold the library's frames either
 
     async def _whole_events(
@@ -117,30 +117,28 @@ class StreamRun:
         whole = await self._read_whole(body, kept_headers(response.headers))
         return [*events_of(whole), StreamEnd(whole)]
 
-    def _count(self, piece: bytes) -> None:
-        """Count what has come. Raises MalformedError where it is too much."""
+    async def _next(self, watch: IdleWatch, piece: bytes | None = None) -> list[str] | None:
+        """Return the data of the next events, None where nothing is to come or needed.
+
+        Raises MalformedError where too much has come.
+        """
+        if self._answer.ended:
+            return None
+        if self._has_output and not self._is_watched:
+            self._is_watched = True
+            watch.arm()
+        try:
+            piece = await watch.read() if piece is None else piece
+        except FAILURES:
+            if self._answer.complete:
+                return None
+            raise
         self._size += len(piece)
         if self._size > self._bounds.size:
             raise MalformedError(f"the answer is longer than {self._bounds.size >> 20} MiB")
-
-    async def _data_of(self, piece: bytes) -> list[str]:
-        """Return the data of the events that a piece completes."""
-        if self._reader.waiting + len(piece) < LARGE:
-            return self._reader.feed(piece)
-        return await self._off_loop(self._reader.feed, piece)  # type: ignore[no-any-return]
-
-    async def _next(self, watch: IdleWatch) -> bytes:
-        """Return the next piece, empty where nothing is to come or nothing more is needed."""
-        if self._answer.ended:
-            return b""
-        if self._has_output:
-            watch.arm()
-        try:
-            return await watch.read()
-        except FAILURES:
-            if self._answer.complete:
-                return b""
-            raise
+        if len(self._reader.pending) + len(piece) < LARGE:
+            return self._reader.feed(piece) if piece else None
+        return await self._off_loop(self._reader.feed, piece) if piece else None
 
     async def _take_large(self, data: str) -> Sequence[StreamEvent]:
         return _joined(await self._off_loop(self._take, data))
@@ -240,7 +238,7 @@ def _joined(events: Sequence[StreamEvent]) -> list[StreamEvent]:
         if kind[0] in (TextDelta, ThinkingDelta):
             alike = list(group)
             text = "".join([event.text for event in alike])  # type: ignore[union-attr]
-            joined.append(replace(alike[0], text=text))  # type: ignore[call-arg]
+            joined.append(replace(alike[0], text=text))  # type: ignore[arg-type]
         else:
             joined += group
     return joined

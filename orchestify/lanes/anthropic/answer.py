@@ -14,14 +14,15 @@ from typing import Any
 from orchestify.lanes.answers import (
     MODEL_CHARS,
     finish_reason,
+    is_error,
     is_finish_word,
     name_in,
+    reading,
     text_in,
     tool_call,
 )
 from orchestify.lanes.anthropic.request import JSON_TOOL, uses_json_tool
-from orchestify.lanes.classify import is_error
-from orchestify.lanes.failures import MalformedError, misread, reading, refused_inline
+from orchestify.lanes.failures import MalformedError, misread, refused_inline
 from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable, parse_json
 from orchestify.lanes.reported_usage import anthropic_usage, beside_output, merged
 from orchestify.values import (

@@ -27,17 +27,12 @@ class EventReader:
     the data of an event named `error` is `ErrorData`, and comes even where it is empty.
     """
 
-    __slots__ = ("_held_cr", "_pending", "_started")
+    __slots__ = ("_held_cr", "_started", "pending")
 
     def __init__(self) -> None:
-        self._pending = bytearray()
+        self.pending = bytearray()
         self._held_cr = False
         self._started = False
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of the event that has begun."""
-        return len(self._pending)
 
     def feed(self, piece: bytes) -> list[str]:
         """Return the data of the events that this piece completes.
@@ -47,7 +42,7 @@ class EventReader:
         """
         if self._held_cr or b"\r" in piece:
             piece = self._with_line_feeds(piece)
-        pending = self._pending
+        pending = self.pending
         seen = max(0, len(pending) - 1)
         pending += piece
         end = pending.rfind(b"\n\n", seen)
@@ -61,7 +56,7 @@ class EventReader:
 
     def finish(self) -> list[str]:
         """Return what the body ended with, where its last event has no blank line behind it."""
-        return self._data_of(self._pending)
+        return self._data_of(self.pending)
 
     def _data_of(self, block: bytearray) -> list[str]:
         text = block.decode("utf-8", "replace")

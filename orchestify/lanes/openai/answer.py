@@ -13,14 +13,16 @@ from typing import Any, Literal
 
 from orchestify.lanes.answers import (
     MODEL_CHARS,
+    ThinkingBlocks,
     finish_reason,
+    is_error,
     is_finish_word,
     name_in,
+    reading,
     text_in,
     thoughts_in,
 )
-from orchestify.lanes.classify import is_error
-from orchestify.lanes.failures import MalformedError, misread, reading, refused_inline
+from orchestify.lanes.failures import MalformedError, misread, refused_inline
 from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
 from orchestify.lanes.openai.tool_calls import ToolCalls
 from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable
@@ -31,7 +33,6 @@ from orchestify.lanes.reported_usage import (
     report_in,
     reported_cost_usd,
 )
-from orchestify.lanes.thinking_blocks import ThinkingBlocks
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -93,7 +94,8 @@ class ChatAnswer:
         self._text = TextPieces()
         self._thoughts = TextPieces()
         self._blocks = ThinkingBlocks()
-        self._calls = ToolCalls(bounds.calls)
+        self._calls: ToolCalls | None = None
+        self._most_calls = bounds.calls
         self._finish: Any = None
         self._refused = False
         self._raw_usage: Any = None
@@ -133,10 +135,10 @@ class ChatAnswer:
         choices = chunk.get("choices")
         if choices.__class__ is list and len(choices) == 1 and chunk.get("usage") is None:
             text = self._only_text(choices[0])
-            if text and "error" not in chunk:
+            if text and "error" not in chunk and text.isascii() and not self._text.half:
                 self._choices.is_steady = True
-                text = self._text.add(text)
-                return (TextDelta(text),) if text else _NO_EVENTS
+                self._text.pieces.append(text)
+                return (TextDelta(text),)
         return self._take_chunk(chunk, choices)
 
     def _only_text(self, choice: Any) -> str | None:
@@ -286,8 +288,11 @@ class ChatAnswer:
         if piece is None or not any(isinstance(piece.get(at), dict) for at in _CALLED):
             self.skip("tool_calls")  # not one of the caller's functions
             return
-        delta = self._calls.take(piece, is_whole=self._holds == "message")
-        self._take_extra(piece.get("extra_content"), self._calls.last_id())
+        if self._calls is None:
+            self._calls = ToolCalls(self._most_calls)
+        calls = self._calls
+        delta = calls.take(piece, is_whole=self._holds == "message")
+        self._take_extra(piece.get("extra_content"), calls.last_id())
         if delta is not None:
             events.append(delta)
 
@@ -317,7 +322,7 @@ class ChatAnswer:
             RefusedError: the provider gave up in the middle of the answer.
             MalformedError: nothing came, and no known word says why.
         """
-        calls = self._calls.values()
+        calls = self._calls.values() if self._calls is not None else ()
         reason = finish_reason(
             self._finish, has_calls=bool(calls), has_output=self._has_output or bool(calls)
         )
