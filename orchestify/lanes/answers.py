@@ -133,7 +133,7 @@ _KNOWN = frozenset({*FINISH, *FAILED, *FAILED_CALLS})
 def kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return, in lower case, the headers that tell rate limits and the request's id."""
     return {
-        lower: encodable_text(value)
+        lower: value if value.isascii() else encodable_text(value)
         for name, value in headers.items()
         if "ratelimit" in (lower := name.lower()) or lower in REQUEST_ID_HEADERS
     }
@@ -175,7 +175,9 @@ def _known(word: Any) -> str:
         return ""
     lower = str(word)[:100].lower().strip()
     lower = lower.removeprefix("finishreason.").removeprefix("finish_reason_")
-    parts = [lower, *(part.strip() for part in reversed(lower.split(":")))]
+    if lower in _KNOWN:
+        return lower
+    parts = [*(part.strip() for part in reversed(lower.split(":")))]
     return next((part for part in parts if part in _KNOWN), lower)
 
 
@@ -194,7 +196,9 @@ def text_in(value: Any, what: str) -> str:
 
 def name_in(value: Any) -> str:
     """Return a name or an id as it can be encoded, empty where it is no text."""
-    return encodable_text(value) if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return value if value.isascii() else encodable_text(value)
 
 
 def tool_call(call_id: str, name: str, arguments: str) -> ToolCall:

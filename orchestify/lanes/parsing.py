@@ -78,15 +78,16 @@ def _parse_large(text: str, bounds: AnswerBounds) -> Any:
 
 def parse_whole(body: bytes, bounds: AnswerBounds = BOUNDS) -> Any:
     """Return the value of a JSON body; all of its texts can be encoded. Raises as `parse_json`."""
-    text = _decoded(body)
+    is_large = len(body) >= LARGE
+    text = _decoded(body) if is_large else body.decode("utf-8-sig", "replace")
     parsed = parse_json(text, bounds)
-    return encodable(parsed) if _has_half_escaped(text) else parsed
+    if is_large or "\\u" in text:
+        return encodable(parsed) if _has_half_escaped(text) else parsed
+    return parsed
 
 
 def _decoded(body: bytes) -> str:
-    """Return a body as text; bytes that are no UTF-8 become U+FFFD."""
-    if len(body) < LARGE:
-        return body.decode("utf-8-sig", "replace")
+    """Return a large body as text; bytes that are no UTF-8 become U+FFFD."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
     steps = [decoder.decode(body[at : at + LARGE]) for at in range(0, len(body), LARGE)]
     return "".join([*steps, decoder.decode(b"", final=True)])
@@ -94,8 +95,6 @@ def _decoded(body: bytes) -> str:
 
 def _has_half_escaped(text: str) -> bool:
     """Whether half a character may be escaped in a text, as both halves of an emoji are."""
-    if len(text) < LARGE:
-        return "\\u" in text and _HALF_ESCAPED.search(text) is not None
     return any(_HALF_ESCAPED.search(part) for part in steps_of(text))
 
 

@@ -105,7 +105,10 @@ def checked_usage(usage: Usage) -> Usage:
 
 def report_in(chunk: Mapping[str, Any], fields: UsageFields = USAGE) -> Any:
     """Return the usage that a chunk or a whole answer reports, None where it reports none."""
-    return next((raw for path in fields.reports if (raw := _found(chunk, path))), None)
+    for path in fields.reports:
+        if raw := _found(chunk, path):
+            return raw
+    return None
 
 
 def merged(earlier: Any, later: Any) -> Any:

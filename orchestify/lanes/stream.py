@@ -162,6 +162,9 @@ class StreamRun:
             raise misread("an event's data") from None
         if events and not self._has_output:
             self._has_output = any(event.__class__ is not UsageUpdate for event in events)
+            if self._has_output and self._watch is not None and len(data) < LARGE:
+                self._is_watched = True
+                self._watch.arm()
         return events
 
     def _take_text(self, data: str) -> Sequence[StreamEvent]:

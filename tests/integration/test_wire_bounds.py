@@ -64,7 +64,8 @@ async def answering(body: bytes, *headers: str) -> AsyncIterator[OpenAILane]:
     finally:
         await lane.aclose()
         server.close()
-        await left.wait()
+        async with asyncio.timeout(5):
+            await left.wait()
 
 
 async def last_of(lane: OpenAILane) -> StreamEnd:

@@ -63,8 +63,11 @@ class EventReader:
         if not self._started:
             self._started = True
             text = text.removeprefix("\ufeff")
-        read = [_data(event) for event in text.split("\n\n")]
-        return [data for data in read if data or data.__class__ is ErrorData]
+        return [
+            data
+            for event in text.split("\n\n")
+            if (data := _data(event)) or data.__class__ is ErrorData
+        ]
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         """Turn CRLF and CR into LF; a CR at the end waits for what follows it."""

@@ -87,6 +87,7 @@ class ChatAnswer:
         self.complete = False
         self.ended = False
         self.has_choice = False
+        self._is_plain = False  # of a stream whose choice is known
         self._model = request.model
         self._holds = holds
         self._dialect = dialect
@@ -114,7 +115,7 @@ class ChatAnswer:
 
     @property
     def _has_output(self) -> bool:
-        return bool(self._text or self._thoughts or self._calls)
+        return bool(self._text.pieces or self._thoughts.pieces or self._calls)
 
     def skip(self, what: str) -> None:
         """Count something that could not be read and costs the answer nothing."""
@@ -133,25 +134,25 @@ class ChatAnswer:
             MalformedError: something essential has another type than the protocol's.
         """
         choices = chunk.get("choices")
-        if choices.__class__ is list and len(choices) == 1 and chunk.get("usage") is None:
-            text = self._only_text(choices[0])
-            if text and "error" not in chunk and text.isascii() and not self._text.half:
+        if self._is_plain and choices.__class__ is list and len(choices) == 1:
+            choice = choices[0]
+            if (  # most chunks bring a text and nothing else
+                choice.__class__ is dict
+                and choice.get("index") == self._choices.index
+                and choice.get("finish_reason") is chunk.get("usage") is None
+                and (delta := choice.get("delta")).__class__ is dict
+                and len(delta) == 1
+                and (text := delta.get("content")).__class__ is str
+                and text
+                and text.isascii()
+                and not self._text.half
+                and "error" not in chunk
+                and "error" not in choice
+            ):
                 self._choices.is_steady = True
                 self._text.pieces.append(text)
                 return (TextDelta(text),)
         return self._take_chunk(chunk, choices)
-
-    def _only_text(self, choice: Any) -> str | None:
-        """Return the text of a choice that brings nothing else: most do."""
-        if choice.__class__ is not dict or choice.get("index") != self._choices.index:
-            return None
-        if choice.get("finish_reason") is not None or "error" in choice or not self.has_choice:
-            return None
-        delta = choice.get("delta")
-        if delta.__class__ is not dict or len(delta) != 1 or self._holds != "delta":
-            return None
-        text = delta.get("content")
-        return text if text.__class__ is str else None
 
     def _take_chunk(self, chunk: Mapping[str, Any], choices: Any) -> Sequence[StreamEvent]:
         usage = self._take_usage(chunk)
@@ -164,6 +165,7 @@ class ChatAnswer:
             raise refused_inline({"error": choice["error"]})
         if not self.has_choice:
             self.has_choice = True
+            self._is_plain = self._holds == "delta"
             self._model = name_in(chunk.get("model"))[:MODEL_CHARS] or self._model
         events: list[StreamEvent] = []
         self._take_message(self._message_in(choice), events)
@@ -177,12 +179,14 @@ class ChatAnswer:
             return None
         if not isinstance(choices, list):
             raise misread("the list of choices")
-        if self._holds == "message" and not isinstance(choices[0], dict):
-            raise misread("a choice")
-        found = [each for each in choices if isinstance(each, dict)]
         if self._holds == "message":
-            return found[0]
-        return next((each for each in found if self._choices.is_ours(each)), None)
+            if not isinstance(choices[0], dict):
+                raise misread("a choice")
+            return choices[0]
+        for choice in choices:
+            if isinstance(choice, dict) and self._choices.is_ours(choice):
+                return choice
+        return None
 
     def _message_in(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what a choice brings: a message, a piece of one, or a bare text."""
@@ -200,11 +204,13 @@ class ChatAnswer:
     def _take_message(self, message: Mapping[str, Any], events: list[StreamEvent]) -> None:
         self._take_thinking(message, events)
         self._take_content(message.get("content"), events)
-        if refusal := text_in(message.get("refusal"), "a refusal"):
+        if message.get("refusal"):
             self._refused = True
+            refusal = text_in(message["refusal"], "a refusal")
             self._add_text(refusal, events, is_refusal=True)
         self._take_calls(message, events)
-        self._take_extra(message.get("extra_content"), None)
+        if message.get("extra_content"):
+            self._take_extra(message["extra_content"], None)
 
     def _take_finish(self, word: Any) -> None:
         """Take a finish word; `stop` does not replace a word that says more."""
@@ -217,7 +223,9 @@ class ChatAnswer:
 
     def _take_content(self, content: Any, events: list[StreamEvent]) -> None:
         """Take text, Mistral's list of parts, or an object where JSON was asked for."""
-        if isinstance(content, list):
+        if content.__class__ is str:
+            self._add_text(content, events)
+        elif isinstance(content, list):
             for part in content:
                 self._take_part(part, events)
         elif isinstance(content, dict):
@@ -248,21 +256,26 @@ class ChatAnswer:
             self.skip("content")
 
     def _take_thinking(self, message: Mapping[str, Any], events: list[StreamEvent]) -> None:
+        blocks: list[Mapping[str, Any]] = []
         named = self._dialect.reasoning_details
-        details = message.get(named) or []
-        if not isinstance(details, list):
-            self.skip(named)
-            details = []
-        blocks = [block for block in details if isinstance(block, dict)]
-        if len(blocks) < len(details):
-            self.skip(named)
+        if message.get(named):
+            blocks = self._blocks_in(message[named], named)
+        for name in self._dialect.reasoning:
+            if message.get(name):
+                self._think(message[name], events, name)
+                return
+        if blocks:
+            self._think([_thought_in(block) for block in blocks], events, named)
+
+    def _blocks_in(self, details: Any, name: str) -> list[Mapping[str, Any]]:
+        """Keep the blocks of thinking in a message, and return them."""
+        listed = details if isinstance(details, list) else [details]
+        blocks: list[Mapping[str, Any]] = [each for each in listed if isinstance(each, dict)]
+        if len(blocks) < len(listed):
+            self.skip(name)
         for block in blocks:
             self._blocks.add(block)
-        name = next((name for name in self._dialect.reasoning if message.get(name)), None)
-        if name is not None:
-            self._think(message[name], events, name)
-        elif blocks:
-            self._think([_thought_in(block) for block in blocks], events, named)
+        return blocks
 
     def _think(self, value: Any, events: list[StreamEvent], name: str) -> None:
         """Take a thought; what has no text in it is a decoration that could not be read."""
@@ -309,7 +322,7 @@ class ChatAnswer:
         raw = report_in(chunk, self._dialect.usage)
         if not raw or raw == self._raw_usage:
             return _NO_EVENTS
-        self._raw_usage = merged(self._raw_usage, raw)
+        self._raw_usage = raw if self._raw_usage is None else merged(self._raw_usage, raw)
         self.usage = openai_usage(
             self._raw_usage, self._service_tier, self._dialect.usage, self._dialect.costs
         )
@@ -327,10 +340,12 @@ class ChatAnswer:
             self._finish, has_calls=bool(calls), has_output=self._has_output or bool(calls)
         )
         usage = self.usage or UNKNOWN_USAGE
-        if self._has_output:
+        if not usage.output_tokens and self._has_output:
             usage = beside_output(usage, "completion_tokens")
-        thinking = Thinking(str(self._thoughts), self._blocks.whole())
-        cost_usd = self.cost_usd
+        thinking = None
+        if self._thoughts.pieces or self._blocks:
+            thinking = Thinking(str(self._thoughts), self._blocks.whole())
+        cost_usd = reported_cost_usd(self._raw_usage, self._dialect.costs)
         return LLMResponse(
             content=self.text,
             model=self._model,
@@ -339,12 +354,12 @@ class ChatAnswer:
             finish_reason="refusal" if self._refused and reason == "stop" else reason,
             raw_response=raw or encodable(self._end_as_reported()),
             tool_calls=calls,
-            thinking=thinking or None,
+            thinking=thinking,
             usage=usage,
             cost_usd=cost_usd,
             cost_source="none" if cost_usd is None else "provider",
             headers=headers,
-            warnings=tuple([f"unread:{name}" for name in self._unread]),
+            warnings=tuple([f"unread:{name}" for name in self._unread]) if self._unread else (),
         )
 
     def _end_as_reported(self) -> dict[str, Any]:
