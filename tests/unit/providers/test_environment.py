@@ -81,6 +81,7 @@ def test_a_key_is_a_provider(
     assert config.api_key.get_secret_value() == "the-key"
 
 
+@pytest.mark.data_of("litellm")
 @pytest.mark.parametrize(
     ("today", "model"),
     [
