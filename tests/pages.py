@@ -95,8 +95,8 @@ def at_stub(text: str, server: StubServer) -> str:
 class Reader:
     """Runs a page's examples in order, in a folder with a `config` and a stub server.
 
-    Python blocks share their names, and find those of `AT_HAND` that the page has not made before;
-    they may `await` outside a function.
+    Python that calls `asyncio.run` runs as a script. Other blocks share their names, find those of
+    `AT_HAND` that the page has not made before, and may `await` outside a function.
     """
 
     folder: Path
@@ -118,6 +118,9 @@ class Reader:
             self._keep(text)
         elif block.language == "bash":
             await asyncio.to_thread(self._shell, text)
+        elif "\nasyncio.run(" in text:
+            (self.folder / "script.py").write_text(text)
+            await asyncio.to_thread(self._shell, "python script.py")
         else:
             await self._python("\n" * (block.line - 1) + text, str(page))
 
