@@ -128,3 +128,11 @@ def test_the_service_starts_from_a_mounted_folder_and_is_healthy(
         run(*(word.replace("8000", port) for word in health), cwd=image.data, **image.environ)
         serving.send_signal(signal.SIGTERM)
         assert serving.wait(30) == 0
+
+
+def test_the_image_is_built_where_an_engine_answers() -> None:
+    docker = shutil.which("docker") or "false"
+    asked = subprocess.run([docker, "info"], capture_output=True, check=False)  # noqa: S603
+    if asked.returncode != 0:
+        pytest.skip("no Docker engine answers")
+    run(docker, "build", "--quiet", "--tag", "orchestify:test", ".", cwd=ROOT)
