@@ -16,6 +16,10 @@ _COUNTED = (
     *("input_tokens", "output_tokens", "cache_read", "cache_write", "cache_write_1h"),
     *("reasoning", "searches"),
 )
+_MODALITIES = ("input_audio", "input_image", "output_audio", "output_image", "cache_read_audio")
+_WORD_CHARS = 40
+# Anthropic's words for the usual speed and place, which change no price.
+_USUAL = frozenset({"standard", "global", "not_available"})
 
 
 def openai_usage(
@@ -44,14 +48,14 @@ def openai_usage(
     prompt, completion = counts.first(*fields.prompt), counts.first(*fields.completion)
     rest = counts.first(*fields.total) - prompt - completion
     if rest > 0 and unseen is not None and not counts.has_invalid:
-        more_input = rest if unseen == "input" else min(rest, counts.first(*fields.audio))
+        more_input = rest if unseen == "input" else min(rest, counts.first(*fields.input_audio))
         prompt += more_input
         completion += rest - more_input
     if not prompt:
         counts.name_invalid(fields.prompt[0][0])
     if _figures(raw, costs)[0] and reported_cost_usd(raw, costs) is None:
         counts.name_invalid("cost")
-    return counts.usage(
+    usage = counts.usage(
         prompt,
         completion,
         cache_read=counts.first(*fields.cache_read),
@@ -60,29 +64,34 @@ def openai_usage(
         searches=counts.first(*fields.searches),
         service_tier=raw.get("service_tier") or service_tier,
     )
+    heard = {name: counts.first(*getattr(fields, name)) for name in _MODALITIES}
+    return _with_modalities(usage, heard) if any(heard.values()) else usage
 
 
 def anthropic_usage(raw: Any) -> Usage:
     """Read the `usage` of a Messages answer; unknown where there is none.
 
     Where several models or a compaction took part, `iterations` lists what each used, and the
-    fields beside it only the last: the sum is what is billed.
-    Source: Anthropic, "Compaction: understanding usage", "Advisor tool: usage".
+    fields beside it only the last: the sum is what is billed, each at its own model's price.
+    `speed` and `inference_geo` change the price where they are not the usual ones. Sources:
+    Anthropic, "Compaction: understanding usage", "Advisor tool: usage", "Fast mode", "Data
+    residency".
     """
     if raw is not None and not isinstance(raw, dict):
         return replace(UNKNOWN_USAGE, invalid=("usage",))
     if raw is None or (raw.get("input_tokens") is None and raw.get("output_tokens") is None):
         return UNKNOWN_USAGE
     iterations = raw.get("iterations")
-    parts = iterations if isinstance(iterations, list) else ()
-    counts = _Counts(*([part for part in parts if isinstance(part, dict)] or (raw,)))
+    listed = iterations if isinstance(iterations, list) else ()
+    parts = [part for part in listed if isinstance(part, dict)]
+    counts = _Counts(*(parts or (raw,)))
     cache_read = counts.total("cache_read_input_tokens")
     cache_write = counts.total("cache_creation_input_tokens")
     whole = _Counts(raw)
     given = counts.total("input_tokens") + cache_read + cache_write
     if not given:
         counts.name_invalid("input_tokens")
-    return counts.usage(
+    usage = counts.usage(
         given,
         counts.total("output_tokens"),
         cache_read=cache_read,
@@ -92,6 +101,16 @@ def anthropic_usage(raw: Any) -> Usage:
         searches=whole.first(("server_tool_use", "web_search_requests")),
         service_tier=raw.get("service_tier"),
     )
+    told = (raw.get("speed"), raw.get("inference_geo"))
+    words = [word[:_WORD_CHARS] for word in told if word and isinstance(word, str)]
+    modifiers = tuple([word for word in words if word not in _USUAL])
+    if len(parts) > 1:
+        each = [
+            (_model_of(part), replace(one, modifiers=modifiers, service_tier=usage.service_tier))
+            for part, one in zip(parts, map(anthropic_usage, parts), strict=True)
+        ]
+        return replace(usage, modifiers=modifiers, iterations=tuple(each))
+    return replace(usage, modifiers=modifiers) if modifiers else usage
 
 
 def checked_usage(usage: Usage) -> Usage:
@@ -100,7 +119,31 @@ def checked_usage(usage: Usage) -> Usage:
     given = {name: counts.first((name,)) for name in _COUNTED}
     checked = counts.usage(**given, service_tier=usage.service_tier)
     invalid = tuple(dict.fromkeys((*usage.invalid, *checked.invalid)))
-    return replace(checked, source=usage.source, invalid=invalid)
+    checked = replace(checked, source=usage.source, invalid=invalid, modifiers=usage.modifiers)
+    heard = {name: getattr(usage, name) for name in _MODALITIES}
+    return _with_modalities(checked, heard) if any(heard.values()) else checked
+
+
+def _with_modalities(usage: Usage, heard: Mapping[str, int]) -> Usage:
+    """Return a usage with the parts that are no text, each as large as its whole at most."""
+    fresh = usage.input_tokens - usage.cache_read - usage.cache_write
+    cached = min(heard["cache_read_audio"], usage.cache_read)
+    audio = min(heard["input_audio"] - cached, fresh)
+    spoken = min(heard["output_audio"], usage.output_tokens)
+    return replace(
+        usage,
+        cache_read_audio=cached,
+        input_audio=max(audio, 0),
+        input_image=min(heard["input_image"], fresh - max(audio, 0)),
+        output_audio=spoken,
+        output_image=min(heard["output_image"], usage.output_tokens - spoken),
+    )
+
+
+def _model_of(iteration: Mapping[str, Any]) -> str:
+    """The model that an iteration ran on, "" for the one that was asked."""
+    model = iteration.get("model")
+    return model if isinstance(model, str) else ""
 
 
 def report_in(chunk: Mapping[str, Any], fields: UsageFields = USAGE) -> Any:

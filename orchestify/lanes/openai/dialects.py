@@ -18,7 +18,7 @@ class UsageFields:
     """Where an endpoint reports tokens: of each count's places the first that is there and not 0.
 
     `reports` are the places of the whole report in a chunk or an answer; the others are within it.
-    `audio` counts what the model heard, which may be missing in the prompt.
+    `input_audio` counts what the model heard, which may be missing in the prompt.
     """
 
     reports: tuple[Path, ...] = (("usage",), ("x_groq", "usage"))
@@ -42,7 +42,13 @@ class UsageFields:
         ("output_tokens_details", "reasoning_tokens"),
         ("reasoning_tokens",),
     )
-    audio: tuple[Path, ...] = (("prompt_tokens_details", "audio_tokens"),)
+    input_audio: tuple[Path, ...] = (("prompt_tokens_details", "audio_tokens"),)
+    input_image: tuple[Path, ...] = (("prompt_tokens_details", "image_tokens"),)
+    output_audio: tuple[Path, ...] = (("completion_tokens_details", "audio_tokens"),)
+    output_image: tuple[Path, ...] = (("completion_tokens_details", "image_tokens"),)
+    cache_read_audio: tuple[Path, ...] = (
+        ("prompt_tokens_details", "cached_tokens_details", "audio_tokens"),
+    )
     searches: tuple[Path, ...] = (
         ("server_tool_use", "web_search_requests"),  # OpenRouter
         ("server_tool_use_details", "web_search_requests"),
