@@ -103,6 +103,7 @@ _MEANINGS = (
         aiohttp.ServerDisconnectedError,
         APIConnectionError,
         "the provider hung up before it answered",
+        may_be_billed=True,
     ),
     _Meaning(
         aiohttp.ClientResponseError,
