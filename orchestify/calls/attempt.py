@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -9,43 +11,55 @@ from decimal import Decimal
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Trace, TracedAttempt
-from orchestify.errors import APIError, RateLimitError, StreamInterruptedError
+from orchestify.errors import (
+    APIError,
+    AuthenticationError,
+    PermissionDeniedError,
+    RateLimitError,
+    StreamInterruptedError,
+)
 from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.record import Outcome, Record, utc_now
 from orchestify.models.estimate import count_tokens, estimate_output_tokens
-from orchestify.models.pricing import UNPRICED, Cost, cost_of
+from orchestify.models.pricing import UNPRICED, Cost, Price, cost_of
 from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import ZERO, Budget
 from orchestify.policy.rate_limit import Grant, Limiter
 from orchestify.policy.rate_limit_headers import rate_headers
 from orchestify.values import UNKNOWN_USAGE, Attempt, CompletionRequest, LLMResponse, Usage
 
+_OF_THE_KEY = (RateLimitError, AuthenticationError, PermissionDeniedError)
+_log = logging.getLogger("orchestify.usage")
+
 
 @dataclass(slots=True)
 class AttemptState:
     """What one attempt holds: places at the limits, a budget reservation, a permit, an open record.
 
-    `tokens` is its input estimate and its output cap together. `usage` and `pieces` grow with a
+    `tokens` is what a rate limit reserves for it. `timer` ends it after `limit_s`, where it has a
+    limit of its own. `usage` and `pieces` grow with a
     stream, so that whatever stops it can be booked. `close` is synchronous and works in
     `finally`, in a cancelled task and in `__del__`; only its first call counts.
     """
 
     runtime: Runtime
     target: Target
-    request: CompletionRequest
+    request: CompletionRequest = field(repr=False)
     record: Record
     started: float
     tokens: int = 0
     budgets: tuple[Budget, ...] = ()
-    trace: Trace | None = None
+    trace: Trace | None = field(default=None, repr=False)
     grants: list[tuple[Limiter, Grant]] = field(default_factory=list)
     reservation: Reservation | None = None
     permit: Permit | None = None
     opened: bool = False
     closed: bool = False
     outcome: Outcome = "open"
+    timer: asyncio.Timeout | None = None
+    limit_s: float = 0.0
     usage: Usage = UNKNOWN_USAGE
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list, repr=False)
     first_chunk_s: float | None = None
 
     def fail(self, error: BaseException) -> None:
@@ -78,36 +92,64 @@ class AttemptState:
         if self.closed:
             return UNPRICED
         self.closed, self.outcome = True, outcome
-        runtime, permit = self.runtime, self.permit
-        price = None if reported_usd is not None else runtime.price(self.target, answered)
-        cost = cost_of(usage, reported_usd, price)
+        runtime, target, record, cost = self.runtime, self.target, self.record, UNPRICED
         name = "" if error is None else type(error).__name__
+        # Each step is taken whatever becomes of the others: nothing may stay held or open.
         try:
-            if self.grants or self.reservation is not None or error is not None:
-                self._release(usage, cost, error)
-            if permit is None:
-                pass
-            elif outcome == "ok":
-                permit.succeeded()
-            elif isinstance(error, APIError) and error.trips_breaker:
-                permit.failed()
-            else:
-                permit.released()
-        finally:
-            if self.opened:
-                record = self.record.completed(
-                    outcome,
-                    usage=usage,
-                    model_answered=answered,
-                    cost=cost,
-                    latency_s=runtime.clock() - self.started,
-                    first_chunk_s=self.first_chunk_s,
-                    error=name,
-                )
-                runtime.ledger.complete(record)
-                runtime.observe(record)
-            if self.trace is not None:
-                self.trace.attempted(self._traced(usage, cost, name))
+            price = None if reported_usd else runtime.price(target, answered)
+            if price is not None or reported_usd is not None:
+                cost = cost_of(usage, reported_usd, price, self._price_of)
+            at_most_usd = self._at_most_usd(cost, outcome, error)
+        except Exception as failure:
+            at_most_usd = record.cost_at_most_usd
+            _tell("priced", failure)
+        try:
+            self._teach(error)
+        except Exception as failure:
+            _tell("learned from", failure)
+        for _, grant in self.grants:
+            try:
+                if not self.opened:
+                    grant.give_back()
+                elif usage.source != "unknown" or at_most_usd == 0:
+                    grant.settle(usage.total_tokens)
+                grant.release()
+            except Exception as failure:
+                _tell("given back to a rate limit", failure)
+        if self.reservation is not None:
+            try:
+                possible_usd = at_most_usd or ZERO if cost.usd is None else ZERO
+                runtime.book.settle(self.reservation, cost.usd or ZERO, possible_usd)
+            except Exception as failure:
+                _tell("settled in its budgets", failure)
+        if self.permit is not None:
+            try:
+                if outcome == "ok":
+                    self.permit.succeeded()
+                elif isinstance(error, APIError) and error.trips_breaker:
+                    self.permit.failed()
+                else:
+                    self.permit.released()
+            except Exception as failure:
+                _tell("judged", failure)
+        if self.opened:
+            completed = record.completed(
+                outcome,
+                usage=usage,
+                model_answered=answered,
+                cost=cost,
+                cost_at_most_usd=at_most_usd,
+                latency_s=runtime.clock() - self.started,
+                first_chunk_s=self.first_chunk_s,
+                error=name,
+            )
+            try:
+                runtime.ledger.complete(completed)
+                runtime.observe(completed)
+            except Exception as failure:
+                _tell("booked", failure)
+        if self.trace is not None:
+            self.trace.attempted(self._traced(usage, cost, name))
         return cost
 
     def told(self, outcome: str, error: BaseException | None = None) -> Attempt:
@@ -132,27 +174,33 @@ class AttemptState:
         if hint is not None and hint.exhausted_s > 0:
             self.runtime.pause(self.target).learn(hint)
 
-    def _release(self, usage: Usage, cost: Cost, error: BaseException | None) -> None:
-        unsent = not self.opened or (isinstance(error, APIError) and not error.may_be_billed)
-        if isinstance(error, RateLimitError) and self.opened:
-            self._slow_down(error)
-        for _, grant in self.grants:
-            if not self.opened:
-                grant.give_back()
-            elif usage.source != "unknown" or unsent:
-                grant.settle(usage.total_tokens)
-            grant.release()
-        if self.reservation is not None:
-            worst = self.record.cost_at_most_usd
-            unknown = ZERO if unsent or worst is None else worst
-            actual = unknown if cost.usd is None else cost.usd
-            self.runtime.book.settle(self.reservation, actual)
+    def _price_of(self, model: str) -> Price | None:
+        """The price of another model that a part of the answer ran on, at the same endpoint."""
+        target = self.target
+        return self.runtime.prices.price(target.provider_id, model, target.endpoint)
 
-    def _slow_down(self, error: RateLimitError) -> None:
-        """Pause the target for as long as the provider asks, and halve the rates that led here."""
-        self.runtime.pause(self.target).penalise(error.retry_after_s)
-        for limiter, grant in self.grants:
-            limiter.penalise(None, grant)
+    def _at_most_usd(
+        self, cost: Cost, outcome: Outcome, error: BaseException | None
+    ) -> Decimal | None:
+        """What the attempt may have cost at most: nothing where it was refused or never sent."""
+        if not self.opened or (isinstance(error, APIError) and not error.may_be_billed):
+            return ZERO
+        at_most_usd = self.record.cost_at_most_usd
+        if at_most_usd is None and cost.usd is None and outcome != "ok":
+            tokens = self.runtime.tokens(self.target, self.request)
+            return self.runtime.worst_case_usd(self.target, tokens, self.request.options)
+        return at_most_usd
+
+    def _teach(self, error: BaseException | None) -> None:
+        """Hold the target's key back for as long as the provider asks, and halve its rates."""
+        if not self.opened or not isinstance(error, _OF_THE_KEY):
+            return
+        is_429 = isinstance(error, RateLimitError)
+        if is_429 and not error.retry_after_s:
+            self.runtime.pass_by(self.target)
+        if is_429 or error.retry_after_s:
+            pause = self.runtime.pause(self.target)
+            pause.penalise(error.retry_after_s, sent_at=self.started)
 
     def _so_far(self) -> Usage:
         """What was used when the attempt ended early, as far as can be known."""
@@ -175,3 +223,7 @@ class AttemptState:
             usage=usage,
             cost_usd=cost.usd,
         )
+
+
+def _tell(step: str, failure: Exception) -> None:
+    _log.error("an attempt could not be %s: %s", step, type(failure).__name__)

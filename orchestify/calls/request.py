@@ -68,7 +68,10 @@ class CallKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What an agent, then a provider, configures for a call; None where it says nothing."""
+    """What an agent, then a provider, configures for a call; None where it says nothing.
+
+    `timeout_s` is the call's, `provider_timeout_s` bounds what is spent at the provider.
+    """
 
     model: str | None = None
     temperature: float | None = None
@@ -78,6 +81,9 @@ class Defaults:
     thinking: ThinkingConfig | None = None
     cache: bool = False
     timeout_s: float | None = None
+    provider_timeout_s: float | None = None
+    first_output_timeout_s: float | None = None
+    attempt_timeout_s: float | None = None
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None
 
@@ -133,10 +139,18 @@ class Call:
             thinking=thinking,
             cache=defaults.cache,
             options=self.options,
-            timeout_s=defaults.timeout_s if self.timeout_s is None else self.timeout_s,
+            timeout_s=_shorter(self.timeout_s, defaults),
             connect_timeout_s=defaults.connect_timeout_s,
             idle_timeout_s=defaults.idle_timeout_s,
         )
+
+
+def _shorter(given: float | None, defaults: Defaults) -> float | None:
+    """The call's time, or the part of it that its provider has where that is shorter."""
+    timeout_s, most_s = defaults.timeout_s if given is None else given, defaults.provider_timeout_s
+    if timeout_s is None or most_s is None:
+        return most_s if timeout_s is None else timeout_s
+    return min(timeout_s, most_s)
 
 
 def call_of(

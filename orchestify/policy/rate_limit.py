@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 from orchestify.errors import RateLimitError
@@ -94,6 +95,7 @@ class RateLimiter:
     _running: int = field(default=0, init=False, repr=False)
     _lent: int = field(default=0, init=False, repr=False)  # tokens that may yet be given back
     _penalties: int = field(default=0, init=False, repr=False)
+    _penalised_at: float = field(default=-inf, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._throttle = Throttle(self.clock())
@@ -137,6 +139,11 @@ class RateLimiter:
             self._join(waiter)
         return await self._wait_turn(waiter, tokens, deadline)
 
+    @property
+    def resumes_in_s(self) -> float:
+        """Seconds for which nothing at all is granted: the rest of a pause."""
+        return max(0.0, self._throttle.resume_at - self.clock())
+
     def wait_s(self, tokens: int, *, priority: Priority = "normal") -> float:
         """Seconds that `acquire` would wait now, at least.
 
@@ -145,21 +152,30 @@ class RateLimiter:
         with self._lock:
             return self._turn_in_s(RANKS[priority], tokens, self.clock())
 
-    def penalise(self, retry_after_s: float | None, grant: LocalGrant | None = None) -> None:
+    def penalise(
+        self,
+        retry_after_s: float | None,
+        grant: LocalGrant | None = None,
+        *,
+        sent_at: float | None = None,
+    ) -> None:
         """Take a 429: grant nothing for `retry_after_s`, then go on at half the rate.
 
         The rate grows back to the full one within 60 s, evenly, and a full bucket of requests
-        per minute is left with one. Of the calls that were under way together (`grant` tells),
-        and within one pause, only the first 429 halves; the others can lengthen the pause.
+        per minute is left with one. Of the calls that were under way together (`grant` or
+        `sent_at` tells), and within one pause, only the first 429 halves; the others can lengthen the pause.
         """
         with self._lock:
             now = self.clock()
             is_new = (
                 now >= self._throttle.resume_at if grant is None else grant._is_after_penalties()
             )
+            if sent_at is not None and sent_at <= self._penalised_at:
+                is_new = False
             self._throttle.pause(now + (retry_after_s or 0.0), now)
             if is_new:
                 self._penalties += 1
+                self._penalised_at = now
                 self._throttle.halve(now)
                 for each in self._bursts:
                     each.drain(self._throttle.time(now))
