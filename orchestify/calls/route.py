@@ -52,6 +52,9 @@ class OpenedStream(NamedTuple):
     source: AsyncGenerator[StreamEvent, None]
     head: list[StreamEvent]
 
+    def __repr__(self) -> str:
+        return f"<OpenedStream {self.attempt.target.provider_id}: {len(self.head)} events>"
+
 
 class Route:
     """An ordered chain of targets; a call ends at the first that answers."""
@@ -328,8 +331,7 @@ class Route:
         return [
             each
             for each in targets
-            if (usd := self._worst_usd(state.call, each)) is not None
-            and usd <= error.remaining_usd
+            if (usd := self._worst_usd(state.call, each)) is not None and usd <= error.remaining_usd
         ]
 
     def _worst_usd(self, call: Call, target: Target) -> Decimal | None:

@@ -101,6 +101,7 @@ class DirectLane:
             read_whole=lambda whole, headers: self._parsed(whole, headers, request),
             explain=lambda error: self._explained(error, request),
             idle_timeout_s=request.idle_timeout_s,
+            output_timeout_s=request.timeout_s,
         ).events()
 
     async def list_models(self) -> list[str] | None:

@@ -28,7 +28,7 @@ class StreamRun:
 
     `open_response` sends the request, `read_whole` reads an answer that is no stream after all,
     `explain` turns what failed into an error of ours. From the first output on, `idle_timeout_s`
-    limits the wait for the next piece; before it only the caller's deadline does, since models
+    limits the wait for the next piece, `output_timeout_s` the wait for more output; before it only the caller's deadline does, since models
     think in silence.
     """
 
@@ -40,6 +40,7 @@ class StreamRun:
         read_whole: Callable[[bytes, Mapping[str, str]], LLMResponse],
         explain: Callable[[BaseException], APIError],
         idle_timeout_s: float | None,
+        output_timeout_s: float | None = None,
     ) -> None:
         self.error: APIError | None = None
         self._answer = answer
@@ -47,6 +48,7 @@ class StreamRun:
         self._read_whole = read_whole
         self._explain = explain
         self._idle_timeout_s = idle_timeout_s
+        self._output_timeout_s = output_timeout_s
         self._reader = EventReader()
         self._response: aiohttp.ClientResponse | None = None
         self._watch: IdleWatch | None = None
@@ -58,7 +60,9 @@ class StreamRun:
         piece = body = data = None
         try:
             self._response = response = await self._open_response()
-            self._watch = watch = IdleWatch(response.content, self._idle_timeout_s)
+            self._watch = watch = IdleWatch(
+                response.content, self._idle_timeout_s, self._output_timeout_s
+            )
             piece = await watch.read()
             if piece.lstrip()[:1] == b"{":
                 body = piece + await read_body(response)
@@ -103,6 +107,8 @@ class StreamRun:
             events = self._answer.feed(json.loads(data))
         except MISSHAPEN:
             return self._take_misshapen(data)
+        if events and self._watch is not None:
+            self._watch.has_output()
         if events and not self._has_output:
             self._has_output = any(event.__class__ is not UsageUpdate for event in events)
             if self._has_output and self._watch is not None:

@@ -149,9 +149,7 @@ class BudgetState:
         """Set aside what a call may cost at most."""
         self.held_usd += worst_case_usd
 
-    def settle(
-        self, held_usd: Decimal, actual_usd: Decimal, possible_usd: Decimal = ZERO
-    ) -> None:
+    def settle(self, held_usd: Decimal, actual_usd: Decimal, possible_usd: Decimal = ZERO) -> None:
         """Replace a reservation by what the call cost, in full even where that is more.
 
         `possible_usd` is what it may have cost at most where nobody knows.

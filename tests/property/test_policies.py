@@ -245,7 +245,9 @@ class BreakerMachine(RuleBasedStateMachine):
             assert self.breaker.state == after[verdict]
             if verdict != "released" or permit is self.probes[-1]:
                 self.next_probe_at = 0.0
-            self.probes = [each for each in self.probes if verdict == "released" and each is not permit]
+            self.probes = [
+                each for each in self.probes if verdict == "released" and each is not permit
+            ]
         elif was != "closed":
             assert self.breaker.state == was
 
