@@ -41,7 +41,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-
 REFUSED_STATUSES = frozenset({*range(300, 500), 500, 502, 503, 529} - {408})
 """The HTTP statuses by which a provider refuses a request before it does the work."""
 

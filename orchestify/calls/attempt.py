@@ -92,46 +92,32 @@ class AttemptState:
         if self.closed:
             return UNPRICED
         self.closed, self.outcome = True, outcome
-        runtime, target, record, cost = self.runtime, self.target, self.record, UNPRICED
+        runtime, record, cost, at_most_usd = self.runtime, self.record, UNPRICED, None
         name = "" if error is None else type(error).__name__
         # Each step is taken whatever becomes of the others: nothing may stay held or open.
-        try:
-            price = None if reported_usd else runtime.price(target, answered)
-            if price is not None or reported_usd is not None:
-                cost = cost_of(usage, reported_usd, price, self._price_of)
-            at_most_usd = self._at_most_usd(cost, outcome, error)
-        except Exception as failure:
+        with _Step("priced"):
             at_most_usd = record.cost_at_most_usd
-            _tell("priced", failure)
-        try:
-            self._teach(error)
-        except Exception as failure:
-            _tell("learned from", failure)
+            price = None if reported_usd else runtime.price(self.target, answered)
+            cost = cost_of(usage, reported_usd, price, self._price_of)
+            at_most_usd = self._at_most_usd(cost, outcome, error)
+        if error is not None and self.opened:
+            with _Step("learned from"):
+                self._teach(error)
         for _, grant in self.grants:
-            try:
+            with _Step("given back to a rate limit"):
                 if not self.opened:
                     grant.give_back()
                 elif usage.source != "unknown" or at_most_usd == 0:
                     grant.settle(usage.total_tokens)
+            with _Step("given back to a rate limit"):
                 grant.release()
-            except Exception as failure:
-                _tell("given back to a rate limit", failure)
         if self.reservation is not None:
-            try:
-                possible_usd = at_most_usd or ZERO if cost.usd is None else ZERO
-                runtime.book.settle(self.reservation, cost.usd or ZERO, possible_usd)
-            except Exception as failure:
-                _tell("settled in its budgets", failure)
+            with _Step("settled in its budgets"):
+                possible_usd = at_most_usd if cost.usd is None else None
+                runtime.book.settle(self.reservation, cost.usd or ZERO, possible_usd or ZERO)
         if self.permit is not None:
-            try:
-                if outcome == "ok":
-                    self.permit.succeeded()
-                elif isinstance(error, APIError) and error.trips_breaker:
-                    self.permit.failed()
-                else:
-                    self.permit.released()
-            except Exception as failure:
-                _tell("judged", failure)
+            with _Step("judged"):
+                self._judge(self.permit, error)
         if self.opened:
             completed = record.completed(
                 outcome,
@@ -143,13 +129,13 @@ class AttemptState:
                 first_chunk_s=self.first_chunk_s,
                 error=name,
             )
-            try:
+            with _Step("booked"):
                 runtime.ledger.complete(completed)
+            with _Step("observed"):
                 runtime.observe(completed)
-            except Exception as failure:
-                _tell("booked", failure)
         if self.trace is not None:
-            self.trace.attempted(self._traced(usage, cost, name))
+            with _Step("traced"):
+                self.trace.attempted(self._traced(usage, cost, name))
         return cost
 
     def told(self, outcome: str, error: BaseException | None = None) -> Attempt:
@@ -191,9 +177,17 @@ class AttemptState:
             return self.runtime.worst_case_usd(self.target, tokens, self.request.options)
         return at_most_usd
 
-    def _teach(self, error: BaseException | None) -> None:
+    def _judge(self, permit: Permit, error: BaseException | None) -> None:
+        if self.outcome == "ok":
+            permit.succeeded()
+        elif isinstance(error, APIError) and error.trips_breaker:
+            permit.failed()
+        else:
+            permit.released()
+
+    def _teach(self, error: BaseException) -> None:
         """Hold the target's key back for as long as the provider asks, and halve its rates."""
-        if not self.opened or not isinstance(error, _OF_THE_KEY):
+        if not isinstance(error, _OF_THE_KEY):
             return
         is_429 = isinstance(error, RateLimitError)
         if is_429 and not error.retry_after_s:
@@ -225,5 +219,21 @@ class AttemptState:
         )
 
 
-def _tell(step: str, failure: Exception) -> None:
-    _log.error("an attempt could not be %s: %s", step, type(failure).__name__)
+class _Step:
+    """One step of closing; what it raises is told and stops no other step."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> bool:
+        if isinstance(error, Exception):
+            _log.error("an attempt could not be %s: %s", self._name, type(error).__name__)
+            return True
+        return False

@@ -247,14 +247,7 @@ class Route:
             attempt.limit_s = state.limit_s(attempt, following)
             if attempt.limit_s >= state.remaining_s():
                 return await send(state, attempt)
-            attempt.timer = asyncio.timeout(attempt.limit_s)
-            try:
-                async with attempt.timer:
-                    return await send(state, attempt)
-            except TimeoutError as error:
-                if isinstance(error, APIError) or not attempt.timer.expired():
-                    raise
-            raise state.too_late(attempt)
+            return await _send_within(state, attempt, send)
         except BaseException as error:
             state.failed(attempt, error)
             raise
@@ -351,6 +344,18 @@ class Route:
         if self._strategy is not None:
             indices = (index for index, each in enumerate(self.targets) if each is following)
             self._strategy.used(next(indices, 0))
+
+
+async def _send_within(state: CallState, attempt: AttemptState, send: Send[T]) -> T:
+    """Send within the time that the attempt has for itself."""
+    attempt.timer = asyncio.timeout(attempt.limit_s)
+    try:
+        async with attempt.timer:
+            return await send(state, attempt)
+    except TimeoutError as error:
+        if isinstance(error, APIError) or not attempt.timer.expired():
+            raise
+    raise state.too_late(attempt)
 
 
 async def _send(state: CallState, attempt: AttemptState) -> LLMResponse:

@@ -28,8 +28,8 @@ class StreamRun:
 
     `open_response` sends the request, `read_whole` reads an answer that is no stream after all,
     `explain` turns what failed into an error of ours. From the first output on, `idle_timeout_s`
-    limits the wait for the next piece, `output_timeout_s` the wait for more output; before it only the caller's deadline does, since models
-    think in silence.
+    limits the wait for the next piece, `output_timeout_s` the wait for more output; before it only
+    the caller's deadline does, since models think in silence.
     """
 
     def __init__(

@@ -41,8 +41,9 @@ class Record:
     Opened before anything is sent (`outcome` is `open`) and completed after it. `model` is the
     one asked for, `model_answered` the one that answered ("" where none did). `cost_usd` is
     None where nobody knows the price; `cost_at_most_usd` is the attempt's worst case, 0 where it
-    was refused or never sent, None where that has no price. `assumed_price` says that the price was found by the model's name
-    alone. Times: `started_at` is UTC, `latency_s` and `first_chunk_s` are seconds since then.
+    was refused or never sent, None where that has no price. `assumed_price` says that the price was
+    found by the model's name alone. Times: `started_at` is UTC, `latency_s` and `first_chunk_s` are
+    seconds since then.
     """
 
     id: str

@@ -29,8 +29,8 @@ class Total:
     `calls` counts answered ones, `attempts` all; `cost_usd` sums known costs only, and
     `unpriced_calls` counts what it leaves out. `estimated_cost_usd` is the part of `cost_usd`
     whose tokens were estimated; `possible_usd`, beside it, is what attempts of unknown cost (lost
-    connections, time that ran out) may have cost at most. `invalid_usage` counts records whose provider reported counts
-    that cannot be true.
+    connections, time that ran out) may have cost at most. `invalid_usage` counts records whose
+    provider reported counts that cannot be true.
     """
 
     calls: int = 0

@@ -39,10 +39,10 @@ class CircuitBreaker:
 
     The probe's success closes it; its failure opens it again for twice as long, at most
     `max_open_s`. A probe without a verdict after as long as the circuit was open loses its place to
-    the next; its own verdict still counts. A verdict counts only in the state its call was admitted in: the late answer
-    of a call from before the opening neither closes nor opens anything. `on_change(old, new)`
-    is called outside the lock. Times are in seconds of `clock`. Safe across threads, and a
-    permit may be released by a `__del__` that interrupts the holder of the lock.
+    the next; its own verdict still counts. A verdict counts only in the state its call was admitted
+    in: the late answer of a call from before the opening neither closes nor opens anything.
+    `on_change(old, new)` is called outside the lock. Times are in seconds of `clock`. Safe across
+    threads, and a permit may be released by a `__del__` that interrupts the holder of the lock.
     """
 
     settings: BreakerSettings = BreakerSettings()

@@ -108,9 +108,9 @@ class BudgetState:
     """One budget in one period: what is spent, and what running calls may cost at most.
 
     `held_usd` sums the reservations of running calls, `possible_usd` those of ended ones whose
-    cost nobody knows (lost connections, time that ran out): they count until the period ends. `overrun_usd` is what providers billed
-    above the reservations, part of `spent_usd`. `alerted` counts the thresholds that were
-    reported. `start` and `end` bound the period.
+    cost nobody knows (lost connections, time that ran out): they count until the period ends.
+    `overrun_usd` is what providers billed above the reservations, part of `spent_usd`. `alerted`
+    counts the thresholds that were reported. `start` and `end` bound the period.
     """
 
     budget: Budget

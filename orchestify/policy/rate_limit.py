@@ -163,7 +163,8 @@ class RateLimiter:
 
         The rate grows back to the full one within 60 s, evenly, and a full bucket of requests
         per minute is left with one. Of the calls that were under way together (`grant` or
-        `sent_at` tells), and within one pause, only the first 429 halves; the others can lengthen the pause.
+        `sent_at` tells), and within one pause, only the first 429 halves; the others can lengthen
+        the pause.
         """
         with self._lock:
             now = self.clock()

@@ -23,8 +23,8 @@ class Strategy(Generic[T]):
     """Orders the targets of one route; always the same targets, in the configuration's order.
 
     `weights` are for `weighted`, one a target (none: all alike). `score` is for `health`:
-    higher is better, and those that are alike keep their order. `random` returns a number in [0, 1). Safe
-    across threads.
+    higher is better, and those that are alike keep their order. `random` returns a number in [0,
+    1). Safe across threads.
     """
 
     name: StrategyName = "priority"

@@ -8,6 +8,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -191,9 +192,8 @@ class IdleWatch:
         finally:
             self._waiting_since = None
         self._waited_s += time.monotonic() - began
-        if self._timer is not None and self._output_s is not None:
-            if self._waited_s > self._output_s:
-                raise IdleError
+        if self._timer is not None and self._waited_s > (self._output_s or inf):
+            raise IdleError
         return piece
 
     def has_output(self) -> None:

@@ -2,8 +2,8 @@
 
 The reservations of a process that dies lapse once its lease is over. Where the attempt's record
 was opened, something may have been sent: its cost is booked as spent, or the whole amount as
-possibly spent where the record does not say. A reservation without a record is dropped. The row stays for a while,
-so that an owner that comes back still settles it at what the attempt cost.
+possibly spent where the record does not say. A reservation without a record is dropped. The row
+stays for a while, so that an owner that comes back still settles it at what the attempt cost.
 """
 
 from __future__ import annotations
