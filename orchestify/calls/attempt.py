@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -55,6 +56,7 @@ class AttemptState:
     permit: Permit | None = None
     opened: bool = False
     closed: bool = False
+    booked: bool = False
     outcome: Outcome = "open"
     timer: asyncio.Timeout | None = None
     limit_s: float = 0.0
@@ -92,31 +94,41 @@ class AttemptState:
         if self.closed:
             return UNPRICED
         self.closed, self.outcome = True, outcome
-        runtime, record, cost, at_most_usd = self.runtime, self.record, UNPRICED, None
+        try:
+            return self._settled(outcome, usage, answered, reported_usd, error)
+        except Exception as failure:
+            self._let_go(failure)
+            return UNPRICED
+
+    def _settled(
+        self,
+        outcome: Outcome,
+        usage: Usage,
+        answered: str,
+        reported_usd: Decimal | None,
+        error: BaseException | None,
+    ) -> Cost:
+        runtime, record = self.runtime, self.record
         name = "" if error is None else type(error).__name__
-        # Each step is taken whatever becomes of the others: nothing may stay held or open.
-        with _Step("priced"):
-            at_most_usd = record.cost_at_most_usd
-            price = None if reported_usd else runtime.price(self.target, answered)
-            cost = cost_of(usage, reported_usd, price, self._price_of)
-            at_most_usd = self._at_most_usd(cost, outcome, error)
-        if error is not None and self.opened:
-            with _Step("learned from"):
-                self._teach(error)
+        price = None if reported_usd else runtime.price(self.target, answered)
+        cost = cost_of(usage, reported_usd, price, self._price_of)
+        at_most_usd = record.cost_at_most_usd
+        if outcome != "ok":
+            at_most_usd = self._at_most_usd(cost, error)
+            self._teach(error)
         for _, grant in self.grants:
-            with _Step("given back to a rate limit"):
-                if not self.opened:
-                    grant.give_back()
-                elif usage.source != "unknown" or at_most_usd == 0:
-                    grant.settle(usage.total_tokens)
-            with _Step("given back to a rate limit"):
-                grant.release()
+            if not self.opened:
+                grant.give_back()
+            elif usage.source != "unknown" or at_most_usd == 0:
+                grant.settle(usage.total_tokens)
+            grant.release()
         if self.reservation is not None:
-            with _Step("settled in its budgets"):
-                possible_usd = at_most_usd if cost.usd is None else None
-                runtime.book.settle(self.reservation, cost.usd or ZERO, possible_usd or ZERO)
+            possible_usd = at_most_usd if cost.usd is None else None
+            runtime.book.settle(self.reservation, cost.usd or ZERO, possible_usd or ZERO)
         if self.permit is not None:
-            with _Step("judged"):
+            if outcome == "ok":
+                self.permit.succeeded()
+            else:
                 self._judge(self.permit, error)
         if self.opened:
             completed = record.completed(
@@ -129,14 +141,43 @@ class AttemptState:
                 first_chunk_s=self.first_chunk_s,
                 error=name,
             )
-            with _Step("booked"):
-                runtime.ledger.complete(completed)
-            with _Step("observed"):
-                runtime.observe(completed)
+            self.booked = True
+            runtime.ledger.complete(completed)
+            runtime.observe(completed)
         if self.trace is not None:
-            with _Step("traced"):
-                self.trace.attempted(self._traced(usage, cost, name))
+            self.trace.attempted(self._traced(usage, cost, name))
         return cost
+
+    def _let_go(self, failure: Exception) -> None:
+        """Release and book what is left after a step of closing raised; nothing stays held."""
+        _log.error("an attempt was not closed as it should be: %s", type(failure).__name__)
+        runtime, record = self.runtime, self.record
+        for _, grant in self.grants:
+            with suppress(Exception):
+                grant.release()
+        if self.reservation is not None:
+            with suppress(Exception):
+                possible_usd = record.cost_at_most_usd if self.opened else ZERO
+                runtime.book.settle(self.reservation, ZERO, possible_usd or ZERO)
+        if self.permit is not None:
+            with suppress(Exception):
+                self.permit.released()
+        if self.opened and not self.booked:
+            self.booked = True
+            with suppress(Exception):
+                outcome: Outcome = "interrupted" if self.outcome == "ok" else self.outcome
+                runtime.ledger.complete(
+                    record.completed(
+                        outcome,
+                        usage=UNKNOWN_USAGE,
+                        model_answered="",
+                        cost=UNPRICED,
+                        cost_at_most_usd=record.cost_at_most_usd,
+                        latency_s=runtime.clock() - self.started,
+                        first_chunk_s=self.first_chunk_s,
+                        error=type(failure).__name__,
+                    )
+                )
 
     def told(self, outcome: str, error: BaseException | None = None) -> Attempt:
         """Return the attempt as the response and the errors tell it."""
@@ -165,29 +206,25 @@ class AttemptState:
         target = self.target
         return self.runtime.prices.price(target.provider_id, model, target.endpoint)
 
-    def _at_most_usd(
-        self, cost: Cost, outcome: Outcome, error: BaseException | None
-    ) -> Decimal | None:
-        """What the attempt may have cost at most: nothing where it was refused or never sent."""
+    def _at_most_usd(self, cost: Cost, error: BaseException | None) -> Decimal | None:
+        """What a failed attempt may have cost at most: nothing where it was refused or not sent."""
         if not self.opened or (isinstance(error, APIError) and not error.may_be_billed):
             return ZERO
         at_most_usd = self.record.cost_at_most_usd
-        if at_most_usd is None and cost.usd is None and outcome != "ok":
+        if at_most_usd is None and cost.usd is None:
             tokens = self.runtime.tokens(self.target, self.request)
             return self.runtime.worst_case_usd(self.target, tokens, self.request.options)
         return at_most_usd
 
     def _judge(self, permit: Permit, error: BaseException | None) -> None:
-        if self.outcome == "ok":
-            permit.succeeded()
-        elif isinstance(error, APIError) and error.trips_breaker:
+        if isinstance(error, APIError) and error.trips_breaker:
             permit.failed()
         else:
             permit.released()
 
-    def _teach(self, error: BaseException) -> None:
+    def _teach(self, error: BaseException | None) -> None:
         """Hold the target's key back for as long as the provider asks, and halve its rates."""
-        if not isinstance(error, _OF_THE_KEY):
+        if not self.opened or not isinstance(error, _OF_THE_KEY):
             return
         is_429 = isinstance(error, RateLimitError)
         if is_429 and not error.retry_after_s:
@@ -217,23 +254,3 @@ class AttemptState:
             usage=usage,
             cost_usd=cost.usd,
         )
-
-
-class _Step:
-    """One step of closing; what it raises is told and stops no other step."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> bool:
-        if isinstance(error, Exception):
-            _log.error("an attempt could not be %s: %s", self._name, type(error).__name__)
-            return True
-        return False

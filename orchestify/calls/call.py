@@ -12,6 +12,7 @@ from orchestify.calls.runtime import Runtime
 from orchestify.calls.structured import parsed_answer
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Ending, Trace, TracedCall, Tracer
+from orchestify.core.policies import FAIR_AT_LEAST_S
 from orchestify.errors import (
     APIError,
     BudgetExceededError,
@@ -37,9 +38,6 @@ from orchestify.values import (
 
 TargetError: TypeAlias = APIError | BudgetExceededError | InvalidParameterError
 """What one target ends with, and the next may be tried after."""
-
-FAIR_AT_LEAST_S = 60.0
-"""The least that a stream has until its first output while other targets remain, in seconds."""
 
 
 @dataclass(slots=True)

@@ -125,6 +125,10 @@ class Call:
         """Return what a target with these `defaults` is asked, at this `model`."""
         thinking = None if self.thinking_off else self.thinking or defaults.thinking
         temperature, max_tokens, top_p = self.temperature, self.max_tokens, self.top_p
+        timeout_s = defaults.timeout_s if self.timeout_s is None else self.timeout_s
+        own_s = defaults.provider_timeout_s
+        if own_s is not None:
+            timeout_s = own_s if timeout_s is None else min(timeout_s, own_s)
         return CompletionRequest(
             messages=self.messages,
             model=model,
@@ -139,18 +143,10 @@ class Call:
             thinking=thinking,
             cache=defaults.cache,
             options=self.options,
-            timeout_s=_shorter(self.timeout_s, defaults),
+            timeout_s=timeout_s,
             connect_timeout_s=defaults.connect_timeout_s,
             idle_timeout_s=defaults.idle_timeout_s,
         )
-
-
-def _shorter(given: float | None, defaults: Defaults) -> float | None:
-    """The call's time, or the part of it that its provider has where that is shorter."""
-    timeout_s, most_s = defaults.timeout_s if given is None else given, defaults.provider_timeout_s
-    if timeout_s is None or most_s is None:
-        return most_s if timeout_s is None else timeout_s
-    return min(timeout_s, most_s)
 
 
 def call_of(

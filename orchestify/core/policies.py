@@ -22,6 +22,7 @@ from orchestify.policy.retry import RetryPolicy
 Level: TypeAlias = Literal["agent", "provider", "top", "default"]
 
 DEFAULT_TIMEOUT_S = 600.0
+FAIR_AT_LEAST_S = 60.0  # what a stream has until its first output while other targets remain
 DEFAULT_CONNECT_TIMEOUT_S = 10.0
 DEFAULT_IDLE_TIMEOUT_S = 60.0
 _RETRY = RetryPolicy()

@@ -108,7 +108,7 @@ class StreamRun:
         except MISSHAPEN:
             return self._take_misshapen(data)
         if events and self._watch is not None:
-            self._watch.has_output()
+            self._watch.waited_s = 0.0
         if events and not self._has_output:
             self._has_output = any(event.__class__ is not UsageUpdate for event in events)
             if self._has_output and self._watch is not None:

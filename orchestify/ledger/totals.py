@@ -48,8 +48,8 @@ class Total:
     reasoning: int = 0
     cost_usd: Decimal = Decimal(0)
     estimated_cost_usd: Decimal = Decimal(0)
-    possible_usd: Decimal = Decimal(0)
     latency_s: float = 0.0
+    possible_usd: Decimal = Decimal(0)
 
     @property
     def total_tokens(self) -> int:

@@ -9,13 +9,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from orchestify.calls.call import FAIR_AT_LEAST_S
 from orchestify.calls.request import Call
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.chains import ChainEntry, chain_of
 from orchestify.core.config import Config, Origin
-from orchestify.core.policies import DEFAULT_TIMEOUT_S, EffectivePolicies, policies_for
+from orchestify.core.policies import (
+    DEFAULT_TIMEOUT_S,
+    FAIR_AT_LEAST_S,
+    EffectivePolicies,
+    policies_for,
+)
 from orchestify.core.problems import KeyPath
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
 from orchestify.ledger.record import current_labels

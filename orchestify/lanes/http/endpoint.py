@@ -160,7 +160,7 @@ class IdleWatch:
     output (comments, pings) keeps a stream alive for `output_s` of waiting at most.
     """
 
-    __slots__ = ("_content", "_idle_s", "_output_s", "_timer", "_waited_s", "_waiting_since")
+    __slots__ = ("_content", "_idle_s", "_output_s", "_timer", "_waiting_since", "waited_s")
 
     def __init__(
         self, content: aiohttp.StreamReader, idle_s: float | None, output_s: float | None = None
@@ -168,7 +168,7 @@ class IdleWatch:
         self._content = content
         self._idle_s = idle_s
         self._output_s = output_s
-        self._waited_s = 0.0  # since the last output, in reads that have ended
+        self.waited_s = 0.0  # since the last output, in reads that have ended
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -191,14 +191,10 @@ class IdleWatch:
             piece = await self._content.readany()
         finally:
             self._waiting_since = None
-        self._waited_s += time.monotonic() - began
-        if self._timer is not None and self._waited_s > (self._output_s or inf):
+        self.waited_s += time.monotonic() - began
+        if self._timer is not None and self.waited_s > (self._output_s or inf):
             raise IdleError
         return piece
-
-    def has_output(self) -> None:
-        """Note that output came."""
-        self._waited_s = 0.0
 
     def _check(self, idle_s: float) -> None:
         left_s = idle_s

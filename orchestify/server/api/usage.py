@@ -44,11 +44,11 @@ class UsageSums(ResponseBody):
     reasoning: int
     cost_usd: str | None = Field(examples=["0.0123"])
     estimated_cost_usd: str | None = Field(examples=["0"])
+    latency_s: float
     possible_usd: str = Field(
         description="What attempts of unknown cost may have cost at most, beside the cost",
         examples=["0"],
     )
-    latency_s: float
 
 
 class UsageRow(UsageSums):

@@ -858,7 +858,7 @@ class TestBudget:
         await asyncio.gather(bench.route(target).complete("hi"), return_exceptions=True)
         assert bench.spent("day")[1] == 0
         assert (await bench.route(target).complete("hi")).content == "yes"
-        assert [each.outcome for each in bench.ledger.completed] == ["ok", "ok"]
+        assert [each.outcome for each in bench.ledger.completed] == ["interrupted", "ok"]
 
     async def test_a_call_that_cannot_fit_is_refused_and_not_recorded(self) -> None:
         bench = Bench(budgets=(replace(DAY, limit_usd=Decimal("0.1")),))
