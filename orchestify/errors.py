@@ -41,6 +41,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
+REFUSED_STATUSES = frozenset({*range(300, 500), 500, 502, 503, 529} - {408})
+"""The HTTP statuses by which a provider refuses a request before it does the work."""
+
 
 class OrchestifyError(Exception):
     """The base of every error of this package.
@@ -274,12 +277,21 @@ class EndpointRefusedError(APIConnectionError):
 
 
 class ServerError(APIError):
-    """The provider failed or is overloaded."""
+    """The provider failed or is overloaded.
+
+    A status by which it refuses the request (4xx, 500, 502, 503, 529) costs nothing; behind any
+    other, and behind an answer that cannot be used, the work may have been done.
+    """
 
     retryable = True
     trips_breaker = True
     may_be_billed = True
     default_message = "the provider failed"
+
+    def __init__(self, message: str = "", **known: Any) -> None:
+        super().__init__(message, **known)
+        if self.status is not None and self.status in REFUSED_STATUSES:
+            self.may_be_billed = False
 
 
 class InvalidResponseError(ServerError):

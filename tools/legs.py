@@ -79,7 +79,7 @@ def floor(at: Checkout) -> None:
     floors = at.environment.with_suffix(".txt")
     floors.write_text("\n".join(f"{name}=={version}" for name, version in _floors(at)))
     lowest = ("--resolution", "lowest-direct", "--constraint", str(floors))
-    at.install(_interpreter("3.11"), *lowest, ".[test]")
+    at.install(_interpreter("3.11"), *lowest, ".[all-tests]")
     at.run("orchestify", "demo")
     at.run(*PYTEST, *QUICK)
     at.run(*PYTEST, *THROUGH_LITELLM)
@@ -89,7 +89,7 @@ def python(version: str) -> Callable[[Checkout], None]:
     """Another interpreter, where there is one: the demo and the quick tests."""
 
     def leg(at: Checkout) -> None:
-        at.install(_interpreter(version), ".[test]")
+        at.install(_interpreter(version), ".[all-tests]")
         at.run("orchestify", "demo")
         at.run(*PYTEST, *QUICK)
 
@@ -100,7 +100,7 @@ def litellm_minors(at: Checkout) -> None:
     """The newest release of each of LiteLLM's minors in the range: all that touches LiteLLM."""
     failed = []
     for minor in _minors(at):
-        at.install(_interpreter("3.11"), ".[test]", f"litellm=={minor}.*")
+        at.install(_interpreter("3.11"), ".[all-tests]", f"litellm=={minor}.*")
         try:
             at.run("orchestify", "demo")
             at.run(*PYTEST, "tests/unit/lanes", "tests/contract")

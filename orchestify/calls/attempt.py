@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -11,46 +14,55 @@ from orchestify.calls.target import Target
 from orchestify.calls.tracing import Trace, TracedAttempt
 from orchestify.errors import (
     APIError,
+    AuthenticationError,
     InvalidParameterError,
+    PermissionDeniedError,
     RateLimitError,
     StreamInterruptedError,
 )
 from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.record import Outcome, Record, utc_now
 from orchestify.models.estimate import count_tokens, estimate_output_tokens
-from orchestify.models.pricing import UNPRICED, Cost, cost_of
+from orchestify.models.pricing import UNPRICED, Cost, Price, cost_of
 from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import ZERO, Budget
 from orchestify.policy.rate_limit import Grant, Limiter
 from orchestify.policy.rate_limit_headers import rate_headers
 from orchestify.values import UNKNOWN_USAGE, Attempt, CompletionRequest, LLMResponse, Usage
 
+_OF_THE_KEY = (RateLimitError, AuthenticationError, PermissionDeniedError)
+_log = logging.getLogger("orchestify.usage")
+
 
 @dataclass(slots=True)
 class AttemptState:
     """What one attempt holds: places at the limits, a budget reservation, a permit, an open record.
 
-    `tokens` is its input estimate and its output cap together. `usage` and `pieces` grow with a
+    `tokens` is what a rate limit reserves for it. `timer` ends it after `limit_s`, where it has a
+    limit of its own. `usage` and `pieces` grow with a
     stream, so that whatever stops it can be booked. `close` is synchronous and works in
     `finally`, in a cancelled task and in `__del__`; only its first call counts.
     """
 
     runtime: Runtime
     target: Target
-    request: CompletionRequest
+    request: CompletionRequest = field(repr=False)
     record: Record
     started: float
     tokens: int = 0
     budgets: tuple[Budget, ...] = ()
-    trace: Trace | None = None
+    trace: Trace | None = field(default=None, repr=False)
     grants: list[tuple[Limiter, Grant]] = field(default_factory=list)
     reservation: Reservation | None = None
     permit: Permit | None = None
     opened: bool = False
     closed: bool = False
+    booked: bool = False
     outcome: Outcome = "open"
+    timer: asyncio.Timeout | None = None
+    limit_s: float = 0.0
     usage: Usage = UNKNOWN_USAGE
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list, repr=False)
     first_chunk_s: float | None = None
 
     def fail(self, error: BaseException) -> None:
@@ -85,37 +97,90 @@ class AttemptState:
         if self.closed:
             return UNPRICED
         self.closed, self.outcome = True, outcome
-        runtime, permit = self.runtime, self.permit
-        price = None if reported_usd is not None else runtime.price(self.target, answered)
-        cost = cost_of(usage, reported_usd, price)
-        name = "" if error is None else type(error).__name__
         try:
-            if self.grants or self.reservation is not None or error is not None:
-                self._release(usage, cost, error)
-            if permit is None:
-                pass
-            elif outcome == "ok":
-                permit.succeeded()
-            elif isinstance(error, APIError) and error.trips_breaker:
-                permit.failed()
+            return self._settled(outcome, usage, answered, reported_usd, error)
+        except Exception as failure:
+            self._let_go(failure)
+            return UNPRICED
+
+    def _settled(
+        self,
+        outcome: Outcome,
+        usage: Usage,
+        answered: str,
+        reported_usd: Decimal | None,
+        error: BaseException | None,
+    ) -> Cost:
+        runtime, record = self.runtime, self.record
+        name = "" if error is None else type(error).__name__
+        price = None if reported_usd else runtime.price(self.target, answered)
+        cost = cost_of(usage, reported_usd, price, self._price_of)
+        at_most_usd = record.cost_at_most_usd
+        if outcome != "ok":
+            at_most_usd = self._at_most_usd(cost, error)
+            self._teach(error)
+        for _, grant in self.grants:
+            if not self.opened:
+                grant.give_back()
+            elif usage.source != "unknown" or at_most_usd == 0:
+                grant.settle(usage.total_tokens)
+            grant.release()
+        if self.reservation is not None:
+            possible_usd = at_most_usd if cost.usd is None else None
+            runtime.book.settle(self.reservation, cost.usd or ZERO, possible_usd or ZERO)
+        if self.permit is not None:
+            if outcome == "ok":
+                self.permit.succeeded()
             else:
-                permit.released()
-        finally:
-            if self.opened:
-                record = self.record.completed(
-                    outcome,
-                    usage=usage,
-                    model_answered=answered,
-                    cost=cost,
-                    latency_s=runtime.clock() - self.started,
-                    first_chunk_s=self.first_chunk_s,
-                    error=name,
-                )
-                runtime.ledger.complete(record)
-                runtime.observe(record)
-            if self.trace is not None:
-                self.trace.attempted(self._traced(usage, cost, name))
+                self._judge(self.permit, error)
+        if self.opened:
+            completed = record.completed(
+                outcome,
+                usage=usage,
+                model_answered=answered,
+                cost=cost,
+                cost_at_most_usd=at_most_usd,
+                latency_s=runtime.clock() - self.started,
+                first_chunk_s=self.first_chunk_s,
+                error=name,
+            )
+            self.booked = True
+            runtime.ledger.complete(completed)
+            runtime.observe(completed)
+        if self.trace is not None:
+            self.trace.attempted(self._traced(usage, cost, name))
         return cost
+
+    def _let_go(self, failure: Exception) -> None:
+        """Release and book what is left after a step of closing raised; nothing stays held."""
+        _log.error("an attempt was not closed as it should be: %s", type(failure).__name__)
+        runtime, record = self.runtime, self.record
+        for _, grant in self.grants:
+            with suppress(Exception):
+                grant.release()
+        if self.reservation is not None:
+            with suppress(Exception):
+                possible_usd = record.cost_at_most_usd if self.opened else ZERO
+                runtime.book.settle(self.reservation, ZERO, possible_usd or ZERO)
+        if self.permit is not None:
+            with suppress(Exception):
+                self.permit.released()
+        if self.opened and not self.booked:
+            self.booked = True
+            with suppress(Exception):
+                outcome: Outcome = "interrupted" if self.outcome == "ok" else self.outcome
+                runtime.ledger.complete(
+                    record.completed(
+                        outcome,
+                        usage=UNKNOWN_USAGE,
+                        model_answered="",
+                        cost=UNPRICED,
+                        cost_at_most_usd=record.cost_at_most_usd,
+                        latency_s=runtime.clock() - self.started,
+                        first_chunk_s=self.first_chunk_s,
+                        error=type(failure).__name__,
+                    )
+                )
 
     def told(self, outcome: str, error: BaseException | None = None) -> Attempt:
         """Return the attempt as the response and the errors tell it."""
@@ -139,28 +204,38 @@ class AttemptState:
         if hint is not None and hint.exhausted_s > 0:
             self.runtime.pause(self.target).learn(hint)
 
-    def _release(self, usage: Usage, cost: Cost, error: BaseException | None) -> None:
-        unsent = not self.opened or isinstance(error, InvalidParameterError)
-        unsent = unsent or (isinstance(error, APIError) and not error.may_be_billed)
-        if isinstance(error, RateLimitError) and self.opened:
-            self._slow_down(error)
-        for _, grant in self.grants:
-            if not self.opened:
-                grant.give_back()
-            elif usage.source != "unknown" or unsent:
-                grant.settle(usage.total_tokens)
-            grant.release()
-        if self.reservation is not None:
-            worst = self.record.cost_at_most_usd
-            unknown = ZERO if unsent or worst is None else worst
-            actual = unknown if cost.usd is None else cost.usd
-            self.runtime.book.settle(self.reservation, actual)
+    def _price_of(self, model: str) -> Price | None:
+        """The price of another model that a part of the answer ran on, at the same endpoint."""
+        target = self.target
+        return self.runtime.prices.price(target.provider_id, model, target.endpoint)
 
-    def _slow_down(self, error: RateLimitError) -> None:
-        """Pause the target for as long as the provider asks, and halve the rates that led here."""
-        self.runtime.pause(self.target).penalise(error.retry_after_s)
-        for limiter, grant in self.grants:
-            limiter.penalise(None, grant)
+    def _at_most_usd(self, cost: Cost, error: BaseException | None) -> Decimal | None:
+        """What a failed attempt may have cost at most: nothing where it was refused or not sent."""
+        unsent = not self.opened or isinstance(error, InvalidParameterError)
+        if unsent or (isinstance(error, APIError) and not error.may_be_billed):
+            return ZERO
+        at_most_usd = self.record.cost_at_most_usd
+        if at_most_usd is None and cost.usd is None:
+            tokens = self.runtime.tokens(self.target, self.request)
+            return self.runtime.worst_case_usd(self.target, tokens, self.request.options)
+        return at_most_usd
+
+    def _judge(self, permit: Permit, error: BaseException | None) -> None:
+        if isinstance(error, APIError) and error.trips_breaker:
+            permit.failed()
+        else:
+            permit.released()
+
+    def _teach(self, error: BaseException | None) -> None:
+        """Hold the target's key back for as long as the provider asks, and halve its rates."""
+        if not self.opened or not isinstance(error, _OF_THE_KEY):
+            return
+        is_429 = isinstance(error, RateLimitError)
+        if is_429 and not error.retry_after_s:
+            self.runtime.pass_by(self.target)
+        if is_429 or error.retry_after_s:
+            pause = self.runtime.pause(self.target)
+            pause.penalise(error.retry_after_s, sent_at=self.started)
 
     def _so_far(self) -> Usage:
         """What was used when the attempt ended early, as far as can be known."""

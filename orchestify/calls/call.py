@@ -12,6 +12,7 @@ from orchestify.calls.runtime import Runtime
 from orchestify.calls.structured import parsed_answer
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Ending, Trace, TracedCall, Tracer
+from orchestify.core.policies import FAIR_AT_LEAST_S
 from orchestify.errors import (
     APIError,
     BudgetExceededError,
@@ -43,15 +44,17 @@ TargetError: TypeAlias = APIError | BudgetExceededError | InvalidParameterError
 class CallState:
     """The state of one call; `deadline` is a moment of the runtime's clock.
 
+    `leave_at` is the moment until which it may stay at the present target, the deadline at most.
     `attempts` are those that have ended, `attempt` is the latest, `errors` holds each target
     that was given up with its last error.
     """
 
-    call: Call
+    call: Call = field(repr=False)
     agent: str
     runtime: Runtime
     timeout_s: float
     is_stream: bool = False
+    leave_at: float = 0.0
     timer: asyncio.Timeout | None = None
     call_id: str = field(default_factory=new_id)
     deadline: float = 0.0
@@ -103,12 +106,17 @@ class CallState:
             agent=self.agent,
             model=target.model,
             cost_at_most_usd=(
-                runtime.worst_case_usd(target, tokens) if runtime.estimates else None
+                runtime.worst_case_usd(target, tokens, request.options)
+                if runtime.estimates
+                else None
             ),
             labels=labels,
         )
+        reserved = (
+            runtime.expected_tokens(target, self.agent, request, tokens) if target.limiters else 0
+        )
         self.attempt = AttemptState(
-            runtime, target, request, record, runtime.clock(), sum(tokens), budgets, self.trace
+            runtime, target, request, record, runtime.clock(), reserved, budgets, self.trace
         )
         return self.attempt
 
@@ -137,6 +145,8 @@ class CallState:
         if "0" in response.headers.values():  # something is used up
             attempt.learn(response.headers)
         reported_usd = response.cost_usd if response.cost_source == "provider" else None
+        if target.limiters and usage.source == "reported":
+            self.runtime.note_output(target, self.agent, usage.output_tokens)
         cost = attempt.close("ok", usage, response.model, reported_usd)
         self.attempts.append(attempt.told("ok"))
         complete = LLMResponse(  # `replace` would take 2 µs more
@@ -170,8 +180,11 @@ class CallState:
         """Book an attempt that raised `error`, or one that the deadline ended; once."""
         if attempt.closed:
             return
-        if isinstance(error, asyncio.CancelledError) and self.is_out_of_time:
-            error = self.timed_out(attempt.target)
+        if isinstance(error, asyncio.CancelledError):
+            if self.is_out_of_time:
+                error = self.timed_out(attempt.target)
+            elif attempt.timer is not None and attempt.timer.expired():
+                error = self.too_late(attempt)
         if isinstance(error, APIError) and error.provider is None:
             error.provider, error.model = attempt.target.provider_id, attempt.target.model
         attempt.fail(error)
@@ -201,12 +214,41 @@ class CallState:
 
     def paused(self, target: Target) -> RateLimitError:
         """Return the error of a target whose provider asked for a pause."""
-        wait_s = self.runtime.paused_for_s(target)
+        wait_s = self.runtime.passed_for_s(target)
         return RateLimitError(
-            f"the provider asked that nothing be sent for {wait_s:.3g} s more",
+            f"a 429 of this key asks that nothing be sent for {wait_s:.3g} s more",
             provider=target.provider_id,
             model=target.model,
             retry_after_s=wait_s,
+        )
+
+    def limit_s(self, attempt: AttemptState, following: int) -> float:
+        """Return the seconds that an attempt may take, of a stream until its first output.
+
+        Besides the call's deadline and the provider's own part: what is configured for an attempt;
+        for a stream with other targets a fair part of what is left; for a probe with other targets
+        as long as it keeps its place.
+        """
+        defaults, permit = attempt.target.defaults, attempt.permit
+        limit_s = self.leave_at - self.runtime.clock()
+        if defaults.attempt_timeout_s is not None:
+            limit_s = min(limit_s, defaults.attempt_timeout_s)
+        if self.is_stream and defaults.first_output_timeout_s is not None:
+            limit_s = min(limit_s, defaults.first_output_timeout_s)
+        elif self.is_stream and following:
+            limit_s = min(limit_s, max(FAIR_AT_LEAST_S, self.remaining_s() / (following + 1)))
+        if following and permit is not None and permit.limit_s is not None:
+            limit_s = min(limit_s, permit.limit_s)
+        return limit_s
+
+    def too_late(self, attempt: AttemptState) -> RequestTimeoutError:
+        """Return the error of an attempt whose own time is up; it is possibly billed."""
+        target = attempt.target
+        return RequestTimeoutError(
+            f"no {'output' if self.is_stream else 'answer'} within the {attempt.limit_s:.3g} s of "
+            "one attempt",
+            provider=target.provider_id,
+            model=target.model,
         )
 
     def timed_out(self, target: Target) -> RequestTimeoutError:

@@ -68,7 +68,10 @@ class CallKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What an agent, then a provider, configures for a call; None where it says nothing."""
+    """What an agent, then a provider, configures for a call; None where it says nothing.
+
+    `timeout_s` is the call's, `provider_timeout_s` bounds what is spent at the provider.
+    """
 
     model: str | None = None
     temperature: float | None = None
@@ -79,6 +82,9 @@ class Defaults:
     thinking_off: bool = False
     cache: bool = False
     timeout_s: float | None = None
+    provider_timeout_s: float | None = None
+    first_output_timeout_s: float | None = None
+    attempt_timeout_s: float | None = None
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None
 
@@ -121,6 +127,10 @@ class Call:
         is_said = self.thinking_off or self.thinking is not None
         thinking = self.thinking if is_said else defaults.thinking
         temperature, max_tokens, top_p = self.temperature, self.max_tokens, self.top_p
+        timeout_s = defaults.timeout_s if self.timeout_s is None else self.timeout_s
+        own_s = defaults.provider_timeout_s
+        if own_s is not None:
+            timeout_s = own_s if timeout_s is None else min(timeout_s, own_s)
         return CompletionRequest(
             messages=self.messages,
             model=model,
@@ -137,7 +147,7 @@ class Call:
             thinking_configured=not is_said and thinking is not None,
             cache=defaults.cache,
             options=self.options,
-            timeout_s=defaults.timeout_s if self.timeout_s is None else self.timeout_s,
+            timeout_s=timeout_s,
             connect_timeout_s=defaults.connect_timeout_s,
             idle_timeout_s=defaults.idle_timeout_s,
         )

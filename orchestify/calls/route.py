@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from decimal import Decimal
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from orchestify.calls.attempt import AttemptState
@@ -23,11 +23,14 @@ from orchestify.errors import (
     InvalidParameterError,
     OrchestifyError,
     ProviderNotFoundError,
+    RateLimitError,
+    RequestTimeoutError,
     StreamInterruptedError,
 )
 from orchestify.events.events import FallbackTaken, TargetSkipped
 from orchestify.models.capability import lacking
 from orchestify.models.pricing import CostRange
+from orchestify.policy.breaker import CircuitBreaker
 from orchestify.policy.strategy import Strategy
 from orchestify.values import (
     CompletionRequest,
@@ -53,6 +56,9 @@ class OpenedStream(NamedTuple):
     attempt: AttemptState
     source: AsyncGenerator[StreamEvent, None]
     head: list[StreamEvent]
+
+    def __repr__(self) -> str:
+        return f"<OpenedStream {self.attempt.target.provider_id}: {len(self.head)} events>"
 
 
 class Route:
@@ -161,8 +167,8 @@ class Route:
         targets, models = self._ordered(state.call), self.runtime.prices.model_map
         if self.runtime.tracer is not None:
             state.begin_trace(self.runtime.tracer, targets[0])
-        for position, target in enumerate(targets):
-            following = targets[position + 1 :]
+        while targets:
+            target = targets.pop(0)
             try:
                 request = state.call.request(target.defaults, model=target.model)
                 lack = lacking(request, models.entry(target.model, target.endpoint))
@@ -170,13 +176,12 @@ class Route:
                     raise InvalidParameterError(
                         f"{target.provider_id}/{target.model}: the model {lack}"
                     )
-                return await self._with_retries(state, target, request, send, last=not following)
+                return await self._with_retries(state, target, request, send, len(targets))
             except (APIError, BudgetExceededError, InvalidParameterError) as error:
                 state.errors.append((target, error))
-                if state.remaining_s() <= 0 or not self._moves_on(error):
-                    break
-            if following:
-                self._fall_back(state, target, following[0])
+                targets = self._worth_trying(state, error, targets)
+            if targets:
+                self._fall_back(state, target, targets[0])
         raise _combined(state.errors)
 
     async def _with_retries(
@@ -185,28 +190,34 @@ class Route:
         target: Target,
         request: CompletionRequest,
         send: Send[T],
-        *,
-        last: bool,
+        following: int,
     ) -> T:
-        """Repeat the attempt as the target's policy says; the only retry anywhere."""
+        """Repeat the attempt as the target's policy says; the only retry anywhere.
+
+        With `following` targets left, a 429, a pause and a limit of the attempt's own move on at
+        once.
+        """
         policy, given = target.retry, state.call.max_attempts
         if given is not None:
             policy = replace(policy, max_attempts=given)
-        patience_s = math.inf if last else policy.max_delay_s
+        now, own_s = self.runtime.clock(), target.defaults.provider_timeout_s
+        state.leave_at = state.deadline if own_s is None else min(state.deadline, now + own_s)
         number = amendments = 0
         while True:
             number += 1
             try:
-                return await self._attempt(state, target, request, send, patience_s)
+                return await self._attempt(state, target, request, send, following)
             except APIError as error:
                 if error.amended and amendments < MOST_AMENDMENTS:
                     amendments += 1
                     number -= 1
                     continue
-                delay_s = policy.delay_s(error, number, self.runtime.chance)
-                if delay_s is None or delay_s >= state.remaining_s():
+                if following and isinstance(error, (RateLimitError, RequestTimeoutError)):
                     raise
-                if delay_s > patience_s:
+                delay_s = policy.delay_s(error, number, self.runtime.chance)
+                if delay_s is None or delay_s >= state.leave_at - self.runtime.clock():
+                    raise
+                if following and delay_s > policy.max_delay_s:
                     raise
                 if delay_s < self.runtime.breaker(target).open_for_s:
                     raise
@@ -218,42 +229,58 @@ class Route:
         target: Target,
         request: CompletionRequest,
         send: Send[T],
-        patience_s: float,
+        following: int,
     ) -> T:
         """Pass the policies, open the record and send; whatever fails closes the account.
 
-        A pause of the target over `patience_s` is not waited for.
+        With `following` targets left, neither a pause nor a probe under way is waited for.
         """
         runtime = self.runtime
         breaker = runtime.breaker(target)
         attempt = state.next_attempt(target, request)
         try:
-            if not breaker.allows():
-                raise state.circuit_open(target)
+            while not breaker.allows():
+                await self._probed(state, target, breaker, following)
             limiters = target.limiters
-            if runtime.pauses:
+            if runtime.pauses or runtime.passed_until:
                 limiters = runtime.limiters_of(target)
-                if runtime.paused_for_s(target) > patience_s:
+                if following and runtime.passed_for_s(target) > 0:
                     raise state.paused(target)
             for limiter in limiters:
                 grant = await limiter.acquire(
-                    attempt.tokens, priority=state.call.priority, deadline=state.deadline
+                    attempt.tokens, priority=state.call.priority, deadline=state.leave_at
                 )
                 attempt.grants.append((limiter, grant))
             if attempt.budgets:
                 worst_usd = attempt.record.cost_at_most_usd
                 attempt.reservation = await runtime.book.reserve(
-                    attempt.budgets, worst_usd, state.deadline, attempt.record.id
+                    attempt.budgets, worst_usd, state.leave_at, attempt.record.id
                 )
-            attempt.permit = breaker.admit()
-            if attempt.permit is None:
-                raise state.circuit_open(target)
+            while (permit := breaker.admit()) is None:
+                await self._probed(state, target, breaker, following)
+            attempt.permit = permit
             await runtime.ledger.open(attempt.record)
             attempt.opened = True
-            return await send(state, attempt)
+            attempt.limit_s = state.limit_s(attempt, following)
+            if attempt.limit_s >= state.remaining_s():
+                return await send(state, attempt)
+            return await _send_within(state, attempt, send)
         except BaseException as error:
             state.failed(attempt, error)
             raise
+
+    async def _probed(
+        self, state: CallState, target: Target, breaker: CircuitBreaker, following: int
+    ) -> None:
+        """Wait for the verdict on a probe under way where no other target is left.
+
+        Raises:
+            CircuitOpenError: there is another target, or no probe, or no time to wait.
+        """
+        left_s = state.leave_at - self.runtime.clock()
+        if following or left_s <= 0 or not breaker.probe_ends_in_s:
+            raise state.circuit_open(target)
+        await breaker.probed(left_s)
 
     async def _events(self, state: CallState) -> AsyncGenerator[StreamEvent, None]:
         """Open a stream and yield its events; whatever ends it closes the account."""
@@ -292,13 +319,35 @@ class Route:
         target = self.found(first.provider_id, call.model) if call.model else first
         return target, call.request(target.defaults, model=target.model)
 
-    def _moves_on(self, error: TargetError) -> bool:
-        if isinstance(error, BudgetExceededError):
-            budgets = self.runtime.budgets
-            return any(each.name == error.budget and each.match.is_of_target for each in budgets)
+    def _worth_trying(
+        self, state: CallState, error: TargetError, targets: list[Target]
+    ) -> list[Target]:
+        """The targets of those left that may answer where this one could not.
+
+        After a budget of all targets that is those whose price fits what is left of it.
+        """
+        if state.remaining_s() <= 0:
+            return []
         if isinstance(error, APIError):
-            return error.falls_back or type(error).__name__ in self._fallback_on
-        return True
+            goes_on = error.falls_back or type(error).__name__ in self._fallback_on
+            return targets if goes_on else []
+        if not isinstance(error, BudgetExceededError):
+            return targets
+        budgets = self.runtime.budgets
+        if any(each.name == error.budget and each.match.is_of_target for each in budgets):
+            return targets
+        if error.is_ledger_away or error.remaining_usd is None:
+            return []
+        return [
+            each
+            for each in targets
+            if (usd := self._worst_usd(state.call, each)) is not None and usd <= error.remaining_usd
+        ]
+
+    def _worst_usd(self, call: Call, target: Target) -> Decimal | None:
+        request = call.request(target.defaults, model=target.model)
+        tokens = self.runtime.tokens(target, request)
+        return self.runtime.worst_case_usd(target, tokens, request.options)
 
     def _fall_back(self, state: CallState, target: Target, following: Target) -> None:
         """Tell the listeners, and the strategy, that a call goes on to the next target."""
@@ -312,6 +361,18 @@ class Route:
         if self._strategy is not None:
             indices = (index for index, each in enumerate(self.targets) if each is following)
             self._strategy.used(next(indices, 0))
+
+
+async def _send_within(state: CallState, attempt: AttemptState, send: Send[T]) -> T:
+    """Send within the time that the attempt has for itself."""
+    attempt.timer = asyncio.timeout(attempt.limit_s)
+    try:
+        async with attempt.timer:
+            return await send(state, attempt)
+    except TimeoutError as error:
+        if isinstance(error, APIError) or not attempt.timer.expired():
+            raise
+    raise state.too_late(attempt)
 
 
 async def _send(state: CallState, attempt: AttemptState) -> LLMResponse:
@@ -328,6 +389,9 @@ async def _open(state: CallState, attempt: AttemptState) -> OpenedStream:
             head.append(event)
             if not isinstance(event, UsageUpdate):
                 attempt.first_chunk_s = state.runtime.clock() - attempt.started
+                if attempt.permit is not None and attempt.permit.limit_s is not None:
+                    attempt.permit.succeeded()  # a probe is judged at its first output
+                    attempt.permit = state.runtime.breaker(target).admit()
                 return OpenedStream(attempt, source, head)
             attempt.usage = event.usage
         raise StreamInterruptedError(provider=target.provider_id, model=target.model)

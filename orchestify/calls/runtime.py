@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Tracer
@@ -25,19 +27,28 @@ from orchestify.ledger.summary import token_usage
 from orchestify.models.estimate import count_tokens
 from orchestify.models.model_map import ModelEntry
 from orchestify.models.price_book import PriceBook
-from orchestify.models.pricing import CostRange, Price, plain_cost_usd
+from orchestify.models.pricing import CostRange, Price, highest_cost_usd, plain_cost_usd
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
 from orchestify.policy.budget import Budget
 from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.resources.bounded import bounded_setdefault
-from orchestify.values import CircuitState, CompletionRequest, TokenUsage
+from orchestify.values import NOTHING, CircuitState, CompletionRequest, TokenUsage
 
 log = logging.getLogger("orchestify.usage")
 
 UNKNOWN_OUTPUT_CAP = 8192  # tokens, where neither the request nor the model map has a cap
 INPUT_MARGIN = 1.25  # the input estimate plus a quarter (design: worst case)
 INPUT_AT_LEAST = 0.75
+USUAL_OUTPUT = 4_096  # tokens expected of a model and an agent that have not answered yet
+LEARNED_FROM = 5  # answers, before their sizes say what is to be expected
+SIZES_KEPT = 100
+COUNTS_MAX_TOKENS = frozenset({"openai", "azure", "bedrock", "bedrock_converse"})
+"""Endpoints whose own token limits count the `max_tokens` of a request. Sources: OpenAI, "Rate
+limits"; Azure, "Understanding rate limits"; Amazon Bedrock, "Token burndown"."""
 
+
+TargetKey: TypeAlias = tuple[str, str, str]
+"""Provider, model and credential: whom a 401, 402, 403 or 429 is about."""
 
 LimiterKey: TypeAlias = tuple[str, str, str]
 """`provider` or `agent`, its name, and the limit as it is configured, as text."""
@@ -50,7 +61,11 @@ class Runtime:
     """The state that outlives a call.
 
     `clock` is monotonic, in seconds; `sleep` and `chance` (uniform in [0, 1)) are passed in so
-    that tests can move time by hand and repeat a run. `estimates` says whether somebody wants
+    that tests can move time by hand and repeat a run. What a provider's answers teach is kept by
+    whom it is about: `pauses` and `passed_until` by provider, model and credential, the breakers
+    by provider and model (and their settings), the sizes of answers by provider, model and agent.
+    `passed_until` is until when calls with another target pass one by whose 429 named no time.
+    `estimates` says whether somebody wants
     an attempt's worst case: a budget, a limit on tokens, a ledger that keeps records.
     `make_limiter` makes the limiters of providers and agents, where not in memory. `observers`
     are told of every attempt that has ended; `tracer` follows every call.
@@ -77,7 +92,9 @@ class Runtime:
         default_factory=dict, repr=False
     )
     _doubted: set[tuple[str, str]] = field(default_factory=set, repr=False)
-    pauses: dict[tuple[str, str], RateLimiter] = field(default_factory=dict, repr=False)
+    pauses: dict[TargetKey, RateLimiter] = field(default_factory=dict, repr=False)
+    passed_until: dict[TargetKey, float] = field(default_factory=dict, repr=False)
+    _outputs: dict[tuple[str, str, str], deque[int]] = field(default_factory=dict, repr=False)
 
     def breaker(self, target: Target) -> CircuitBreaker:
         """Return the circuit breaker of the target, one for each provider and model."""
@@ -102,6 +119,8 @@ class Runtime:
         breakers, pauses = dict(older._breakers), dict(older.pauses)  # others may add to them
         self._breakers |= {key: each for key, each in breakers.items() if key[0] in providers}
         self.pauses |= {key: each for key, each in pauses.items() if key[0] in providers}
+        passed = dict(older.passed_until)
+        self.passed_until |= {key: each for key, each in passed.items() if key[0] in providers}
 
     def limiter(self, key: tuple[str, str, str], make: Callable[[], Limiter]) -> Limiter:
         """Return the limiter of a provider or an agent, made at its first use."""
@@ -111,23 +130,37 @@ class Runtime:
         return limiter
 
     def pause(self, target: Target) -> RateLimiter:
-        """Return what holds a target back after a 429, made at its first."""
-        key = (target.provider_id, target.model)
+        """Return what holds a target's key back after a 429, made at its first.
+
+        It has the provider's rates, which the 429s of this key and model halve.
+        """
+        key = (target.provider_id, target.model, target.credential)
         pause = self.pauses.get(key)
         if pause is None:
-            pause = bounded_setdefault(
-                self.pauses, key, RateLimiter(clock=self.clock), may_go=_is_over
-            )
+            limit = {} if target.rate_limit is None else dict(target.rate_limit)
+            pause = RateLimiter(**limit | {"concurrency": None}, clock=self.clock)
+            pause = bounded_setdefault(self.pauses, key, pause, may_go=_is_over)
         return pause
+
+    def pass_by(self, target: Target) -> None:
+        """Let calls with another target go there for a while: a 429 did not say for how long."""
+        key, until = (target.provider_id, target.model, target.credential), self.clock()
+        self.passed_until.pop(key, None)
+        bounded_setdefault(self.passed_until, key, until + target.retry.max_delay_s)
 
     def paused_for_s(self, target: Target) -> float:
         """Return for how many seconds more the provider asked that nothing be sent."""
-        pause = self.pauses.get((target.provider_id, target.model))
-        return 0.0 if pause is None else pause.wait_s(0)
+        pause = self.pauses.get((target.provider_id, target.model, target.credential))
+        return 0.0 if pause is None else pause.resumes_in_s
+
+    def passed_for_s(self, target: Target) -> float:
+        """Return for how many seconds more calls with another target pass this one by."""
+        key = (target.provider_id, target.model, target.credential)
+        return max(self.paused_for_s(target), self.passed_until.get(key, 0.0) - self.clock())
 
     def limiters_of(self, target: Target) -> tuple[Limiter, ...]:
         """Return the limiters a call at the target passes, in order."""
-        pause = self.pauses.get((target.provider_id, target.model))
+        pause = self.pauses.get((target.provider_id, target.model, target.credential))
         return target.limiters if pause is None else (pause, *target.limiters)
 
     def price(self, target: Target, answered: str = "") -> Price | None:
@@ -153,12 +186,38 @@ class Runtime:
             cap += budget
         return count_tokens(request.messages, request.tools, target.model), cap
 
-    def worst_case_usd(self, target: Target, tokens: tuple[int, int]) -> Decimal | None:
+    def worst_case_usd(
+        self, target: Target, tokens: tuple[int, int], options: Mapping[str, Any] = NOTHING
+    ) -> Decimal | None:
         """Return what an attempt may cost at most; None where nobody knows a price."""
         price = self.price(target)
         if price is None:
             return None
-        return plain_cost_usd(price, int(tokens[0] * INPUT_MARGIN), tokens[1])
+        asked = {**target.options, **options}
+        return highest_cost_usd(price, int(tokens[0] * INPUT_MARGIN), tokens[1], asked)
+
+    def expected_tokens(
+        self, target: Target, agent: str, request: CompletionRequest, tokens: tuple[int, int]
+    ) -> int:
+        """Return what a rate limit reserves for an attempt: its input, and the output expected.
+
+        That is the 95th percentile of the agent's answers at the model, from five of them on; but
+        the cap that is sent where the vendor itself counts that.
+        """
+        if request.max_tokens is not None and target.endpoint in COUNTS_MAX_TOKENS:
+            return sum(tokens)
+        sizes = self._outputs.get((target.provider_id, target.model, agent), ())
+        if len(sizes) < LEARNED_FROM:
+            return tokens[0] + min(tokens[1], USUAL_OUTPUT)
+        return tokens[0] + min(tokens[1], sorted(sizes)[math.ceil(0.95 * len(sizes)) - 1])
+
+    def note_output(self, target: Target, agent: str, output_tokens: int) -> None:
+        """Learn the size of an answer."""
+        key = (target.provider_id, target.model, agent)
+        sizes = self._outputs.get(key)
+        if sizes is None:
+            sizes = bounded_setdefault(self._outputs, key, deque(maxlen=SIZES_KEPT))
+        sizes.append(output_tokens)
 
     def cost_range(self, target: Target, request: CompletionRequest) -> CostRange:
         """Return what an attempt costs: its input, a quarter less; at most its worst case."""
@@ -166,7 +225,7 @@ class Runtime:
         if price is None:
             return CostRange()
         least_usd = plain_cost_usd(price, int(tokens[0] * INPUT_AT_LEAST), 0)
-        return CostRange(least_usd, self.worst_case_usd(target, tokens))
+        return CostRange(least_usd, self.worst_case_usd(target, tokens, request.options))
 
     def budgets_of(
         self, target: Target, agent: str, labels: Mapping[str, str]
@@ -229,4 +288,4 @@ def _is_closed(breaker: CircuitBreaker) -> bool:
 
 
 def _is_over(pause: RateLimiter) -> bool:
-    return pause.wait_s(0) <= 0
+    return pause.resumes_in_s <= 0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestify.calls.request import Defaults
+from orchestify.core.policies import RateLimitConfig
 from orchestify.lanes.lane import Lane
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.rate_limit import Limiter
 from orchestify.policy.retry import RetryPolicy
+from orchestify.values import NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,8 @@ class Target:
     `provider_id` is the provider's name in the configuration, `provider_type` its `type` or a
     host's own word. `endpoint` is LiteLLM's name of the company at the other end, None where no
     map knows it; `base_url` is where requests go, None where only LiteLLM or the host knows.
+    `credential` is a digest of the key that is sent, "" where none is configured; `rate_limit` is
+    the provider's, which its own 429s halve; `options` go into every body.
     """
 
     lane: Lane
@@ -30,4 +36,7 @@ class Target:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     limiters: tuple[Limiter, ...] = ()
+    credential: str = ""
+    rate_limit: RateLimitConfig | None = None
+    options: Mapping[str, Any] = field(default=NOTHING, repr=False)
     weight: float = 1.0

@@ -112,6 +112,10 @@ def _remarks(target: TargetPlan) -> list[str]:
         if target.attempt_usd is None:
             cost = "price unknown"
         lines.append(f"at most {plural(target.attempts_at_most, 'attempt')}, {cost}")
+        lines.append(
+            f"at most {target.stays_s:g} s here, {target.attempt_s:g} s an attempt, "
+            f"{target.first_output_s:g} s until a stream's first output"
+        )
     return lines
 
 
@@ -120,7 +124,10 @@ def _budgets(plan: Explanation) -> Table:
     for each in plan.budgets:
         name = each.name if each.mode == "hard" else f"{each.name} (warns only)"
         limit = f"{usd(each.limit_usd)} / {each.period}"
-        made.add_row(name, limit, usd(each.remaining_usd), str(each.origin or ""))
+        left = usd(each.remaining_usd)
+        if each.possible_usd:
+            left += f" ({usd(each.possible_usd)} possibly billed)"
+        made.add_row(name, limit, left, str(each.origin or ""))
     return made
 
 

@@ -22,6 +22,7 @@ from orchestify.policy.retry import RetryPolicy
 Level: TypeAlias = Literal["agent", "provider", "top", "default"]
 
 DEFAULT_TIMEOUT_S = 600.0
+FAIR_AT_LEAST_S = 60.0  # what a stream has until its first output while other targets remain
 DEFAULT_CONNECT_TIMEOUT_S = 10.0
 DEFAULT_IDLE_TIMEOUT_S = 60.0
 _RETRY = RetryPolicy()
@@ -94,7 +95,15 @@ class Policies(Model):
     circuit_breaker: CircuitBreakerConfig | None = None
     rate_limit: RateLimitConfig | None = None
     timeout_s: Seconds | None = Field(
-        default=None, description="A whole call, or until a stream's first output"
+        default=None,
+        description="A whole call, or until a stream's first output; at a provider, what is "
+        "spent there",
+    )
+    first_output_timeout_s: Seconds | None = Field(
+        default=None, description="One attempt at a stream, until its first output"
+    )
+    attempt_timeout_s: Seconds | None = Field(
+        default=None, description="One attempt, or until a stream's first output"
     )
     connect_timeout_s: Seconds | None = Field(
         default=None, description="Until a connection is there"
@@ -110,6 +119,8 @@ class EffectivePolicies:
     circuit_breaker: CircuitBreakerConfig
     rate_limit: RateLimitConfig | None
     timeout_s: float
+    first_output_timeout_s: float | None
+    attempt_timeout_s: float | None
     connect_timeout_s: float
     idle_timeout_s: float
     levels: Mapping[str, Level]
@@ -121,6 +132,7 @@ def policies_for(
     """Return the policies in force: for each key the agent's, else the provider's, else the top's.
 
     A `retry` at the agent replaces the whole `retry` of the provider; fields are not mixed.
+    `timeout_s` is the call's, the agent's or else the top's: a provider's bounds its own part.
     """
     values: dict[str, Any] = dict(_DEFAULTS)
     levels: dict[str, Level] = dict.fromkeys(_DEFAULTS, "default")
@@ -132,6 +144,8 @@ def policies_for(
     for level, policies in written:
         for name in _DEFAULTS:
             value = getattr(policies, name, None)
+            if level == "provider" and name == "timeout_s":
+                continue
             if value is not None:
                 values[name], levels[name] = value, level
     return EffectivePolicies(**values, levels=levels)
@@ -142,6 +156,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "circuit_breaker": CircuitBreakerConfig(),
     "rate_limit": None,
     "timeout_s": DEFAULT_TIMEOUT_S,
+    "first_output_timeout_s": None,
+    "attempt_timeout_s": None,
     "connect_timeout_s": DEFAULT_CONNECT_TIMEOUT_S,
     "idle_timeout_s": DEFAULT_IDLE_TIMEOUT_S,
 }

@@ -88,7 +88,7 @@ def error_class(failure: Failure) -> type[APIError]:
                 return kind
     if status in CLASS_BY_STATUS:
         return CLASS_BY_STATUS[status]
-    return InvalidRequestError if 400 <= status < 500 else ServerError
+    return APIError if 400 <= status < 500 else ServerError
 
 
 def failure_from_body(status: int, headers: Mapping[str, str], body: bytes | str) -> Failure:
@@ -164,6 +164,8 @@ REQUEST_ID_HEADERS = (
     "cf-ray",
 )
 
+# A 4xx that is not here is not about the request (a proxy, a lock, another service): another target
+# may do better.
 CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequestError,
     401: AuthenticationError,
@@ -171,13 +173,23 @@ CLASS_BY_STATUS: Mapping[int, type[APIError]] = {
     403: PermissionDeniedError,
     404: ModelNotFoundError,
     405: ModelNotFoundError,
+    406: InvalidRequestError,
     408: RequestTimeoutError,
     409: ServerError,
     410: ModelNotFoundError,
+    411: InvalidRequestError,
+    412: InvalidRequestError,
     413: ContextWindowError,
+    414: InvalidRequestError,
+    415: InvalidRequestError,
+    416: InvalidRequestError,
+    417: InvalidRequestError,
     422: InvalidRequestError,
     425: ServerError,
+    428: InvalidRequestError,
     429: RateLimitError,
+    431: InvalidRequestError,
+    451: PermissionDeniedError,
     498: ServerError,  # Groq: flex capacity exceeded
     499: ServerError,
 } | dict.fromkeys(range(300, 400), ModelNotFoundError)

@@ -43,9 +43,10 @@ class Record:
 
     Opened before anything is sent (`outcome` is `open`) and completed after it. `model` is the
     one asked for, `model_answered` the one that answered ("" where none did). `cost_usd` is
-    None where nobody knows the price; `cost_at_most_usd` is the attempt's worst case, None
-    where that has no price. `assumed_price` says that the price was found by the model's name
-    alone. Times: `started_at` is UTC, `latency_s` and `first_chunk_s` are seconds since then.
+    None where nobody knows the price; `cost_at_most_usd` is the attempt's worst case, 0 where it
+    was refused or never sent, None where that has no price. `assumed_price` says that the price was
+    found by the model's name alone. Times: `started_at` is UTC, `latency_s` and `first_chunk_s` are
+    seconds since then.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Record:
         usage: Usage,
         model_answered: str,
         cost: Cost,
+        cost_at_most_usd: Decimal | None,
         latency_s: float,
         first_chunk_s: float | None,
         error: str,
@@ -101,7 +103,7 @@ class Record:
             cost_source=cost.source,
             price_date=cost.priced_at,
             assumed_price=cost.assumed,
-            cost_at_most_usd=self.cost_at_most_usd,
+            cost_at_most_usd=cost_at_most_usd,
             latency_s=latency_s,
             first_chunk_s=first_chunk_s,
             error=error,
@@ -117,6 +119,13 @@ class Record:
         """
         came = self.outcome == "ok" or self.error == UNUSABLE
         return self.cost_usd is None and (came or self.usage.total_tokens > 0)
+
+    @property
+    def possible_usd(self) -> Decimal:
+        """What an attempt without an answer, whose cost nobody knows, may have cost at most."""
+        if self.cost_usd is not None or self.outcome in {"ok", "open"}:
+            return Decimal(0)
+        return self.cost_at_most_usd or Decimal(0)
 
 
 def unsent(record: Record) -> Record:

@@ -12,7 +12,8 @@ def summary_of(totals: Totals, providers: list[str]) -> dict[str, Any]:
     """Return `total`, `by_provider`, `by_agent`, `by_model` and `unpriced_calls`.
 
     `by_provider` has a row for each of `providers`, used or not. Costs are in USD and leave out
-    the calls whose price nobody knows; each row counts those as `unpriced_calls`.
+    the calls whose price nobody knows; each row counts those as `unpriced_calls`. `possible_usd`
+    is what attempts of unknown cost may have cost at most, beside it.
     """
     by_provider = totals.by("provider")
     rows = {name: by_provider.get(name, Total()) for name in [*providers, *by_provider]}
@@ -33,6 +34,7 @@ def summary_row(total: Total) -> dict[str, Any]:
         "output_tokens": total.output_tokens,
         "total_tokens": total.total_tokens,
         "cost_usd": float(total.cost_usd),
+        "possible_usd": float(total.possible_usd),
         "calls": total.calls,
         "attempts": total.attempts,
         "failed": total.failed,

@@ -28,8 +28,9 @@ class Total:
 
     `calls` counts answered ones, `attempts` all; `cost_usd` sums known costs only, and
     `unpriced_calls` counts what it leaves out. `estimated_cost_usd` is the part of `cost_usd`
-    whose tokens were estimated, `invalid_usage` counts records whose provider reported counts
-    that cannot be true.
+    whose tokens were estimated; `possible_usd`, beside it, is what attempts of unknown cost (lost
+    connections, time that ran out) may have cost at most. `invalid_usage` counts records whose
+    provider reported counts that cannot be true.
     """
 
     calls: int = 0
@@ -48,6 +49,7 @@ class Total:
     cost_usd: Decimal = Decimal(0)
     estimated_cost_usd: Decimal = Decimal(0)
     latency_s: float = 0.0
+    possible_usd: Decimal = Decimal(0)
 
     @property
     def total_tokens(self) -> int:
@@ -77,7 +79,9 @@ class Total:
             self.cost_usd += record.cost_usd
             if estimated and record.cost_source != "provider":
                 self.estimated_cost_usd += record.cost_usd
-        elif record.unpriced:
+            return
+        self.possible_usd += record.possible_usd
+        if record.unpriced:
             self.unpriced_calls += 1
 
     def merge(self, other: Total) -> None:
@@ -186,9 +190,10 @@ class Totals:
         _ = usage.input_tokens + usage.output_tokens + usage.cache_read + usage.cache_write
         _ = usage.reasoning + (record.latency_s or 0.0)
         labels = record.labels.items()
-        cost = record.cost_usd
-        if cost is not None and not (cost.is_finite() and 0 <= cost <= MOST_USD):
-            record = replace(record, cost_usd=bounded_usd(cost))
+        costs = (record.cost_usd, record.cost_at_most_usd)
+        if any(usd is not None and not (usd.is_finite() and 0 <= usd <= MOST_USD) for usd in costs):
+            cost_usd, at_most_usd = map(bounded_usd, costs)
+            record = replace(record, cost_usd=cost_usd, cost_at_most_usd=at_most_usd)
         model = record.model
         if model not in self._models:
             model = model if len(self._models) < MODELS_KEPT else OTHER

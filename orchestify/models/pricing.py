@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from orchestify.values import MOST_USD, Usage
+from orchestify.values import MOST_USD, NOTHING, Usage
 
 PriceSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices", "none"]
 
@@ -128,11 +128,24 @@ def plain_cost_usd(price: Price, input_tokens: int, output_tokens: int) -> Decim
     return per_million / _MILLION + price.request_usd
 
 
-def highest_cost_usd(price: Price, input_tokens: int, output_tokens: int) -> Decimal:
-    """Return what tokens cost where all output is of the dearest kind; never below 0."""
-    rates = price.rates_for(input_tokens)
-    per_million = input_tokens * rates.input + output_tokens * rates.dearest_output
-    return per_million / _MILLION + price.request_usd
+def highest_cost_usd(
+    price: Price, input_tokens: int, output_tokens: int, options: Mapping[str, Any] = NOTHING
+) -> Decimal:
+    """Return what tokens cost where all is of the dearest kind; never below 0.
+
+    `options` are a request's own: a service tier, a speed or a place that it asks for counts where
+    that is dearer; the provider may answer at the standard price all the same.
+    """
+    asked = [str(options.get(name) or "") for name in ("service_tier", "speed", "inference_geo")]
+    factor = Decimal(1)
+    for word in asked:
+        factor *= max(price.multipliers.get(word, 1), 1)
+    costs = []
+    for each in (price, *(price.at_tier(word) for word in asked)):
+        rates = each.rates_for(input_tokens)
+        per_million = input_tokens * rates.input + output_tokens * rates.dearest_output
+        costs.append(per_million / _MILLION * factor + each.request_usd)
+    return max(costs)
 
 
 def cost_of(
@@ -143,10 +156,11 @@ def cost_of(
 ) -> Cost:
     """Return a call's cost: the provider's own figure, else the price applied to the usage.
 
+    A figure of zero counts less than a price that the operator wrote down.
     `price_of` finds the price of another model that an iteration of the call ran on. Usage that
     nobody knows has no cost, whatever the price.
     """
-    if reported_usd is not None:
+    if reported_usd is not None and (reported_usd or price is None or price.source != "config"):
         return Cost(reported_usd, "provider")
     if price is None or usage.source == "unknown":
         return UNPRICED

@@ -1,7 +1,7 @@
 """A circuit breaker: stops sending to a target that keeps failing.
 
 Source: M. Nygard, "Release It!", 2007, "Circuit Breaker". Here failures are counted within a
-sliding window, and when half open exactly one call goes through.
+sliding window, and when half open exactly one call goes through, for a limited time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from orchestify.policy.wait_queue import CallLater, Waiter, call_later
 from orchestify.values import CircuitState
 
 OnChange: TypeAlias = Callable[[CircuitState, CircuitState], None]
@@ -37,10 +38,11 @@ class CircuitBreaker:
     """Opens at `failures` within `window_s`; `open_s` later lets one probe through.
 
     The probe's success closes it; its failure opens it again for twice as long, at most
-    `max_open_s`. A verdict counts only in the state its call was admitted in: the late answer
-    of a call from before the opening neither closes nor opens anything. `on_change(old, new)`
-    is called outside the lock. Times are in seconds of `clock`. Safe across threads, and a
-    permit may be released by a `__del__` that interrupts the holder of the lock.
+    `max_open_s`. A probe without a verdict after as long as the circuit was open loses its place to
+    the next; its own verdict still counts. A verdict counts only in the state its call was admitted
+    in: the late answer of a call from before the opening neither closes nor opens anything.
+    `on_change(old, new)` is called outside the lock. Times are in seconds of `clock`. Safe across
+    threads, and a permit may be released by a `__del__` that interrupts the holder of the lock.
     """
 
     settings: BreakerSettings = BreakerSettings()
@@ -53,6 +55,9 @@ class CircuitBreaker:
     _openings: int = field(default=0, init=False)  # in a row, without a success in between
     _probe_at: float = field(default=0.0, init=False)
     _probe: Permit | None = field(default=None, init=False, repr=False)
+    _probe_s: float = field(default=0.0, init=False)  # how long a probe keeps its place
+    _probe_until: float = field(default=0.0, init=False)
+    _waiting: set[Waiter] = field(default_factory=set, init=False, repr=False)
 
     @property
     def state(self) -> CircuitState:
@@ -66,11 +71,28 @@ class CircuitBreaker:
         """Seconds until a probe may go through; 0 unless open."""
         return max(0.0, self._probe_at - self.clock()) if self._state == "open" else 0.0
 
+    @property
+    def probe_ends_in_s(self) -> float:
+        """Seconds until the place of the probe under way is free at the latest; 0 without one."""
+        return 0.0 if self._probe is None else max(0.0, self._probe_until - self.clock())
+
     def allows(self) -> bool:
         """Whether `admit` would let a call through now; takes nothing."""
         if self._state == "closed":
             return True
-        return self._probe is None and self.clock() >= self._probe_at
+        return self.clock() >= (self._probe_at if self._probe is None else self._probe_until)
+
+    async def probed(self, seconds: float, call_later: CallLater = call_later) -> None:
+        """Wait until the probe under way has ended, for `seconds` at most."""
+        waiter = Waiter((0, 0))
+        with self._lock:
+            self._waiting.add(waiter)
+        try:
+            if self._probe is not None:
+                await waiter.park(min(seconds, self.probe_ends_in_s), call_later)
+        finally:
+            with self._lock:
+                self._waiting.discard(waiter)
 
     def admit(self) -> Permit | None:
         """Return a permit to send one request, or None: nothing may be sent.
@@ -92,6 +114,8 @@ class CircuitBreaker:
             permit = Permit(self, self._changes)
             if self._state == "half_open":
                 self._probe = permit
+                self._probe_until = self.clock() + self._probe_s
+                permit.limit_s = self._probe_s
         self._tell(old, self._state)
         return permit
 
@@ -105,6 +129,9 @@ class CircuitBreaker:
                 new = self._verdict(old, permit, ok)
                 if new != old:
                     self._change(new)
+            if self._probe is None:
+                for waiter in self._waiting:
+                    waiter.wake()
         self._tell(old, new)
 
     def _verdict(self, state: CircuitState, permit: Permit, ok: bool | None) -> CircuitState:
@@ -133,7 +160,8 @@ class CircuitBreaker:
         if new == "open":
             open_s, max_open_s = self.settings.open_s, self.settings.max_open_s
             doubled_s = open_s * 2.0 ** min(self._openings, 60)
-            self._probe_at = self.clock() + min(doubled_s, max(open_s, max_open_s))
+            self._probe_s = min(doubled_s, max(open_s, max_open_s))
+            self._probe_at = self.clock() + self._probe_s
             self._openings += 1
         elif new == "closed":
             self._openings = 0
@@ -144,14 +172,18 @@ class CircuitBreaker:
 
 
 class Permit:
-    """The right to send one request; only the first verdict counts."""
+    """The right to send one request; only the first verdict counts.
 
-    __slots__ = ("_breaker", "_changes", "_ended")
+    `limit_s` is how long a probe keeps its place, None for what is no probe.
+    """
+
+    __slots__ = ("_breaker", "_changes", "_ended", "limit_s")
 
     def __init__(self, breaker: CircuitBreaker, changes: int) -> None:
         self._breaker = breaker
         self._changes = changes
         self._ended = False
+        self.limit_s: float | None = None
 
     def succeeded(self) -> None:
         """The target answered."""

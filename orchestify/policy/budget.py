@@ -107,9 +107,10 @@ def period_bounds(period: Period, now: datetime) -> tuple[datetime, datetime | N
 class BudgetState:
     """One budget in one period: what is spent, and what running calls may cost at most.
 
-    `held_usd` sums the reservations of running calls. `overrun_usd` is what providers billed
-    above the reservations, part of `spent_usd`. `alerted` counts the thresholds that were
-    reported. `start` and `end` bound the period.
+    `held_usd` sums the reservations of running calls, `possible_usd` those of ended ones whose
+    cost nobody knows (lost connections, time that ran out): they count until the period ends.
+    `overrun_usd` is what providers billed above the reservations, part of `spent_usd`. `alerted`
+    counts the thresholds that were reported. `start` and `end` bound the period.
     """
 
     budget: Budget
@@ -118,6 +119,7 @@ class BudgetState:
     spent_usd: Decimal = ZERO
     held_usd: Decimal = ZERO
     overrun_usd: Decimal = ZERO
+    possible_usd: Decimal = ZERO
     alerted: int = 0
     _alerts: list[tuple[Decimal, float]] = field(init=False, repr=False)  # dollars and share
 
@@ -127,8 +129,9 @@ class BudgetState:
 
     @property
     def remaining_usd(self) -> Decimal:
-        """What is neither spent nor reserved, never below 0."""
-        return max(ZERO, self.budget.limit_usd - self.spent_usd - self.held_usd)
+        """What is neither spent, possibly spent nor reserved, never below 0."""
+        taken_usd = self.spent_usd + self.possible_usd + self.held_usd
+        return max(ZERO, self.budget.limit_usd - taken_usd)
 
     def decide(self, worst_case_usd: Decimal) -> Decision:
         """Say whether a call fits now, fits once reservations settle, or is over the limit.
@@ -137,7 +140,7 @@ class BudgetState:
         """
         if not worst_case_usd or self.budget.mode == "warn":
             return "fits"
-        left_usd = self.budget.limit_usd - self.spent_usd
+        left_usd = self.budget.limit_usd - self.spent_usd - self.possible_usd
         if worst_case_usd > left_usd:
             return "refuse"
         return "fits" if worst_case_usd <= left_usd - self.held_usd else "wait"
@@ -146,10 +149,14 @@ class BudgetState:
         """Set aside what a call may cost at most."""
         self.held_usd += worst_case_usd
 
-    def settle(self, held_usd: Decimal, actual_usd: Decimal) -> None:
-        """Replace a reservation by what the call cost, in full even where that is more."""
+    def settle(self, held_usd: Decimal, actual_usd: Decimal, possible_usd: Decimal = ZERO) -> None:
+        """Replace a reservation by what the call cost, in full even where that is more.
+
+        `possible_usd` is what it may have cost at most where nobody knows.
+        """
         self.held_usd -= held_usd
         self.spent_usd += actual_usd
+        self.possible_usd += possible_usd
         if actual_usd > held_usd:
             self.overrun_usd += actual_usd - held_usd
 

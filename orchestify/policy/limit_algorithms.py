@@ -23,7 +23,10 @@ class LimitCounter(Protocol):
     """One limit's account."""
 
     def wait_s(self, amount: int, ahead: int, now: float) -> float:
-        """Seconds until `amount` may be taken, once `ahead` has been; 0 means now."""
+        """Seconds until `amount` may be taken, once `ahead` has been; 0 means now.
+
+        `ahead` below zero is what is given back before.
+        """
 
     def take(self, amount: int, now: float) -> None:
         """Use `amount`, whether there is room or not."""
@@ -67,7 +70,8 @@ class TokenBucket:
     def wait_s(self, amount: int, ahead: int, now: float) -> float:
         """Seconds until the bucket holds `amount` (or is full), `ahead` taken before."""
         self._fill(now)
-        missing = min(amount, self._capacity) + ahead - self._level
+        level = self._level if ahead >= 0 else min(self._capacity, self._level - ahead)
+        missing = min(amount, self._capacity) + max(ahead, 0) - level
         return missing / self._rate if missing > 1e-6 else 0.0  # less is rounding
 
     def take(self, amount: int, now: float) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 from orchestify.errors import RateLimitError
@@ -86,14 +87,15 @@ class RateLimiter:
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
     _queue: WaitQueue = field(default_factory=WaitQueue, init=False, repr=False)
     _queued_requests: list[int] = field(default_factory=lambda: [0, 0, 0], init=False, repr=False)
-    _queued_tokens: list[int] = field(default_factory=lambda: [0, 0, 0], init=False, repr=False)
     _bursts: list[LimitCounter] = field(init=False, repr=False)  # of requests, those of the minute
     _requests: list[LimitCounter] = field(init=False, repr=False)
     _tokens: list[LimitCounter] = field(init=False, repr=False)
     _throttle: Throttle = field(init=False, repr=False)
     _tickets: int = field(default=0, init=False, repr=False)
     _running: int = field(default=0, init=False, repr=False)
+    _lent: int = field(default=0, init=False, repr=False)  # tokens that may yet be given back
     _penalties: int = field(default=0, init=False, repr=False)
+    _penalised_at: float = field(default=-inf, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._throttle = Throttle(self.clock())
@@ -121,9 +123,10 @@ class RateLimiter:
         takes nothing and lets the next one try.
 
         Raises:
-            RateLimitError: the turn does not come before the deadline: at once where that is
-                known, or when it has passed. `retry_after_s` says when, None where only another
-                call's end can tell. Nothing was taken.
+            RateLimitError: the turn does not come before the deadline: at once where it could not
+                even if the calls ahead gave all their tokens back, or when it has passed.
+                `retry_after_s` says when, None where only another call's end can tell. Nothing was
+                taken.
         """
         rank = RANKS[priority]
         with self._lock:
@@ -133,29 +136,47 @@ class RateLimiter:
             check_deadline(self._turn_in_s(rank, tokens, now), deadline, now)
             self._tickets += 1
             waiter = Waiter((rank, self._tickets))
-            self._join(waiter, tokens)
+            self._join(waiter)
         return await self._wait_turn(waiter, tokens, deadline)
 
+    @property
+    def resumes_in_s(self) -> float:
+        """Seconds for which nothing at all is granted: the rest of a pause."""
+        return max(0.0, self._throttle.resume_at - self.clock())
+
     def wait_s(self, tokens: int, *, priority: Priority = "normal") -> float:
-        """Seconds that `acquire` would wait now; where slots are taken, at least that long."""
+        """Seconds that `acquire` would wait now, at least.
+
+        Slots may be taken for longer, and the calls ahead may keep their tokens.
+        """
         with self._lock:
             return self._turn_in_s(RANKS[priority], tokens, self.clock())
 
-    def penalise(self, retry_after_s: float | None, grant: LocalGrant | None = None) -> None:
+    def penalise(
+        self,
+        retry_after_s: float | None,
+        grant: LocalGrant | None = None,
+        *,
+        sent_at: float | None = None,
+    ) -> None:
         """Take a 429: grant nothing for `retry_after_s`, then go on at half the rate.
 
         The rate grows back to the full one within 60 s, evenly, and a full bucket of requests
-        per minute is left with one. Of the calls that were under way together (`grant` tells),
-        and within one pause, only the first 429 halves; the others can lengthen the pause.
+        per minute is left with one. Of the calls that were under way together (`grant` or
+        `sent_at` tells), and within one pause, only the first 429 halves; the others can lengthen
+        the pause.
         """
         with self._lock:
             now = self.clock()
             is_new = (
                 now >= self._throttle.resume_at if grant is None else grant._is_after_penalties()
             )
+            if sent_at is not None and sent_at <= self._penalised_at:
+                is_new = False
             self._throttle.pause(now + (retry_after_s or 0.0), now)
             if is_new:
                 self._penalties += 1
+                self._penalised_at = now
                 self._throttle.halve(now)
                 for each in self._bursts:
                     each.drain(self._throttle.time(now))
@@ -177,13 +198,14 @@ class RateLimiter:
                     wait_s = self._wait_s(tokens, 0, 0, now) if is_next else None
                     if wait_s == 0:
                         return self._take(tokens, now)
-                    check_deadline(wait_s, deadline, now)
-                if wait_s is None and deadline is not None:
-                    wait_s = deadline - now
+                    least_s = self._wait_s(tokens, 0, -self._lent, now) if is_next else None
+                    check_deadline(least_s, deadline, now)
+                if deadline is not None:
+                    wait_s = deadline - now if wait_s is None else min(wait_s, deadline - now)
                 await waiter.park(wait_s, self.call_later)
         finally:
             with self._lock:
-                self._leave(waiter, tokens)
+                self._leave(waiter)
 
     def _is_first(self, rank: int) -> bool:
         head = self._queue.head()
@@ -193,10 +215,13 @@ class RateLimiter:
         return self.concurrency is None or self._running < self.concurrency
 
     def _turn_in_s(self, rank: int, tokens: int, now: float) -> float:
-        """Seconds until the limits, not the slots, let a newcomer of this rank through."""
-        ahead = slice(rank + 1)
-        requests, queued = sum(self._queued_requests[ahead]), sum(self._queued_tokens[ahead])
-        return self._wait_s(tokens, requests, queued, now)
+        """Seconds until the limits, not the slots, can let a newcomer of this rank through.
+
+        The requests of those ahead are used up; their tokens, and those that running calls hold,
+        may all be given back.
+        """
+        requests = sum(self._queued_requests[: rank + 1])
+        return self._wait_s(tokens, requests, -self._lent, now)
 
     def _wait_s(self, tokens: int, requests_ahead: int, tokens_ahead: int, now: float) -> float:
         throttle = self._throttle
@@ -217,20 +242,22 @@ class RateLimiter:
         for each in self._tokens:
             each.take(tokens, at)
         self._running += 1
+        self._lent += tokens
         return LocalGrant(self, tokens, at, self._penalties)
 
-    def _join(self, waiter: Waiter, tokens: int) -> None:
+    def _join(self, waiter: Waiter) -> None:
         self._queued_requests[waiter.key[0]] += 1
-        self._queued_tokens[waiter.key[0]] += tokens
         self._queue.join(waiter)
 
-    def _leave(self, waiter: Waiter, tokens: int) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         self._queued_requests[waiter.key[0]] -= 1
-        self._queued_tokens[waiter.key[0]] -= tokens
         self._queue.leave(waiter)
 
-    def _correct(self, delta: int, taken_at: float) -> None:
+    def _correct(self, tokens: int, delta: int, taken_at: float) -> None:
         with self._lock:
+            self._lent -= tokens
+            if not delta:
+                return
             at = self._throttle.time(self.clock())
             for each in self._tokens:
                 each.correct(delta, taken_at, at)
@@ -238,6 +265,7 @@ class RateLimiter:
 
     def _give_back(self, tokens: int, taken_at: float) -> None:
         with self._lock:
+            self._lent -= tokens
             at = self._throttle.time(self.clock())
             for each in self._requests:
                 each.correct(-1, taken_at, at)
@@ -269,8 +297,7 @@ class LocalGrant:
         """Correct the estimate: give back what was too much, owe what was missing. Once."""
         if not self._settled:
             self._settled = True
-            if actual_tokens != self.tokens:
-                self._limiter._correct(actual_tokens - self.tokens, self._taken_at)
+            self._limiter._correct(self.tokens, actual_tokens - self.tokens, self._taken_at)
 
     def give_back(self) -> None:
         """Give back the request and its tokens: nothing was sent. Instead of `settle`."""
@@ -279,9 +306,10 @@ class LocalGrant:
             self._limiter._give_back(self.tokens, self._taken_at)
 
     def release(self) -> None:
-        """Free the slot of a call that has ended. Once."""
+        """Free the slot of a call that has ended; tokens that were not settled stay used. Once."""
         if not self._released:
             self._released = True
+            self.settle(self.tokens)
             self._limiter._free_slot()
 
     def _is_after_penalties(self) -> bool:
@@ -302,8 +330,7 @@ def check_deadline(wait_s: float | None, deadline: float | None, now: float) -> 
     """Raise where a wait of `wait_s` (None: nobody knows) does not end before the deadline."""
     if deadline is None:
         return
-    is_late = now >= deadline if wait_s is None else now + wait_s > deadline
-    if is_late:
+    if now >= deadline or now + (wait_s or 0.0) > deadline:
         told = f"; it comes in {wait_s:.3g} s" if wait_s else ""
         raise RateLimitError(
             f"our own rate limit has no turn for this call before its deadline{told}",

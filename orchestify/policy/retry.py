@@ -23,12 +23,13 @@ class RetryPolicy:
 
         `attempt` is the one that failed, from 1; `random` returns a number in [0, 1).
         Exponential backoff with full jitter; a provider's own Retry-After wins, even over
-        `max_delay_s`: whether a wait is worth it is the caller's decision.
+        `max_delay_s`: whether a wait is worth it is the caller's decision. A Retry-After of zero
+        says nothing about when to come back, so the backoff stays.
         Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
         """
         if not error.retryable or attempt >= self.max_attempts:
             return None
-        if error.retry_after_s is not None:
+        if error.retry_after_s:
             return error.retry_after_s
         ceiling_s = self.first_delay_s * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS)
         return random() * min(self.max_delay_s, ceiling_s)

@@ -14,14 +14,17 @@ StrategyName: TypeAlias = Literal[
     "priority", "round_robin", "least_recently_used", "weighted", "health"
 ]
 
+ALIKE = 0.1
+"""Scores that lie within this of the best are equal: as much as latency makes of a score."""
+
 
 @dataclass(slots=True)
 class Strategy(Generic[T]):
     """Orders the targets of one route; always the same targets, in the configuration's order.
 
     `weights` are for `weighted`, one a target (none: all alike). `score` is for `health`:
-    higher is better, and equals keep their order. `random` returns a number in [0, 1). Safe
-    across threads.
+    higher is better, and those that are alike keep their order. `random` returns a number in [0,
+    1). Safe across threads.
     """
 
     name: StrategyName = "priority"
@@ -44,7 +47,8 @@ class Strategy(Generic[T]):
             return self._drawn(count)
         if self.name == "health" and self.score is not None:
             scores = [self.score(target) for target in targets]
-            return sorted(range(count), key=lambda index: -scores[index])
+            best = max(scores)
+            return sorted(range(count), key=lambda index: int((best - scores[index]) / ALIKE))
         return list(range(count))
 
     def used(self, index: int) -> None:

@@ -14,7 +14,12 @@ from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.chains import ChainEntry, chain_of
 from orchestify.core.config import Config, Origin
-from orchestify.core.policies import EffectivePolicies, policies_for
+from orchestify.core.policies import (
+    DEFAULT_TIMEOUT_S,
+    FAIR_AT_LEAST_S,
+    EffectivePolicies,
+    policies_for,
+)
 from orchestify.core.problems import KeyPath
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
 from orchestify.ledger.record import current_labels
@@ -28,7 +33,10 @@ from orchestify.values import NOTHING
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
 
 _OF_AGENT = ("temperature", "top_p", "stop", "thinking", "cache", "strategy", "fallback_on")
-_OF_TARGET = ("retry", "circuit_breaker", "connect_timeout_s", "idle_timeout_s")
+_OF_TARGET = (
+    *("retry", "circuit_breaker", "first_output_timeout_s", "attempt_timeout_s"),
+    *("connect_timeout_s", "idle_timeout_s"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,10 @@ class TargetPlan:
     `left_out` names sampling parameters that its model refuses, `changed` what is sent otherwise
     than it is configured: by key, what is done. `skipped` says why nothing
     would be sent there now, None where something would. `attempt_usd` is what one attempt may
-    cost, None where nobody knows the price; `price_source` says who does.
+    cost, None where nobody knows the price; `price_source` says who does. `stays_s` is how long a
+    call may stay there, retries included, where all before it failed at once; `attempt_s` and
+    `first_output_s` are how long one attempt has for a whole answer, and for a stream's first
+    output.
     """
 
     provider: str
@@ -62,6 +73,9 @@ class TargetPlan:
     attempts_at_most: int = 0
     attempt_usd: Decimal | None = None
     price_source: str = "none"
+    stays_s: float = 0.0
+    attempt_s: float = 0.0
+    first_output_s: float = 0.0
 
     @property
     def cost_at_most_usd(self) -> Decimal | None:
@@ -73,13 +87,17 @@ class TargetPlan:
 
 @dataclass(frozen=True, slots=True)
 class BudgetPlan:
-    """A budget that a call counts against, as it stands in this process."""
+    """A budget that a call counts against, as it stands in this process.
+
+    `possible_usd` is what calls of unknown cost may have cost at most; `remaining_usd` is without.
+    """
 
     name: str
     limit_usd: Decimal
     period: str
     mode: str
     remaining_usd: Decimal
+    possible_usd: Decimal
     origin: Origin | None
 
 
@@ -144,7 +162,9 @@ def explain(
         input_tokens=input_tokens,
         settings=tuple(planner.agent_settings(links[0])),
         budgets=tuple(planner.budgets(links)),
-        targets=tuple(planner.target(link) for link in links),
+        targets=tuple(
+            planner.target(link, len(links) - number) for number, link in enumerate(links, 1)
+        ),
     )
 
 
@@ -160,13 +180,13 @@ class _Planner:
     max_tokens: int | None
 
     def agent_settings(self, own: ChainEntry) -> Iterable[Setting]:
-        """What holds for the whole call; its deadline is the first target's."""
+        """What holds for the whole call."""
         here: KeyPath = ("agents", self.agent_id)
         for name in _OF_AGENT:
             yield self._setting(name, getattr(self.agent, name), (*here, name))
         yield self._policy("timeout_s", self._policies(own.provider), own.provider)
 
-    def target(self, link: ChainEntry) -> TargetPlan:
+    def target(self, link: ChainEntry, following: int) -> TargetPlan:
         """Plan one target; what is off, or the host has yet to register, is skipped for good."""
         settings = tuple(self._target_settings(link))
         try:
@@ -180,6 +200,11 @@ class _Planner:
         runtime = self.lookup.runtime
         tokens = (self.input_tokens, runtime.tokens(target, request)[1])
         attempt_usd, price = runtime.worst_case_usd(target, tokens), runtime.price(target)
+        own, call_s = target.defaults, target.defaults.timeout_s or DEFAULT_TIMEOUT_S
+        stays_s = min(call_s, own.provider_timeout_s or call_s)
+        attempt_s = min(stays_s, own.attempt_timeout_s or stays_s)
+        fair_s = max(FAIR_AT_LEAST_S, call_s / (following + 1))
+        first_output_s = min(attempt_s, own.first_output_timeout_s or fair_s)
         lack = lacking(request, runtime.entry(target))
         provider = self.config.providers.providers[link.provider]
         return TargetPlan(
@@ -192,6 +217,9 @@ class _Planner:
             attempts_at_most=0 if lack else target.retry.max_attempts,
             attempt_usd=attempt_usd,
             price_source=price.source if price else "none",
+            stays_s=stays_s,
+            attempt_s=attempt_s,
+            first_output_s=first_output_s,
         )
 
     def budgets(self, links: Sequence[ChainEntry]) -> Iterable[BudgetPlan]:
@@ -203,12 +231,14 @@ class _Planner:
         for each in runtime.budgets:
             if any(each.matches(at.provider, self.agent_id, at.model, labels) for at in links):
                 path = written.get(each.name, tuple(each.name.split(".")))
+                state = runtime.book.state(each)
                 yield BudgetPlan(
                     name=each.name,
                     limit_usd=each.limit_usd,
                     period=each.period,
                     mode=each.mode,
-                    remaining_usd=runtime.book.state(each).remaining_usd,
+                    remaining_usd=state.remaining_usd,
+                    possible_usd=state.possible_usd,
                     origin=self.config.origin(path),
                 )
 
@@ -241,6 +271,8 @@ class _Planner:
             yield self._policy(name, policies, link.provider)
         shared = policies_for(self.config, provider)
         yield self._policy("rate_limit", shared, link.provider)
+        if provider.timeout_s is not None:
+            yield self._setting("timeout_s", provider.timeout_s, (*at, "timeout_s"))
         if self.agent.rate_limit is not None:
             limit_at = ("agents", self.agent_id, "rate_limit")
             yield self._setting("agent's rate_limit", self.agent.rate_limit, limit_at)

@@ -97,17 +97,17 @@ class ProviderLookup:
             ProviderNotFoundError: no such provider, or it is off.
         """
         provider = self._provider_for(provider_id, agent_id, agent)
-        lane = (
-            provider.lane
-            if isinstance(provider, ConfiguredProvider)
-            else self._external[provider_id]
-        )
+        config = self._configs[provider_id]
+        if isinstance(provider, ConfiguredProvider):
+            lane, config = provider.lane, provider.config
+        else:
+            lane = self._external[provider_id]
         return target_of(
             self.runtime,
             lane,
             provider_id,
             provider.provider_type,
-            self._configs[provider_id],
+            config,
             model=model,
             weight=weight,
             agent_id=agent_id,

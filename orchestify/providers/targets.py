@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from functools import partial
 
 from orchestify.calls.request import Defaults, is_off, thinking_of
@@ -16,6 +18,7 @@ from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.policy.retry import RetryPolicy
 
 NO_AGENT = AgentConfig()
+_SALT = secrets.token_bytes(16)  # a digest means nothing outside this process
 
 
 def target_of(
@@ -46,6 +49,9 @@ def target_of(
         retry=RetryPolicy(**dict(policies.retry)),
         breaker=BreakerSettings(**dict(policies.circuit_breaker)),
         limiters=_limiters(runtime, provider_id, config, agent_id, agent, top),
+        credential=_digest(config),
+        rate_limit=policies_for(top, config).rate_limit,
+        options=config.options,
         weight=1.0 if weight is None else float(weight),
     )
 
@@ -62,9 +68,20 @@ def _defaults(config: ProviderConfig, agent: AgentConfig, policies: EffectivePol
         thinking_off=is_off(given),
         cache=agent.cache,
         timeout_s=policies.timeout_s,
+        provider_timeout_s=config.timeout_s,
+        first_output_timeout_s=policies.first_output_timeout_s,
+        attempt_timeout_s=policies.attempt_timeout_s,
         connect_timeout_s=policies.connect_timeout_s,
         idle_timeout_s=policies.idle_timeout_s,
     )
+
+
+def _digest(config: ProviderConfig) -> str:
+    """Return what stands for the provider's key wherever something is remembered by it."""
+    if config.api_key is None:
+        return ""
+    key = config.api_key.get_secret_value().encode("utf-8", "replace")
+    return hashlib.blake2b(key, digest_size=8, key=_SALT).hexdigest()
 
 
 def _limiters(

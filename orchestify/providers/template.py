@@ -73,6 +73,8 @@ _POLICIES = """\
 # retry: {max_attempts: 5, first_delay_s: 1, max_delay_s: 8}
 # circuit_breaker: {failures: 5, window_s: 60, open_s: 30, max_open_s: 300}
 # timeout_s: 600              # a whole call, or until a stream's first output
+# first_output_timeout_s: 60  # one attempt at a stream; unwritten: see docs/limits.md
+# attempt_timeout_s: 300      # one attempt; unwritten: no limit of its own
 # connect_timeout_s: 10
 # idle_timeout_s: 60          # between the chunks of a stream
 """

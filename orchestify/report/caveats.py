@@ -21,10 +21,10 @@ _NAMED = 5
 def usage_caveats(report: UsageReport) -> list[str]:
     """Return what a reader must know to believe the sums, one sentence each.
 
-    The first two are always there: unpriced calls, and the estimated share of the cost.
+    The first two are always there: what is unpriced or possibly billed, and the estimated share.
     """
     total = report.total
-    said = [unpriced_caveat(total.unpriced_calls, report.unpriced), _estimated(total)]
+    said = [_unknown(report), _estimated(total)]
     if total.attempts > total.calls:
         said.append(_not_ok(total))
     if total.invalid_usage:
@@ -74,6 +74,20 @@ def _span(since: datetime | None, until: datetime | None) -> str:
     begin = [f"since {_moment(since)}"] if since else []
     end = [f"until {_moment(until)}"] if until else []
     return " ".join([*begin, *end, "UTC"]) if since or until else "all time"
+
+
+def _unknown(report: UsageReport) -> str:
+    """Say what is not in the cost: calls without a price, and attempts whose cost nobody knows."""
+    total = report.total
+    if not total.possible_usd:
+        return unpriced_caveat(total.unpriced_calls, report.unpriced)
+    possible = (
+        f"possibly billed beside the cost, at most {write_usd(total.possible_usd)}: attempts that "
+        "ended without the provider's word on what they used"
+    )
+    if not total.unpriced_calls:
+        return possible
+    return f"{unpriced_caveat(total.unpriced_calls, report.unpriced)}; {possible}"
 
 
 def _estimated(total: Total) -> str:

@@ -18,7 +18,7 @@ from orchestify.report.formatting import cache_hit_share, estimated_share, known
 Cell: TypeAlias = str | int | float | None
 
 SHARE_PLACES = 6
-_MONEY = ("cost_usd", "estimated_cost_usd")
+_COSTS = ("cost_usd", "estimated_cost_usd")
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are full-width
 
 
@@ -80,7 +80,7 @@ FORMATS: Mapping[DataFormatName, DataFormat] = {
 
 def sums(total: Total) -> dict[str, Cell]:
     """Return a total's sums by name, money as text, None where no call has a price."""
-    unknown = dict.fromkeys(_MONEY if known_cost(total) is None else ())
+    unknown = dict.fromkeys(_COSTS if known_cost(total) is None else ())
     return {name: _exact(getattr(total, name)) for name in SUMS} | unknown
 
 

@@ -52,6 +52,7 @@ class SharedRateLimiter:
         self._queue = WaitQueue()
         self._tickets = 0
         self._opens_at = 0.0  # when the head's window may open, as far as Redis told
+        self._lent = 0  # tokens that running calls of this process may yet give back
         self._loop: asyncio.AbstractEventLoop | None = None
         self._payment: asyncio.Task[None] | None = None
 
@@ -71,7 +72,7 @@ class SharedRateLimiter:
         self._loop = asyncio.get_running_loop()
         rank = RANKS[priority]
         head = self._queue.head()
-        if head is not None and head.key[0] <= rank:
+        if head is not None and head.key[0] <= rank and not self._lent:
             now = self._clock()
             check_deadline(max(0.0, self._opens_at - now), deadline, now)
         self._tickets += 1
@@ -106,12 +107,13 @@ class SharedRateLimiter:
                 wait_s = await self._take(tokens, grant, taken_at)
                 if wait_s == 0:
                     self._pay_soon()
+                    self._lent += tokens
                     return SharedGrant(self, grant, taken_at)
                 self._opens_at = self._clock() + wait_s
             now = self._clock()
-            check_deadline(wait_s, deadline, now)
-            if wait_s is None and deadline is not None:
-                wait_s = deadline - now
+            check_deadline(None if self._lent else wait_s, deadline, now)
+            if deadline is not None:
+                wait_s = deadline - now if wait_s is None else min(wait_s, deadline - now)
             await waiter.park(wait_s, call_later)
 
     async def _take(self, tokens: int, grant: LocalGrant, now: float) -> float:
@@ -179,6 +181,7 @@ class SharedGrant:
         """Pay what the estimate missed, or leave what was too much to the next calls. Once."""
         if not self._settled:
             self._settled = True
+            self._limiter._lent -= self.local.tokens
             missed = actual_tokens - self.local.tokens
             self.local.settle(actual_tokens)
             if missed:
@@ -188,11 +191,13 @@ class SharedGrant:
         """Leave the request and its tokens to the next calls: nothing was sent."""
         if not self._settled:
             self._settled = True
+            self._limiter._lent -= self.local.tokens
             self.local.give_back()
             self._limiter._correct(-1, -self.local.tokens, self._taken_at)
 
     def release(self) -> None:
-        """Free the slot of a call that has ended. Once."""
+        """Free the slot of a call that has ended; tokens that were not settled stay used. Once."""
+        self.settle(self.local.tokens)
         self.local.release()
 
 

@@ -216,7 +216,8 @@ class BreakerMachine(RuleBasedStateMachine):
             on_change=lambda *change: self.changes.append(change),
         )
         self.permits: list[Permit] = []
-        self.probe: Permit | None = None
+        self.probes: list[Permit] = []  # of the present half-open time, the latest last
+        self.next_probe_at = 0.0
 
     @rule()
     def admit(self) -> None:
@@ -227,8 +228,10 @@ class BreakerMachine(RuleBasedStateMachine):
             return
         assert was != "open"
         if was == "half_open":
-            assert self.probe is None
-            self.probe = permit
+            assert self.clock() >= self.next_probe_at
+            assert permit.limit_s is not None
+            self.probes.append(permit)
+            self.next_probe_at = self.clock() + permit.limit_s
         self.permits.append(permit)
 
     @precondition(lambda self: self.permits)
@@ -237,10 +240,14 @@ class BreakerMachine(RuleBasedStateMachine):
         permit = self.permits.pop(number % len(self.permits))
         was = self.breaker.state
         getattr(permit, verdict)()
-        if permit is self.probe:
-            self.probe = None
+        if permit in self.probes:
             after = {"succeeded": "closed", "failed": "open", "released": "half_open"}
             assert self.breaker.state == after[verdict]
+            if verdict != "released" or permit is self.probes[-1]:
+                self.next_probe_at = 0.0
+            self.probes = [
+                each for each in self.probes if verdict == "released" and each is not permit
+            ]
         elif was != "closed":
             assert self.breaker.state == was
 

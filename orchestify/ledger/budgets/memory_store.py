@@ -72,9 +72,11 @@ class MemoryStore:
         """Remove a request whose caller has left, or begin new periods where these are over."""
         self._put(request)
 
-    def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
+    def settle(
+        self, reservation: Reservation, cost_usd: Decimal, possible_usd: Decimal = ZERO
+    ) -> None:
         """Book a cost in the periods it was reserved in, and serve the requests waiting there."""
-        self._put(Settlement(reservation, cost_usd))
+        self._put(Settlement(reservation, cost_usd, possible_usd=possible_usd))
 
     def present(self, budget: Budget) -> BudgetState:
         """Return the budget's state itself, in its present period."""
@@ -124,7 +126,7 @@ class MemoryStore:
     def _book(self, settlement: Settlement) -> None:
         reservation = settlement.reservation
         for state in reservation.states:
-            state.settle(reservation.amount_usd, settlement.cost_usd)
+            state.settle(reservation.amount_usd, settlement.cost_usd, settlement.possible_usd)
             if self._on_threshold is not None and (shares := state.crossed_thresholds()):
                 self._crossed.extend((replace(state), share) for share in shares)
             if self._waits_at:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from orchestify.errors import BudgetExceededError, OrchestifyError
-from orchestify.policy.budget import Budget, BudgetState
+from orchestify.policy.budget import ZERO, Budget, BudgetState
 from orchestify.policy.wait_queue import Waiter
 
 OnThreshold: TypeAlias = Callable[[BudgetState, float], None]
@@ -95,11 +95,15 @@ class ReservationRequest(Waiter):
 
 @dataclass(slots=True)
 class Settlement:
-    """What a reservation's attempt cost; `is_stored` where the store has the reservation."""
+    """What a reservation's attempt cost; `is_stored` where the store has the reservation.
+
+    `possible_usd` is what it may have cost at most where nobody knows.
+    """
 
     reservation: Reservation
     cost_usd: Decimal
     is_stored: bool = True
+    possible_usd: Decimal = ZERO
 
 
 Verdict: TypeAlias = Reservation | BudgetState | BudgetExceededError

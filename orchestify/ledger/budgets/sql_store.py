@@ -1,9 +1,9 @@
 """Budgets in the ledger's database: the store, and the rows of periods and reservations.
 
 The reservations of a process that dies lapse once its lease is over. Where the attempt's record
-was opened, something may have been sent: its cost is booked as spent, or the whole amount where
-the record does not say. A reservation without a record is dropped. The row stays for a while,
-so that an owner that comes back still settles it at what the attempt cost.
+was opened, something may have been sent: its cost is booked as spent, or the whole amount as
+possibly spent where the record does not say. A reservation without a record is dropped. The row
+stays for a while, so that an owner that comes back still settles it at what the attempt cost.
 """
 
 from __future__ import annotations
@@ -112,12 +112,15 @@ class SqlStore:
         """Have the worker look at its queue again."""
         self._put(None)
 
-    def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
+    def settle(
+        self, reservation: Reservation, cost_usd: Decimal, possible_usd: Decimal = ZERO
+    ) -> None:
         """Have the worker book a cost; an unstored reservation without a cost needs no booking."""
         is_stored = reservation.id != ""
         if reservation.states and (is_stored or cost_usd):
             reservation.id = reservation.id or new_id()
-            self._put(Settlement(reservation, kept_usd(cost_usd), is_stored))
+            possible_usd = kept_usd(possible_usd)
+            self._put(Settlement(reservation, kept_usd(cost_usd), is_stored, possible_usd))
 
     def present(self, budget: Budget) -> BudgetState:
         """Return an empty state that names the budget's present period."""
@@ -161,6 +164,7 @@ class PeriodRow:
             "key": self.id,
             "spent_picousd": self.state.spent_usd,
             "overrun_picousd": self.state.overrun_usd,
+            "possible_picousd": self.state.possible_usd,
             "alerted": self.state.alerted,
             "turn_owner": self.lease_owner,
             "turn_until": self.lease_until,
@@ -225,16 +229,18 @@ def read(connection: Connection, wanted: BudgetState) -> BudgetState:
 
 
 def settle(
-    connection: Connection, periods: Mapping[str, PeriodRow], costs_usd: Mapping[str, Decimal]
+    connection: Connection, periods: Mapping[str, PeriodRow], settled: Mapping[str, Settlement]
 ) -> None:
     """Replace the reservations with these ids by their costs; what is not there has ended."""
-    for row in connection.execute(_RESERVATIONS, {"ids": list(costs_usd)}).mappings():
+    for row in connection.execute(_RESERVATIONS, {"ids": list(settled)}).mappings():
         state = periods[row["period_id"]].state
         if row["booked_picousd"] is not None:
             state.held_usd += row["amount_picousd"]
             state.spent_usd -= row["booked_picousd"]
-        state.settle(row["amount_picousd"], costs_usd[row["id"]])
-    drop(connection, costs_usd)
+            state.possible_usd -= row["possible_picousd"] or ZERO
+        cost = settled[row["id"]]
+        state.settle(row["amount_picousd"], cost.cost_usd, cost.possible_usd)
+    drop(connection, settled)
 
 
 def drop(connection: Connection, ids: Collection[str]) -> None:
@@ -279,19 +285,28 @@ def lapse(connection: Connection, limit: int) -> int:
     connection.execute(_LOCK, {"ids": list(keys)}).all()
     rows = connection.execute(
         select(
-            *_RESERVATION_COLUMNS, usage_records.c.id.label("record"), usage_records.c.cost_picousd
+            *_RESERVATION_COLUMNS,
+            usage_records.c.id.label("record"),
+            usage_records.c.cost_picousd,
+            usage_records.c.cost_at_most_picousd,
         )
         .outerjoin_from(budget_holds, usage_records, usage_records.c.id == budget_holds.c.id)
         .where(abandoned, budget_holds.c.period_id.in_(keys))
         .limit(limit)
     ).mappings()
     lapsed = [
-        {"reservation": row["id"], "key": row["period_id"], "booked_picousd": _may_have_cost(row)}
-        for row in rows
+        {"reservation": row["id"], "key": row["period_id"], **_may_have_cost(row)} for row in rows
     ]
     if lapsed:
         connection.execute(_LAPSE, lapsed)
-        more = [{"key": each["key"], "more": each["booked_picousd"]} for each in lapsed]
+        more = [
+            {
+                "key": each["key"],
+                "more": each["booked_picousd"],
+                "possible": each["possible_picousd"],
+            }
+            for each in lapsed
+        ]
         connection.execute(_spend(connection.dialect.name), more)
     return len(lapsed)
 
@@ -325,6 +340,7 @@ def _state(empty: BudgetState, row: RowMapping, held_usd: Decimal) -> BudgetStat
         spent_usd=row["spent_picousd"],
         held_usd=held_usd,
         overrun_usd=row["overrun_picousd"],
+        possible_usd=row["possible_picousd"],
         alerted=row["alerted"],
     )
 
@@ -339,16 +355,23 @@ def _new_row(key: str, state: BudgetState) -> Row:
         "ends_at": state.end,
         "spent_picousd": ZERO,
         "overrun_picousd": ZERO,
+        "possible_picousd": ZERO,
         "alerted": 0,
     }
 
 
-def _may_have_cost(row: RowMapping) -> Decimal:
-    if row["record"] is None:
-        return ZERO
-    cost_usd: Decimal | None = row["cost_picousd"]
+def _may_have_cost(row: RowMapping) -> dict[str, Decimal]:
+    """What is booked of a lapsed reservation, and what is possible where its record says nothing.
+
+    One whose record says that it was refused cost nothing; one without a record was never sent.
+    """
+    spent_usd: Decimal | None = row["cost_picousd"]
+    if row["record"] is None or spent_usd is not None:
+        return {"booked_picousd": spent_usd or ZERO, "possible_picousd": ZERO}
+    at_most_usd: Decimal | None = row["cost_at_most_picousd"]
     amount_usd: Decimal = row["amount_picousd"]
-    return amount_usd if cost_usd is None else cost_usd
+    possible_usd = amount_usd if at_most_usd is None else min(at_most_usd, amount_usd)
+    return {"booked_picousd": ZERO, "possible_picousd": possible_usd}
 
 
 def _insert(connection: Connection, table: str) -> Insert:
@@ -367,8 +390,12 @@ def _inserts(dialect: str) -> dict[str, Insert]:
 @cache
 def _spend(dialect: str) -> Update:
     spent, more = budget_periods.c.spent_picousd, bindparam("more", type_=PicoUsd)
+    maybe = bindparam("possible", type_=PicoUsd)
     rows = update(budget_periods).where(budget_periods.c.id == bindparam("key"))
-    return rows.values(spent_picousd=plus(spent, more, dialect))
+    return rows.values(
+        spent_picousd=plus(spent, more, dialect),
+        possible_picousd=plus(budget_periods.c.possible_picousd, maybe, dialect),
+    )
 
 
 _IDS: BindParameter[list[str]] = bindparam("ids", expanding=True)
@@ -377,6 +404,7 @@ _RESERVATION_COLUMNS = (
     budget_holds.c.period_id,
     budget_holds.c.amount_picousd,
     budget_holds.c.booked_picousd,
+    budget_holds.c.possible_picousd,
 )
 _PERIODS = select(budget_periods).where(budget_periods.c.id.in_(_IDS))
 _LOCK = _PERIODS.order_by(budget_periods.c.id).with_for_update()

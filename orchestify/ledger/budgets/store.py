@@ -56,7 +56,9 @@ class BudgetStore(Protocol):
     def look(self, request: ReservationRequest) -> None:
         """Look at a waiting request again: its caller has left, or a period has ended."""
 
-    def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
+    def settle(
+        self, reservation: Reservation, cost_usd: Decimal, possible_usd: Decimal = ZERO
+    ) -> None:
         """Book what the reservation's attempt cost, in full, and drop the reservation."""
 
     def present(self, budget: Budget) -> BudgetState:
@@ -137,16 +139,20 @@ class BudgetBook:
         finally:
             self._waiting.discard(request)
 
-    def settle(self, reservation: Reservation, actual_usd: Decimal) -> None:
+    def settle(
+        self, reservation: Reservation, actual_usd: Decimal, possible_usd: Decimal = ZERO
+    ) -> None:
         """Book what the attempt cost, in full, and drop the reservation; once.
 
+        `possible_usd`, what it may have cost at most where nobody knows, counts against the limit
+        until the period ends.
         Never waits; may be called while a task is cancelled, from any thread, in `__del__`.
         """
         with self._ending:
             if not reservation.is_open:
                 return
             reservation.is_open = False
-        self._store.settle(reservation, actual_usd)
+        self._store.settle(reservation, actual_usd, possible_usd)
 
     def release(self, reservation: Reservation) -> None:
         """Drop the reservation of an attempt that cost nothing; once."""

@@ -193,6 +193,7 @@ class ReservationWorker:
             there = periods[key].state
             there.spent_usd = max(there.spent_usd, known.spent_usd)
             there.overrun_usd = max(there.overrun_usd, known.overrun_usd)
+            there.possible_usd = max(there.possible_usd, known.possible_usd)
             there.alerted = max(there.alerted, known.alerted)
         save(connection, periods.values())
         store(connection, self._journal.owner, self._reserved.values(), self._now())
@@ -298,9 +299,9 @@ class Batch:
         # what is stored here is settled in the next batch, so that both may be repeated
         new = [each.reservation for each in self.settlements if not each.is_stored]
         store(connection, self.owner, new, self.now)
-        costs = {each.reservation.id: each.cost_usd for each in self.settlements if each.is_stored}
-        if costs:
-            settle(connection, periods, costs)
+        stored = {each.reservation.id: each for each in self.settlements if each.is_stored}
+        if stored:
+            settle(connection, periods, stored)
 
     def _let_in(self, connection: Connection, here: Mapping[Key, PeriodRow]) -> None:
         has_leases = bool(self.starved) or any(each.lease_owner for each in here.values())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,7 +18,9 @@ from orchestify.ledger.record import Record
 from orchestify.ledger.sql.rows import Row, completion_of, opening_of
 from orchestify.ledger.sql.schema import IS_OPEN, SUM_COLUMNS, plus, usage_days, usage_records
 from orchestify.ledger.totals import Total
+from orchestify.policy.budget import ZERO
 
+NOTHING_CORRECTED: Mapping[str, Decimal] = {}
 OPEN, CLOSED, SETTLED = "open", "closed", "settled"
 
 
@@ -42,8 +45,12 @@ def book(connection: Connection, owner: str, opens: Sequence[Row], done: Sequenc
         states |= _states(connection, [record.id for record in unknown])
     settle(
         connection,
-        [record for record in records.values() if states[record.id] != SETTLED],
-        corrected={record.id for record in done if states[record.id] == CLOSED},
+        [record for record in records.values() if states[record.id].name != SETTLED],
+        corrected={
+            record.id: states[record.id].possible_usd
+            for record in records.values()
+            if states[record.id].name == CLOSED
+        },
     )
 
 
@@ -51,12 +58,13 @@ def settle(
     connection: Connection,
     records: Sequence[Record],
     *,
-    corrected: Collection[str] = (),
+    corrected: Mapping[str, Decimal] = NOTHING_CORRECTED,
     owner: str | None = None,
 ) -> None:
     """Complete rows that the transaction has locked, and add them to the daily sums.
 
-    `corrected` are the ids of those that stand in the sums as interrupted. With an `owner` the
+    `corrected` has the ids of those that stand in the sums as interrupted, and what these say they
+    may have cost. With an `owner` the
     rows are not settled: a later completion corrects them.
     """
     if not records:
@@ -71,7 +79,7 @@ def _close_open(connection: Connection, record: Record) -> bool:
     statements = _statements(connection.dialect)
     if not statements.complete_open.run(connection, [_completion(record)]):
         return False
-    statements.add.run(connection, _sum_rows([record], ()))
+    statements.add.run(connection, _sum_rows([record], NOTHING_CORRECTED))
     return True
 
 
@@ -79,14 +87,22 @@ def _completion(record: Record, owner: str | None = None) -> Row:
     return {"key": record.id, **completion_of(record, owner)}
 
 
-def _states(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+class _State(NamedTuple):
+    name: str
+    possible_usd: Decimal
+
+
+def _states(connection: Connection, ids: Iterable[str]) -> dict[str, _State]:
     return {
-        row.id: SETTLED if row.owner is None else OPEN if row.outcome == "open" else CLOSED
+        row.id: _State(
+            SETTLED if row.owner is None else OPEN if row.outcome == "open" else CLOSED,
+            row.cost_at_most_picousd or ZERO,
+        )
         for row in connection.execute(_LOCK, {"ids": list(ids)})
     }
 
 
-def _sum_rows(records: Iterable[Record], corrected: Collection[str]) -> list[Row]:
+def _sum_rows(records: Iterable[Record], corrected: Mapping[str, Decimal]) -> list[Row]:
     sums: dict[tuple[str, ...], Total] = {}
     for record in records:
         axes = _axes_of(record)
@@ -96,7 +112,8 @@ def _sum_rows(records: Iterable[Record], corrected: Collection[str]) -> list[Row
             total = sums.setdefault((label, *axes, value), Total())
             total.add(record)
             if record.id in corrected:
-                total.merge(_CLOSED_BEFORE)
+                closed = replace(_CLOSED_BEFORE, possible_usd=-corrected[record.id])
+                total.merge(closed)
     # in one order everywhere, so that two processes never wait for each other in a circle
     return [
         {
@@ -114,7 +131,12 @@ _CLOSED_BEFORE = Total(attempts=-1, interrupted=-1)
 
 
 _LOCK = (
-    select(usage_records.c.id, usage_records.c.outcome, usage_records.c.owner)
+    select(
+        usage_records.c.id,
+        usage_records.c.outcome,
+        usage_records.c.owner,
+        usage_records.c.cost_at_most_picousd,
+    )
     .where(usage_records.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(usage_records.c.id)
     .with_for_update()

@@ -180,6 +180,13 @@ def _record_sums() -> dict[str, ColumnElement[Any]]:
             (cost.is_not(None) & estimated & (columns.cost_source != "provider"), cost),
             else_=_ZERO,
         ),
+        "possible_usd": case(
+            (
+                cost.is_(None) & columns.outcome.in_(("failed", "cancelled", "interrupted")),
+                func.coalesce(columns.cost_at_most_picousd, _ZERO),
+            ),
+            else_=_ZERO,
+        ),
         "latency_s": func.coalesce(columns.latency_s, _ZERO),
     }
 

@@ -47,7 +47,7 @@ from orchestify.ledger.totals import Total
 
 Upgrade: TypeAlias = Callable[[Connection], None]
 
-VERSION = 2
+VERSION = 3
 PICO = 12
 """Money is kept as whole 1e-12 USD: a token at 0.000001 USD a million is exact, and a 64-bit
 sum reaches 9.2 million USD. What is finer is rounded half to even."""
@@ -219,6 +219,8 @@ budget_periods = Table(
     Column("ends_at", UtcTime),
     *_money("spent", nullable=False),
     *_money("overrun", nullable=False),
+    # what calls of unknown cost may have cost at most
+    *_money("possible", nullable=False),
     # how many thresholds were reported
     Column("alerted", Integer, nullable=False),
     # the starved process that has the lease, and until when the others let it go first
@@ -237,10 +239,11 @@ budget_holds = Table(
     *_money("amount", nullable=False),
     # what was booked for an owner that is gone; NULL while the reservation stands
     *_money("booked", nullable=True),
+    *_money("possible", nullable=True),
 )
 
 STANDS = budget_holds.c.booked_picousd.is_(None)
-Index("budget_holds_period", budget_holds.c.period_id)
+_HOLDS_OF_PERIOD = Index("budget_holds_period", budget_holds.c.period_id)
 
 health_history = Table(
     "health_history",
@@ -273,7 +276,27 @@ def add_tenants(connection: Connection) -> None:
     _add_to_key(connection, "health_history", health, f"tenant, {health}")
 
 
-UPGRADES: tuple[Upgrade, ...] = (add_tenants,)
+def add_possible(connection: Connection) -> None:
+    """Version 2 to 3: sums, periods and reservations know what may have been spent."""
+    days = "label, tenant, day, provider, agent, model, value"
+    for table, key, default in (
+        ("usage_days", days, "DEFAULT 0 NOT NULL"),
+        ("budget_periods", "id", "DEFAULT 0 NOT NULL"),
+        ("budget_holds", "id, period_id", ""),
+    ):
+        exact = f"possible_picousd BIGINT {default}".rstrip()
+        kind = "DOUBLE PRECISION" if connection.dialect.name == "postgresql" else "DOUBLE"
+        shown = f"possible_usd {kind} GENERATED ALWAYS AS (possible_picousd / 1e{PICO}) STORED"
+        if connection.dialect.name == "sqlite":
+            _rebuild(connection, table, key, f"{exact}, {shown}, PRIMARY KEY ({key})")
+        else:
+            added = f"ADD COLUMN {exact}, ADD COLUMN {shown}"
+            connection.execute(text(f"ALTER TABLE {table} {added}"))
+    if connection.dialect.name == "sqlite":
+        _HOLDS_OF_PERIOD.create(connection)
+
+
+UPGRADES: tuple[Upgrade, ...] = (add_tenants, add_possible)
 """The steps from version 1 to 2, from 2 to 3, and so on up to the present one."""
 
 
@@ -337,7 +360,7 @@ def database_now(connection: Connection) -> datetime:
 
 def _add_to_key(connection: Connection, table: str, key: str, new_key: str) -> None:
     if connection.dialect.name == "sqlite":
-        _rebuild(connection, table, key, new_key)
+        _rebuild(connection, table, key, f"{_TENANT}, PRIMARY KEY ({new_key})")
         return
     connection.execute(
         text(
@@ -347,8 +370,11 @@ def _add_to_key(connection: Connection, table: str, key: str, new_key: str) -> N
     )
 
 
-def _rebuild(connection: Connection, table: str, key: str, new_key: str) -> None:
-    """Make the table anew from its own text: SQLite cannot change a primary key."""
+def _rebuild(connection: Connection, table: str, key: str, clauses: str) -> None:
+    """Make the table anew from its own text, with `clauses` in place of its primary key.
+
+    SQLite can neither change a primary key nor add a column that is computed and stored.
+    """
     made = connection.execute(
         text("SELECT sql FROM sqlite_master WHERE name = :table"), {"table": table}
     ).scalar_one()
@@ -356,8 +382,7 @@ def _rebuild(connection: Connection, table: str, key: str, new_key: str) -> None
     found = connection.execute(text(f"PRAGMA table_info({table})")).mappings()
     columns = ", ".join(row["name"] for row in found)
     connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_before"))
-    key_clause = f"{_TENANT}, PRIMARY KEY ({new_key})"
-    connection.exec_driver_sql(made.replace(f"PRIMARY KEY ({key})", key_clause))
+    connection.exec_driver_sql(made.replace(f"PRIMARY KEY ({key})", clauses))
     connection.execute(
         text(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}_before")  # noqa: S608
     )

@@ -45,6 +45,10 @@ class UsageSums(ResponseBody):
     cost_usd: str | None = Field(examples=["0.0123"])
     estimated_cost_usd: str | None = Field(examples=["0"])
     latency_s: float
+    possible_usd: str = Field(
+        description="What attempts of unknown cost may have cost at most, beside the cost",
+        examples=["0"],
+    )
 
 
 class UsageRow(UsageSums):

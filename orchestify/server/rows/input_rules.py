@@ -41,6 +41,8 @@ _DEEPEST = 16
 # The largest number under a key; what is larger serves nobody, and some of it harms others.
 _LARGEST: Mapping[str, float] = {
     "timeout_s": 3600,
+    "first_output_timeout_s": 3600,
+    "attempt_timeout_s": 3600,
     "connect_timeout_s": 3600,
     "idle_timeout_s": 3600,
     "first_delay_s": 3600,

@@ -6,12 +6,13 @@ import asyncio
 import gc
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from orchestify.calls.call import CallState
-from orchestify.calls.request import Call, Defaults
+from orchestify.calls.request import Call, Defaults, call_of
+from orchestify.core.policies import RateLimitConfig
 from orchestify.errors import (
     AllTargetsFailedError,
     APIConnectionError,
@@ -51,7 +52,7 @@ from orchestify.values import (
     Usage,
     UsageUpdate,
 )
-from tests.calls import HANG, Bench, RecordingLedger, Scripted, answer
+from tests.calls import HANG, USED, Bench, RecordingLedger, Scripted, answer
 from tests.clock import idle
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -221,12 +222,44 @@ class TestRetry:
         assert bench.naps == []
         assert [each.provider for each in response.attempts] == ["one", "two"]
 
-    async def test_a_short_retry_after_is_waited_for_though_a_target_remains(self) -> None:
+    @pytest.mark.parametrize("retry_after_s", [None, 0.0, 0.5, 8.0])
+    async def test_a_429_moves_on_at_once_while_a_target_remains_and_is_remembered(
+        self, retry_after_s: float | None
+    ) -> None:
         bench = Bench()
-        one, two = Scripted("one", RateLimitError(retry_after_s=8.0), "yes"), Scripted("two")
-        await bench.route(one, two).complete("hi")
-        assert bench.naps == [8.0]
-        assert two.sent == []
+        one = Scripted("one", RateLimitError(retry_after_s=retry_after_s), "yes")
+        two = Scripted("two")
+        route = bench.route(one, two)
+        assert (await route.complete("hi")).provider == "two"
+        assert (await route.complete("hi")).provider == "two"
+        assert len(one.sent) == 1
+        assert bench.naps == []
+        bench.clock.advance(8)
+        assert (await route.complete("hi")).provider == "one"
+
+    async def test_a_429_of_one_key_holds_back_no_other_key(self) -> None:
+        bench = Bench()
+        one = Scripted("one", RateLimitError(retry_after_s=3600.0), "yes")
+        with pytest.raises(RateLimitError):
+            await bench.route(bench.target(one, credential="a", retry=ONCE)).complete("hi")
+        other = bench.target(one, credential="b", retry=ONCE)
+        assert (await bench.route(other).complete("hi", timeout_s=5)).content == "yes"
+
+    async def test_a_refusal_of_the_key_that_names_a_time_is_a_pause_of_the_key(self) -> None:
+        bench = Bench()
+        one = Scripted("one", PermissionDeniedError(retry_after_s=60.0), "yes")
+        target = bench.target(one, credential="a")
+        with pytest.raises(PermissionDeniedError):
+            await bench.route(target).complete("hi")
+        assert bench.runtime.paused_for_s(target) == 60
+        assert bench.runtime.paused_for_s(bench.target(one, credential="b")) == 0
+
+    async def test_what_5xx_teach_is_of_all_keys(self) -> None:
+        bench, one = Bench(), Scripted("one", ServerError(status=503))
+        once = replace(ONCE, max_attempts=5)
+        with pytest.raises(ServerError):
+            await bench.route(bench.target(one, credential="a", retry=once)).complete("hi")
+        assert bench.runtime.breaker(bench.target(one, credential="b")).state == "open"
 
     async def test_the_last_target_is_waited_for(self) -> None:
         bench = Bench()
@@ -533,9 +566,65 @@ class TestBreaker:
         calls = [asyncio.create_task(route.complete("hi")) for _ in range(64)]
         await idle()
         assert len(one.sent) == 1
-        calls[0].cancel()
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(each) for each in results[1:]] == [CircuitOpenError] * 63
+        await gathered_cancelled(calls)
+
+    async def test_without_another_target_calls_wait_for_the_probe(self) -> None:
+        bench, one = Bench(), Scripted("one", HANG, "yes")
+        target = bench.target(one)
+        open_circuit(bench, target)
+        bench.clock.advance(30)
+        probe = asyncio.create_task(bench.route(target).complete("hi"))
+        await one.is_hanging.wait()
+        waiting = [asyncio.create_task(bench.route(target).complete("hi")) for _ in range(5)]
+        await idle()
+        assert len(one.sent) == 1
+        await gathered_cancelled([probe])
+        assert [each.content for each in await asyncio.gather(*waiting)] == ["yes"] * 5
+
+    async def test_with_another_target_calls_go_there_while_a_probe_runs(self) -> None:
+        bench, one = Bench(), Scripted("one", HANG)
+        target = bench.target(one)
+        open_circuit(bench, target)
+        bench.clock.advance(30)
+        probe = asyncio.create_task(bench.route(target).complete("hi"))
+        await one.is_hanging.wait()
+        assert (await bench.route(target, Scripted("two")).complete("hi")).provider == "two"
+        await gathered_cancelled([probe])
+
+    async def test_a_failed_probe_ends_the_wait_for_it(self) -> None:
+        bench, one = Bench(), Scripted("one", HANG)
+        target = bench.target(one)
+        open_circuit(bench, target)
+        bench.clock.advance(30)
+        permit = bench.runtime.breaker(target).admit()
+        assert permit is not None
+        waiting = asyncio.create_task(bench.route(target).complete("hi"))
+        await idle()
+        permit.failed()
+        with pytest.raises(CircuitOpenError):
+            await waiting
+        assert one.sent == []
+
+    async def test_a_streams_probe_is_judged_at_its_first_output(self) -> None:
+        bench, one = Bench(), Scripted("one", [TextDelta("a"), HANG])
+        target = bench.target(one)
+        open_circuit(bench, target)
+        bench.clock.advance(30)
+        async with bench.route(target).stream("hi") as stream:
+            assert await anext(stream) == "a"
+            assert bench.runtime.breaker(target).state == "closed"
+
+    async def test_a_probe_keeps_its_place_for_as_long_as_the_circuit_was_open(self) -> None:
+        bench, one = Bench(), Scripted("one", HANG, "yes")
+        target = bench.target(one)
+        open_circuit(bench, target)
+        bench.clock.advance(30)
+        probe = asyncio.create_task(bench.route(target).complete("hi"))
+        await one.is_hanging.wait()
+        bench.clock.advance(30)
+        assert (await bench.route(target).complete("hi")).content == "yes"
+        assert bench.runtime.breaker(target).state == "closed"
+        await gathered_cancelled([probe])
 
     async def test_sixty_four_calls_that_waited_for_their_turn_send_one_probe(self) -> None:
         bench, one = Bench(), Scripted("one", HANG)
@@ -547,7 +636,7 @@ class TestBreaker:
         bench.clock.advance(30)
         await limiter.acquire(0)
         calls = [asyncio.create_task(bench.route(target).complete("hi")) for _ in range(64)]
-        await bench.clock.run(70)
+        await bench.clock.run(29)
         assert len(one.sent) == 1
         await gathered_cancelled(calls)
 
@@ -642,10 +731,15 @@ class TestRateLimit:
     async def test_a_429_halves_the_rates_that_led_to_it(self) -> None:
         bench, one = Bench(), Scripted("one", RateLimitError(), "yes")
         limiter = RateLimiter(requests_per_minute=60, clock=bench.clock)
+        limits = {"rate_limit": RateLimitConfig(requests_per_minute=60), "limiters": (limiter,)}
+        target = bench.target(one, retry=ONCE, credential="a", **limits)
         with pytest.raises(RateLimitError):
-            await bench.route(bench.target(one, limiters=(limiter,), retry=ONCE)).complete("hi")
-        await limiter.acquire(0)
-        assert 1.5 < limiter.wait_s(0) < 2.5
+            await bench.route(target).complete("hi")
+        pause = bench.runtime.pause(target)
+        await pause.acquire(0)
+        assert 1.5 < pause.wait_s(0) < 2.5
+        assert limiter.wait_s(0) == 0
+        assert bench.runtime.limiters_of(replace(target, credential="b")) == (limiter,)
 
     async def test_tokens_are_corrected_after_the_answer(self) -> None:
         bench = Bench()
@@ -695,7 +789,8 @@ class TestBudget:
         assert bench.spent("day") == (0, Decimal("0.11"))
         await gathered_cancelled([call])
         await bench.route(one).complete("hi")
-        assert bench.spent("day") == (Decimal("0.11") + COST, 0)
+        assert bench.spent("day") == (COST, 0)
+        assert bench.book.state(DAY).possible_usd == Decimal("0.11")
 
     @pytest.mark.parametrize(
         ("step", "spent"),
@@ -705,9 +800,7 @@ class TestBudget:
             (RateLimitError(), "0"),
             (APIConnectionError(), "0"),
             (InvalidRequestError(), "0"),
-            (ServerError(), "0.11"),
-            (RequestTimeoutError(), "0.11"),
-            (StreamInterruptedError(), "0.11"),
+            *((ServerError(status=status), "0") for status in (409, 500, 502, 503, 529)),
         ],
     )
     async def test_what_each_outcome_costs(self, step: Any, spent: str) -> None:
@@ -716,6 +809,56 @@ class TestBudget:
             bench.route(bench.target(one, retry=ONCE)).complete("hi"), return_exceptions=True
         )
         assert bench.spent("day") == (Decimal(spent), 0)
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            ServerError(),
+            ServerError(status=504),
+            ServerError(status=524),
+            RequestTimeoutError(status=408),
+            RequestTimeoutError(),
+            StreamInterruptedError(),
+        ],
+    )
+    async def test_what_may_be_billed_is_held_until_the_period_ends(self, step: Any) -> None:
+        bench, one = Bench(budgets=(DAY,)), Scripted("one", step)
+        await asyncio.gather(
+            bench.route(bench.target(one, retry=ONCE)).complete("hi"), return_exceptions=True
+        )
+        assert bench.spent("day") == (0, 0)
+        state = bench.book.state(DAY)
+        assert state.possible_usd == Decimal("0.11")
+        assert state.remaining_usd == DAY.limit_usd - Decimal("0.11")
+        assert bench.ledger.totals.total().possible_usd == Decimal("0.11")
+        bench.clock.advance(86_400)
+        assert bench.book.state(DAY).possible_usd == 0
+
+    async def test_without_a_budget_the_summary_knows_it_as_well(self) -> None:
+        bench, one = Bench(), Scripted("one", RequestTimeoutError())
+        with pytest.raises(RequestTimeoutError):
+            await bench.route(bench.target(one, retry=ONCE)).complete("hi")
+        assert bench.ledger.totals.total().possible_usd == Decimal("0.11")
+
+    async def test_a_call_goes_on_to_a_cheaper_target_that_fits(self) -> None:
+        bench = Bench(budgets=(replace(DAY, limit_usd=Decimal("0.05")),))
+        cheap = bench.target(Scripted("two"), defaults=Defaults(max_tokens=10))
+        response = await bench.route(Scripted(), cheap).complete("hi")
+        assert [(each.provider, each.error) for each in response.attempts] == [
+            ("one", "BudgetExceededError"),
+            ("two", None),
+        ]
+
+    async def test_closing_releases_everything_though_a_step_raises(self) -> None:
+        bench = Bench(budgets=(DAY,))
+        limiter = RateLimiter(concurrency=1, clock=bench.clock)
+        odd = answer(usage=replace(USED, output_tokens=cast("Any", "many")))
+        one = Scripted("one", odd, "yes")
+        target = bench.target(one, limiters=(limiter,))
+        await asyncio.gather(bench.route(target).complete("hi"), return_exceptions=True)
+        assert bench.spent("day")[1] == 0
+        assert (await bench.route(target).complete("hi")).content == "yes"
+        assert [each.outcome for each in bench.ledger.completed] == ["interrupted", "ok"]
 
     async def test_a_call_that_cannot_fit_is_refused_and_not_recorded(self) -> None:
         bench = Bench(budgets=(replace(DAY, limit_usd=Decimal("0.1")),))
@@ -811,6 +954,54 @@ class TestDeadline:
         target = bench.target(Scripted("one", HANG), defaults=Defaults(timeout_s=0.01))
         with pytest.raises(RequestTimeoutError):
             await bench.route(target).complete("hi")
+
+    @pytest.mark.parametrize("own", [{"provider_timeout_s": 0.02}, {"attempt_timeout_s": 0.02}])
+    async def test_a_silent_target_leaves_time_for_the_next(self, own: dict[str, float]) -> None:
+        bench, one = Bench(), Scripted("one", HANG)
+        target = bench.target(one, defaults=Defaults(max_tokens=100, **own))
+        assert (await bench.route(target, Scripted("two")).complete("hi")).provider == "two"
+        assert bench.ledger.outcomes == [
+            ("one", "failed", "RequestTimeoutError"),
+            ("two", "ok", ""),
+        ]
+
+    @pytest.mark.parametrize("own", [{"first_output_timeout_s": 0.02}, {"attempt_timeout_s": 0.02}])
+    async def test_a_silent_stream_leaves_time_for_the_next(self, own: dict[str, float]) -> None:
+        bench, one = Bench(), Scripted("one", HANG)
+        target = bench.target(one, defaults=Defaults(**own))
+        stream = bench.route(target, Scripted("two", "a b")).stream("hi")
+        assert [each async for each in stream] == ["a", "b"]
+        assert one.closed_streams == 1
+
+    async def test_a_first_output_limit_is_none_of_whole_answers(self) -> None:
+        bench, one = Bench(), Scripted("one", HANG)
+        target = bench.target(one, defaults=Defaults(first_output_timeout_s=0.01))
+        with pytest.raises(AllTargetsFailedError, match=r"within 0\.1 s"):
+            await bench.route(Scripted("two", AuthenticationError()), target).complete(
+                "hi", timeout_s=0.1
+            )
+
+    async def test_the_last_target_is_tried_again_after_a_limit_of_its_attempt(self) -> None:
+        bench, one = Bench(), Scripted("one", HANG, "yes")
+        target = bench.target(one, defaults=Defaults(attempt_timeout_s=0.02))
+        assert (await bench.route(target).complete("hi")).attempts[0].error == "RequestTimeoutError"
+
+    @pytest.mark.parametrize(
+        ("left_s", "following", "limit_s"),
+        [(600.0, 0, 600.0), (600.0, 1, 300.0), (600.0, 2, 200.0), (90.0, 2, 60.0), (30.0, 1, 30.0)],
+    )
+    async def test_a_stream_has_a_fair_part_until_its_first_output(
+        self, left_s: float, following: int, limit_s: float
+    ) -> None:
+        bench = Bench()
+        call = call_of("hi")
+        state = CallState(call, "", bench.runtime, left_s, is_stream=True)
+        state.deadline = state.leave_at = bench.clock() + left_s
+        target = bench.target(Scripted())
+        attempt = state.next_attempt(target, call.request(target.defaults, model="m"))
+        assert state.limit_s(attempt, following) == limit_s
+        state.is_stream = False
+        assert state.limit_s(attempt, following) == left_s
 
     async def test_it_covers_all_targets(self) -> None:
         bench, two = Bench(), Scripted("two", HANG)
@@ -916,7 +1107,8 @@ class TestCancellation:
         bench, one = Bench(budgets=(DAY,)), Scripted("one", HANG)
         await cancelled(bench.route(one).complete("hi"), one)
         assert bench.ledger.outcomes == [("one", "cancelled", "")]
-        assert bench.spent("day") == (Decimal("0.11"), 0)
+        assert bench.spent("day") == (0, 0)
+        assert bench.book.state(DAY).possible_usd == Decimal("0.11")
 
     async def test_a_call_cancelled_before_it_began_records_nothing(self) -> None:
         bench = Bench()

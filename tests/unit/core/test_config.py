@@ -824,6 +824,8 @@ class TestPolicies:
             "timeout_s": "agent",
             "connect_timeout_s": "top",
             "idle_timeout_s": "provider",
+            "first_output_timeout_s": "default",
+            "attempt_timeout_s": "default",
         }
 
 

@@ -90,6 +90,7 @@ def test_completing_a_record_makes_another_and_leaves_it_open() -> None:
         usage=Usage(3, 2),
         model_answered="m-1",
         cost=Cost(Decimal("0.01"), "config"),
+        cost_at_most_usd=record.cost_at_most_usd,
         latency_s=0.5,
         first_chunk_s=None,
         error="",

@@ -99,7 +99,8 @@ async def test_the_days_limit_holds_beside_the_minutes(make: Make, clock: Manual
 
 async def test_tokens_are_charged_by_estimate(make: Make) -> None:
     limiter = make(tokens_per_minute=6000)
-    await limiter.acquire(5000)
+    grant = await limiter.acquire(5000)
+    grant.settle(5000)
     assert limiter.wait_s(1000) == 0.0
     assert limiter.wait_s(1500) == 5.0
 
@@ -134,12 +135,12 @@ async def test_more_tokens_than_the_bucket_go_when_it_is_full_and_leave_a_debt(
     make: Make, clock: ManualClock
 ) -> None:
     limiter = make(tokens_per_minute=6000)
-    await limiter.acquire(100)
+    (await limiter.acquire(100)).settle(100)
     task = start(limiter, [], "large", tokens=12_000)
     await clock.run(0.9)
     assert not task.done()
     await clock.run(0.1)
-    assert task.done()
+    (await task).settle(12_000)
     assert limiter.wait_s(0) == pytest.approx(60.0)
 
 
@@ -245,13 +246,14 @@ async def test_a_cancelled_waiter_gives_its_place_back_at_once(
     make: Make, clock: ManualClock
 ) -> None:
     limiter = make(tokens_per_minute=6000)
-    await limiter.acquire(6000)
+    grant = await limiter.acquire(6000)
+    grant.settle(6000)
     large, small = start(limiter, [], "large", tokens=6000), start(limiter, [], "small", tokens=100)
     await clock.run(1)
     assert not small.done()
     large.cancel()
     await clock.run(0)
-    assert small.done()
+    (await small).settle(100)
     assert limiter.wait_s(100) == pytest.approx(1.0)
 
 

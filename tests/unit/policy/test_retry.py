@@ -39,8 +39,8 @@ def test_retry_after_wins_over_jitter_and_maximum() -> None:
     assert POLICY.delay_s(RateLimitError(retry_after_s=61.5), 1, lambda: 0.0) == 61.5
 
 
-def test_a_retry_after_of_zero_is_taken_at_its_word() -> None:
-    assert POLICY.delay_s(RateLimitError(retry_after_s=0.0), 1, lambda: 1.0) == 0.0
+def test_a_retry_after_of_zero_keeps_the_backoff() -> None:
+    assert POLICY.delay_s(RateLimitError(retry_after_s=0.0), 1, lambda: 1.0) == 1.0
 
 
 def test_retry_after_gives_no_attempt_more() -> None:

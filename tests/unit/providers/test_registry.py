@@ -95,6 +95,7 @@ class TestSeed:
             "output_tokens": 2,
             "total_tokens": 5,
             "cost_usd": 0.0,
+            "possible_usd": 0.0,
             "calls": 1,
             "attempts": 1,
             "failed": 0,

@@ -63,3 +63,17 @@ def test_coverage_is_in_utc() -> None:
 
 def test_coverage_without_bounds_is_all_time() -> None:
     assert coverage(("agent",), None, None, {}) == "by agent; all time"
+
+
+def test_no_report_says_that_all_is_priced_while_something_is_possibly_billed() -> None:
+    total = Total(attempts=1, failed=1, possible_usd=Decimal("1.25"))
+    said = usage_caveats(UsageReport(("agent",), (), total))
+    assert "every call has a price" not in said
+    assert "at most $1.25" in said[0]
+
+
+def test_unpriced_calls_and_what_is_possibly_billed_are_told_together() -> None:
+    total = Total(calls=1, attempts=2, unpriced_calls=1, possible_usd=Decimal(1))
+    said = usage_caveats(UsageReport(("agent",), (), total, unpriced={"one/m": 1}))
+    assert "no known price" in said[0]
+    assert "at most $1.00" in said[0]
