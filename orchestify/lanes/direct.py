@@ -87,11 +87,7 @@ class DirectLane:
         check_base_url(
             base_url, provider_id, sends_key=config.sends_key, allow_http=config.allow_http
         )
-        self._endpoint = Endpoint(
-            base_url,
-            _sealed(config, key_header, self.headers),
-            None if config.base_url is None else rule,
-        )
+        self._endpoint = Endpoint(base_url, _sealed(config, key_header, self.headers), rule)
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request and return the whole answer."""

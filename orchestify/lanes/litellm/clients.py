@@ -24,10 +24,10 @@ from orchestify.lanes.http.endpoint import (
     MAX_BODY_BYTES,
     Endpoint,
     Sealed,
-    are_proxies_http,
     read_body,
     refusal,
 )
+from orchestify.lanes.http.proxies import are_proxies_http
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.litellm.backends import ClientKind
 from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange
