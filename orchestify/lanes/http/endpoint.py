@@ -25,6 +25,10 @@ from orchestify.lanes.http.sessions import Sessions
 
 MAX_BODY_BYTES = 64 << 20
 MAX_ERROR_BYTES = 64 << 10
+PIECE_BYTES = 32 << 10
+"""How much of a stream is read at a time, and how much more of it aiohttp keeps beside what the
+kernel gives at once (256 KiB). What nobody takes yet waits at the provider."""
+
 DRAIN_S = 0.1  # how long a stream's connection may take to become free again
 
 
@@ -190,7 +194,7 @@ class IdleWatch:
         """Return what has come, empty at the body's end. Raises IdleError."""
         self._waiting_since = time.monotonic()
         try:
-            return await self._content.readany()
+            return await self._content.read(PIECE_BYTES)
         finally:
             self._waiting_since = None
 
@@ -228,6 +232,7 @@ def _session(
         ),
         headers=sealed.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=PIECE_BYTES,
     )
 
 

@@ -22,6 +22,7 @@ from orchestify.errors import OrchestifyError, RequestTimeoutError
 from orchestify.lanes.failures import MalformedError, RefusedError
 from orchestify.lanes.http.endpoint import (
     MAX_BODY_BYTES,
+    PIECE_BYTES,
     Endpoint,
     Sealed,
     read_body,
@@ -170,7 +171,7 @@ class _Stream(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content, line = self._response.content, 0
         try:
-            while piece := await content.readany():
+            while piece := await content.read(PIECE_BYTES):
                 end = piece.rfind(b"\n")
                 line = line + len(piece) if end < 0 else len(piece) - end - 1
                 if line > self._limit:
