@@ -17,7 +17,7 @@ from orchestify.core.addresses import AddressRule
 from orchestify.core.chains import configured_models
 from orchestify.core.config import Config, load_config
 from orchestify.database.sql import Database
-from orchestify.errors import StoreError, VaultError
+from orchestify.errors import LedgerError, StoreError, VaultError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
 from orchestify.providers.registry import ProviderRegistry
@@ -159,7 +159,12 @@ class Service:
 
         Raises:
             StoreError: the database does not answer, and no token is believed any more.
+            LedgerError: nothing can be booked; a thread that has died is replaced.
         """
+        if self.ledger.is_failing:
+            problem = self.ledger.problem
+            self.ledger.start()
+            raise LedgerError(problem)
         reasons = []
         try:
             await self._ask_database()
