@@ -23,7 +23,7 @@ Level: TypeAlias = Literal["agent", "provider", "top", "default"]
 
 DEFAULT_TIMEOUT_S = 600.0
 DEFAULT_CONNECT_TIMEOUT_S = 10.0
-DEFAULT_IDLE_TIMEOUT_S = 60.0
+DEFAULT_IDLE_TIMEOUT_S = 300.0
 _RETRY = RetryPolicy()
 _BREAKER = BreakerSettings()
 
@@ -100,6 +100,7 @@ class Policies(Model):
         default=None, description="Until a connection is there"
     )
     idle_timeout_s: Seconds | None = Field(default=None, description="Between a stream's chunks")
+    stream_timeout_s: Seconds | None = Field(default=None, description="A whole stream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class EffectivePolicies:
     timeout_s: float
     connect_timeout_s: float
     idle_timeout_s: float
+    stream_timeout_s: float | None
     levels: Mapping[str, Level]
 
 
@@ -144,6 +146,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "timeout_s": DEFAULT_TIMEOUT_S,
     "connect_timeout_s": DEFAULT_CONNECT_TIMEOUT_S,
     "idle_timeout_s": DEFAULT_IDLE_TIMEOUT_S,
+    "stream_timeout_s": None,
 }
 
 

@@ -28,7 +28,10 @@ from orchestify.values import NOTHING
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
 
 _OF_AGENT = ("temperature", "top_p", "stop", "thinking", "cache", "strategy", "fallback_on")
-_OF_TARGET = ("retry", "circuit_breaker", "connect_timeout_s", "idle_timeout_s")
+_OF_TARGET = (
+    *("retry", "circuit_breaker"),
+    *("connect_timeout_s", "idle_timeout_s", "stream_timeout_s"),
+)
 
 
 @dataclass(frozen=True, slots=True)

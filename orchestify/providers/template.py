@@ -74,7 +74,8 @@ _POLICIES = """\
 # circuit_breaker: {failures: 5, window_s: 60, open_s: 30, max_open_s: 300}
 # timeout_s: 600              # a whole call, or until a stream's first output
 # connect_timeout_s: 10
-# idle_timeout_s: 60          # between the chunks of a stream
+# idle_timeout_s: 300         # between the chunks of a stream
+# stream_timeout_s: 3600      # a whole stream; by default no limit
 """
 
 _RATE_LIMIT = """

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+STREAM_S = 3_600.0
+"""How long a stream may take where the operator's configuration says nothing."""
+
 _FRESH_S = 1.0
 _ANSWER_S = 0.7  # so that /readyz answers within a second, Redis's state included
 _KEYS_FRESH_S = 30.0
@@ -273,7 +276,10 @@ class Service:
 
 def _config(settings: ServiceSettings) -> Config:
     path = settings.config_path
-    return Config() if path is None else load_config(settings.base_dir / path)
+    config = Config() if path is None else load_config(settings.base_dir / path)
+    if config.stream_timeout_s is not None:
+        return config
+    return config.model_copy(update={"stream_timeout_s": STREAM_S})
 
 
 def _cipher(environ: Mapping[str, str]) -> Cipher | None:

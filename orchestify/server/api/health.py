@@ -52,7 +52,9 @@ async def get_readiness(service: CurrentService) -> Readiness | Response:
 
 
 for _path, _endpoint in (("/healthz", get_health), ("/readyz", get_readiness)):
-    router.add_api_route(_path, _endpoint, methods=["HEAD"], response_model=None, include_in_schema=False)
+    router.add_api_route(
+        _path, _endpoint, methods=["HEAD"], response_model=None, include_in_schema=False
+    )
 
 _metrics = needs("read")
 _metrics["responses"][200] = {"description": "Prometheus' text format", "content": _TEXT}

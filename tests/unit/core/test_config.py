@@ -801,7 +801,7 @@ class TestPolicies:
         assert (policies.timeout_s, policies.connect_timeout_s, policies.idle_timeout_s) == (
             600,
             10,
-            60,
+            300,
         )
         assert set(policies.levels.values()) == {"default"}
 
@@ -824,6 +824,7 @@ class TestPolicies:
             "timeout_s": "agent",
             "connect_timeout_s": "top",
             "idle_timeout_s": "provider",
+            "stream_timeout_s": "default",
         }
 
 
