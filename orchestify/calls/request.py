@@ -87,6 +87,7 @@ class Defaults:
     attempt_timeout_s: float | None = None
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None
+    stream_timeout_s: float | None = None
 
 
 class FallbackTarget(NamedTuple):

@@ -14,6 +14,7 @@ from orchestify.calls.call import CallState, TargetError
 from orchestify.calls.request import Call
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.stream import CompletionStream
+from orchestify.calls.stream_bounds import StreamBounds
 from orchestify.calls.target import Target
 from orchestify.core.policies import DEFAULT_TIMEOUT_S
 from orchestify.errors import (
@@ -143,6 +144,9 @@ class Route:
             timeout_s = self.targets[0].defaults.timeout_s
         if timeout_s is None:
             timeout_s = DEFAULT_TIMEOUT_S
+        whole_s = self.targets[0].defaults.stream_timeout_s
+        if is_stream and whole_s is not None:
+            timeout_s = min(timeout_s, whole_s)
         return CallState(call, self._agent, self.runtime, timeout_s, is_stream)
 
     async def _until_one_answers(self, state: CallState, send: Send[T]) -> T:
@@ -285,22 +289,31 @@ class Route:
     async def _events(self, state: CallState) -> AsyncGenerator[StreamEvent, None]:
         """Open a stream and yield its events; whatever ends it closes the account."""
         attempt, source, head = await self._until_one_answers(state, _open)
+        bounds = StreamBounds(attempt, state.timeout_s, attempt.target.defaults.stream_timeout_s)
         async with aclosing(source):
             try:
-                for event in head:
-                    yield state.note(attempt, event)
-                async for event in source:
-                    if type(event) is TextDelta:
-                        attempt.pieces.append(event.text)
-                        yield event
-                    else:
+                with bounds:
+                    for event in head:
+                        bounds.came(event)
                         yield state.note(attempt, event)
+                    bounds.wait()
+                    async for event in source:
+                        bounds.came(event)
+                        if type(event) is TextDelta:
+                            attempt.pieces.append(event.text)
+                            yield event
+                        else:
+                            yield state.note(attempt, event)
+                        bounds.wait()
                 if not attempt.closed:
                     target = attempt.target
                     raise StreamInterruptedError(provider=target.provider_id, model=target.model)
             except BaseException as error:
-                attempt.fail(error)
-                state.ended(error)
+                ended = bounds.ended_by(error)
+                attempt.fail(ended)
+                state.ended(ended)
+                if ended is not error:
+                    raise ended from None
                 raise
 
     def _ordered(self, call: Call) -> list[Target]:

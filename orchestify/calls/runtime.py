@@ -176,7 +176,12 @@ class Runtime:
         return self.prices.model_map.entry(target.model, target.endpoint)
 
     def tokens(self, target: Target, request: CompletionRequest) -> tuple[int, int]:
-        """Return an attempt's estimated input and its output cap, in tokens.
+        """Return an attempt's estimated input and its output cap, in tokens."""
+        given = count_tokens(request.messages, request.tools, target.model)
+        return given, self.output_cap(target, request)
+
+    def output_cap(self, target: Target, request: CompletionRequest) -> int:
+        """Return how many tokens an attempt may put out.
 
         The lanes add a thinking budget to an output cap that is no larger.
         """
@@ -184,7 +189,7 @@ class Runtime:
         budget = request.thinking.budget_tokens if request.thinking is not None else None
         if budget is not None and budget >= cap:
             cap += budget
-        return count_tokens(request.messages, request.tools, target.model), cap
+        return cap
 
     def worst_case_usd(
         self, target: Target, tokens: tuple[int, int], options: Mapping[str, Any] = NOTHING

@@ -12,14 +12,13 @@ import click
 from orchestify.cli.errors import warnings_echoed
 from orchestify.cli.options import check_agent, config_option, json_option, load
 from orchestify.cli.output import count, plural, print_json, usd
+from orchestify.resources.terminal_text import without_controls
 
 if TYPE_CHECKING:
     from orchestify.calls.stream import ReaderEvent
     from orchestify.core.config import Config
     from orchestify.providers.base import LLMProvider
     from orchestify.values import LLMResponse
-
-_NO_CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 @click.command()
@@ -123,12 +122,12 @@ def _write(text: str) -> None:
 
 def _shown(text: str, stream: Any) -> str:
     """Return text as it is, but on a terminal without what could control it."""
-    return text.translate(_NO_CONTROL) if stream.isatty() else text
+    return without_controls(text) if stream.isatty() else text
 
 
 def _account(response: LLMResponse) -> str:
     parts = [
-        f"{response.provider}/{response.model}",
+        f"{response.provider}/{without_controls(response.model)}",
         f"{count(response.tokens_input)} in, {count(response.tokens_output)} out",
         f"{usd(response.cost_usd)} ({response.cost_source})"
         if response.cost_usd is not None

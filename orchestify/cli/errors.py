@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from orchestify.errors import ConfigError, OrchestifyError
+from orchestify.resources.terminal_text import without_controls
 
 PROBLEMS = 1
 CONFIG_ERROR = 3
@@ -41,7 +42,7 @@ class _WarningLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        self.lines[record.getMessage()] = None
+        self.lines[without_controls(record.getMessage())] = None
 
 
 def show_error(error: OrchestifyError) -> None:
@@ -52,6 +53,6 @@ def show_error(error: OrchestifyError) -> None:
         lines = list(error.problems)
     else:
         head, *lines = f"{type(error).__name__}: {error}".splitlines()
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {head}", err=True)
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {without_controls(head)}", err=True)
     for line in lines:
-        click.echo(f"  {line}", err=True)
+        click.echo(f"  {without_controls(line)}", err=True)

@@ -15,6 +15,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from orchestify.resources.terminal_text import CONTROLS, without_controls
+
 _LEAST_USD = 0.000001
 _GAP = 2  # between two columns of a table
 
@@ -26,7 +28,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
     """Return an empty table; what does not fit a cell is folded, never cut off."""
-    made = Table(
+    made = _Table(
         title=title or None,
         title_justify="left",
         title_style="bold",
@@ -39,6 +41,16 @@ def table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+class _Table(Table):
+    """A table whose cells hold nothing that a terminal obeys."""
+
+    def add_row(self, *cells: Any, **style: Any) -> None:
+        """Add a row; see rich."""
+        super().add_row(
+            *(without_controls(each) if isinstance(each, str) else each for each in cells), **style
+        )
 
 
 def show_table(
@@ -101,8 +113,12 @@ def _without(
 
 
 def print_json(value: Any) -> None:
-    """Print JSON; money is text, so that it stays exact, and moments are ISO 8601."""
-    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    """Print JSON; money is text, so that it stays exact, and moments are ISO 8601.
+
+    What a terminal obeys is written as an escape of JSON's.
+    """
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    click.echo(CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def plain(value: Any) -> Any:

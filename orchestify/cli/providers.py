@@ -14,6 +14,7 @@ import click
 from orchestify.cli.errors import PROBLEMS
 from orchestify.cli.options import check_provider, config_option, json_option, load
 from orchestify.cli.output import console, count, plain, plural, print_json, table, usd
+from orchestify.resources.terminal_text import without_controls
 
 if TYPE_CHECKING:
     from orchestify.core.config import Config
@@ -174,7 +175,8 @@ def _show(trials: list[Trial], notes: list[str], total: dict[str, Any]) -> None:
     for trial in trials:
         for check in trial.checks:
             if check.result != "ok" and check.message:
-                click.echo(f"{trial.provider}: {check.name} {check.result}: {check.message}")
+                said = without_controls(check.message)
+                click.echo(f"{trial.provider}: {check.name} {check.result}: {said}")
     for note in notes:
         click.echo(f"note: {note}")
     tokens = f"{count(total['input_tokens'])} tokens in, {count(total['output_tokens'])} out"

@@ -24,7 +24,7 @@ Level: TypeAlias = Literal["agent", "provider", "top", "default"]
 DEFAULT_TIMEOUT_S = 600.0
 FAIR_AT_LEAST_S = 60.0  # what a stream has until its first output while other targets remain
 DEFAULT_CONNECT_TIMEOUT_S = 10.0
-DEFAULT_IDLE_TIMEOUT_S = 60.0
+DEFAULT_IDLE_TIMEOUT_S = 300.0
 _RETRY = RetryPolicy()
 _BREAKER = BreakerSettings()
 
@@ -109,6 +109,7 @@ class Policies(Model):
         default=None, description="Until a connection is there"
     )
     idle_timeout_s: Seconds | None = Field(default=None, description="Between a stream's chunks")
+    stream_timeout_s: Seconds | None = Field(default=None, description="A whole stream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class EffectivePolicies:
     attempt_timeout_s: float | None
     connect_timeout_s: float
     idle_timeout_s: float
+    stream_timeout_s: float | None
     levels: Mapping[str, Level]
 
 
@@ -160,6 +162,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "attempt_timeout_s": None,
     "connect_timeout_s": DEFAULT_CONNECT_TIMEOUT_S,
     "idle_timeout_s": DEFAULT_IDLE_TIMEOUT_S,
+    "stream_timeout_s": None,
 }
 
 

@@ -70,6 +70,13 @@ _AT_HOST = {
     "api.anthropic.com": _ANTHROPIC,
     **{urlsplit(kind.base_url).hostname: kind for kind in COMPANIES.values() if kind.base_url},
 }
+FIXED_HOSTS = frozenset(
+    host
+    for host in (*_AT_HOST, "generativelanguage.googleapis.com")
+    if host is not None and "." in host
+)
+"""The vendors' own hosts, the same for all their customers; Azure's are not."""
+
 _OWN_HOST = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
 
 

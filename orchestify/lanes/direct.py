@@ -95,10 +95,7 @@ class DirectLane:
             base_url, provider_id, sends_key=config.sends_key, allow_http=config.allow_http
         )
         self._endpoint = Endpoint(
-            base_url,
-            _sealed(config, key_header, self.headers),
-            None if config.base_url is None else rule,
-            bounds.headers,
+            base_url, _sealed(config, key_header, self.headers), rule, bounds.headers
         )
 
     async def send(self, request: CompletionRequest) -> LLMResponse:

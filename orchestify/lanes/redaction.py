@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from orchestify.core.providers import ProviderConfig
 from orchestify.lanes.parsing import encodable_text
+from orchestify.resources.terminal_text import without_controls
 from orchestify.values import CompletionRequest, ImagePart, LLMMessage
 
 MESSAGE_CHARS = 300
@@ -18,6 +19,7 @@ KEY_LIKE = re.compile(
     r"|(?i:\bbearer\s+)(?=[\w*.\-]*[\d*\-_])[\w*.\-+/=]{8,}"
     r"|(?i:\b(?:api[-_]?key|x-api-key|token|secret|password)\s*[=:]\s*)[\"']?[\w*.\-+/=]{8,}"
 )
+_SPACES = re.compile(r"\s+")
 _SECRET_OPTION = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
 _SECRET_CHARS = 8  # what is shorter is no key
 _ECHO_CHARS = 16
@@ -40,11 +42,13 @@ def secrets_of(config: ProviderConfig) -> list[str]:
 def redact(text: str, keys: Iterable[str] = (), request: CompletionRequest | None = None) -> str:
     """Strike out keys, what looks like a key, and echoes of the prompt; at most 300 characters.
 
+    Characters that a terminal obeys are left out, since errors are logged and printed.
     An echo is a run of 16 characters or more that also stands in the request's messages.
     """
+    text = without_controls(_SPACES.sub(" ", text))
     for key in sorted(filter(None, keys), key=len, reverse=True):
         text = text.replace(key, "***")
-    text = encodable_text(" ".join(text[: 4 * MESSAGE_CHARS].split()))
+    text = encodable_text(text[: 4 * MESSAGE_CHARS].strip())
     text = KEY_LIKE.sub("***", text)
     if request is not None:
         text = _without_echo(text, "\n".join(_written(request.messages)))

@@ -73,6 +73,7 @@ def _defaults(config: ProviderConfig, agent: AgentConfig, policies: EffectivePol
         attempt_timeout_s=policies.attempt_timeout_s,
         connect_timeout_s=policies.connect_timeout_s,
         idle_timeout_s=policies.idle_timeout_s,
+        stream_timeout_s=policies.stream_timeout_s,
     )
 
 

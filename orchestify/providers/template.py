@@ -76,7 +76,8 @@ _POLICIES = """\
 # first_output_timeout_s: 60  # one attempt at a stream; unwritten: see docs/limits.md
 # attempt_timeout_s: 300      # one attempt; unwritten: no limit of its own
 # connect_timeout_s: 10
-# idle_timeout_s: 60          # between the chunks of a stream
+# idle_timeout_s: 300         # between the chunks of a stream
+# stream_timeout_s: 3600      # a whole stream; by default no limit
 """
 
 _RATE_LIMIT = """

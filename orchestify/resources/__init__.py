@@ -1,7 +1,8 @@
 """Process resources and their bounds: threads, memory, files, metric series.
 
 Each module stands alone: thread pools with a limit for each owner, mappings of bounded size,
-files only their owner may read, label values of metrics.
+files only their owner may read, label values of metrics, texts that are fit for a terminal.
 
-Other rooms import from: bounded, file_permissions, series_labels, thread_pools.
+Other rooms import from: bounded, file_permissions, series_labels, terminal_text,
+thread_pools.
 """

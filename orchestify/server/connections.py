@@ -39,9 +39,10 @@ UNREAD_TENANT_BYTES, UNREAD_BYTES = 32 << 20, 256 << 20
 UNREAD_S = 60.0
 """How long a client may take not one byte of its answer."""
 
-_HELD_BYTES = 512 << 10
+_HELD_BYTES = 384 << 10
 """What a stream that waits holds beside its connection's buffer: what was read from the provider
-and is not sent yet, as bytes and as events."""
+and is not sent yet, as bytes and as events. It counts among what all hold; of one tenant it is
+bounded by the number of its calls."""
 
 _STALLED_S = 1.0  # without a byte, a client is among those that are dropped where memory lacks
 _REFUSED_S = 1.0  # for a refused client to read why
@@ -104,7 +105,8 @@ class UnreadAnswers:
     """What waits in the connections' buffers for clients to read it.
 
     Where a tenant's clients, or all, let more wait than `tenant_bytes` and `all_bytes`, those
-    that took nothing for the longest time are dropped, until the rest fits.
+    that took nothing for the longest time are dropped, until the rest fits. Among all, each counts
+    `held_bytes` more.
     """
 
     def __init__(
@@ -112,8 +114,10 @@ class UnreadAnswers:
         tenant_bytes: int = UNREAD_TENANT_BYTES,
         all_bytes: int = UNREAD_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        held_bytes: int = _HELD_BYTES,
     ) -> None:
         self.clock = clock
+        self._held_bytes = held_bytes
         self._tenant_bytes = tenant_bytes
         self._all_bytes = all_bytes
         self._waiting: dict[object, _Unread] = {}
@@ -136,12 +140,12 @@ class UnreadAnswers:
         sizes = Counter[str]()
         for each in self._waiting.values():
             sizes[each.tenant] += each.size
-        total = sizes.total()
+        total = sizes.total() + self._held_bytes * len(self._waiting)
         for connection, each in longest:
             is_over = sizes[each.tenant] > self._tenant_bytes or total > self._all_bytes
             if is_over and now - each.since >= _STALLED_S:
                 sizes[each.tenant] -= each.size
-                total -= each.size
+                total -= each.size + self._held_bytes
                 del self._waiting[connection]
                 each.drop()
 
@@ -247,7 +251,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _check_unread(self) -> None:
         state = (self.scope or {}).get("state") or {}
-        size = self.transport.get_write_buffer_size() + _HELD_BYTES
+        size = self.transport.get_write_buffer_size()
         self._unread_check = self.loop.call_later(_STALLED_S, self._check_unread)
         idle_s = self.unread.update(self, state.get("tenant", ""), size, self.transport.abort)
         if idle_s >= self.unread_s:

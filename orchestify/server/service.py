@@ -17,7 +17,7 @@ from orchestify.core.addresses import AddressRule
 from orchestify.core.chains import configured_models
 from orchestify.core.config import Config, load_config
 from orchestify.database.sql import Database
-from orchestify.errors import StoreError, VaultError
+from orchestify.errors import LedgerError, StoreError, VaultError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
 from orchestify.providers.registry import ProviderRegistry
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+STREAM_S = 3_600.0
+"""How long a stream may take where the operator's configuration says nothing."""
 
 _FRESH_S = 1.0
 _ANSWER_S = 0.7  # so that /readyz answers within a second, Redis's state included
@@ -159,7 +162,12 @@ class Service:
 
         Raises:
             StoreError: the database does not answer, and no token is believed any more.
+            LedgerError: nothing can be booked; a thread that has died is replaced.
         """
+        if self.ledger.is_failing:
+            problem = self.ledger.problem
+            self.ledger.start()
+            raise LedgerError(problem)
         reasons = []
         try:
             await self._ask_database()
@@ -268,7 +276,10 @@ class Service:
 
 def _config(settings: ServiceSettings) -> Config:
     path = settings.config_path
-    return Config() if path is None else load_config(settings.base_dir / path)
+    config = Config() if path is None else load_config(settings.base_dir / path)
+    if config.stream_timeout_s is not None:
+        return config
+    return config.model_copy(update={"stream_timeout_s": STREAM_S})
 
 
 def _cipher(environ: Mapping[str, str]) -> Cipher | None:

@@ -255,13 +255,17 @@ async def test_no_proxy_of_the_environment_stands_in(
         assert proxy.connections.opened == 0
 
 
-async def test_the_vendors_own_address_is_not_the_strangers(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"base_url": "https://api.groq.com/openai/v1"}, {"base_url": "https://api.openai.com"}],
+)
+async def test_a_vendors_fixed_address_is_reached_through_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    async with assembled({"it": {"connect_timeout_s": 1}}) as registry:
+    async with assembled({"it": {"connect_timeout_s": 1, **more}}) as registry:
         with pytest.raises(APIConnectionError, match="no connection to the proxy"):
             await registry.get("it").complete("hi", max_attempts=1)
 

@@ -235,9 +235,9 @@ async def test_a_dead_writer_thread_is_a_problem_until_the_next_record(tmp_path:
     backend.writer.start()
     await until(lambda: backend.writer.has_died)
     assert ledger.problem == "the ledger's writer thread has died: records wait for another one"
-    assert ledger.is_behind
+    assert (ledger.is_behind, ledger.is_failing) == (True, True)
     await ledger.open(opened())
-    assert (ledger.problem, ledger.is_behind) == ("", False)
+    assert (ledger.problem, ledger.is_behind, ledger.is_failing) == ("", False, False)
     await ledger.aclose()
 
 

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from orchestify.lanes.litellm.loading import load_clients
 from orchestify.testing import Reply, StubServer
 from orchestify.values import CompletionRequest, LLMMessage
 from tests.any_path import AnyPathServer
+from tests.certificates import unsigned
 from tests.lanes import LITELLMS_OWN_WARNINGS, close_litellms_clients, collect_quietly
 
 pytestmark = [
@@ -121,13 +121,7 @@ async def test_a_text_that_is_none_ends_a_stream_as_an_invalid_answer() -> None:
 
 @pytest.fixture(scope="module")
 def untrusted(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """A server's side of TLS, with a certificate that nobody has signed."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = "req -x509 -newkey rsa:2048 -nodes -keyout k.pem -out c.pem -days 3 -subj /CN=localhost"
-    subprocess.run(["openssl", *made.split()], cwd=folder, check=True, capture_output=True)  # noqa: S603, S607
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "c.pem", folder / "k.pem")
-    return context
+    return unsigned(tmp_path_factory.mktemp("tls"))[0]
 
 
 @pytest.mark.parametrize("model", MODELS)

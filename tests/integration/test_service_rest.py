@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 
 from orchestify.testing import StubServer
-from tests.ledgers import answered, opened
+from tests.ledgers import answered, opened, until
 from tests.servers import AGENTS, PROVIDERS, Served, serving
+from tests.unit.ledger.test_writer import DeadlyWriter
 
 KEY = "sk-made-up-key-0123456789"
 CONFIG = {"default_model": "claude-sonnet-4-6"}
@@ -352,3 +353,19 @@ async def test_no_example_of_the_document_is_refused(served: Served, acme: str) 
     body = {name: each["examples"][0] for name, each in schema.items() if "examples" in each}
     answer = await served.ask("POST", PROVIDERS, acme, json=body)
     assert answer.status_code == 201
+
+
+async def test_while_nothing_is_booked_the_service_is_not_ready_and_has_it_mended(
+    served: Served,
+) -> None:
+    backend = served.service.ledger._backend
+    backend.writer.close()
+    backend.writer = DeadlyWriter(backend.journal)
+    backend.writer.start()
+    await until(lambda: backend.writer.has_died)
+    first, second = [await served.ask("GET", "/readyz") for _ in range(2)]
+    assert (first.status_code, first.json()["detail"]) == (
+        503,
+        "the ledger's writer thread has died: records wait for another one",
+    )
+    assert (second.status_code, second.json()) == (200, {"status": "ok", "reasons": []})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Any, TypeAlias
@@ -15,9 +15,12 @@ import aiohttp
 from yarl import URL
 
 from orchestify.core.addresses import AddressRule, address_problem, exposure, not_reached
+from orchestify.core.provider_types import FIXED_HOSTS
 from orchestify.errors import ConfigError, EndpointRefusedError
 from orchestify.lanes.classify import failure_from_body
 from orchestify.lanes.failures import IdleError, MalformedError, RefusedError
+from orchestify.lanes.http.certificates import trusted
+from orchestify.lanes.http.proxies import STRAIGHT, proxy_for
 from orchestify.lanes.http.resolving import GuardedResolver, SilentResolver
 from orchestify.lanes.http.sessions import Sessions
 
@@ -25,6 +28,10 @@ MAX_BODY_BYTES = 64 << 20
 MAX_ERROR_BYTES = 64 << 10
 MAX_HEADER_BYTES = 64 << 10
 MAX_HEADERS = 1_000
+PIECE_BYTES = 32 << 10
+"""How much of a stream is read at a time, and how much more of it aiohttp keeps beside what the
+kernel gives at once (256 KiB). What nobody takes yet waits at the provider."""
+
 DRAIN_S = 0.1  # how long a stream's connection may take to become free again
 
 
@@ -44,12 +51,16 @@ class Endpoint:
     """One provider's address; it sends requests there and never follows a redirect.
 
     Sessions and connections are reused within an event loop. The certificate is verified. The
-    proxy is looked up once, in the environment.
+    proxy, and whose certificates are believed, are looked up once, in the environment.
 
     Under a `rule` each connection is judged by the address it is about to use, unless the rule
     trusts the host. No proxy is used then: the check would only see the proxy's address. Under
-    any rule the host's name is looked up in threads of the rule's party alone. `party` is
-    for whom the endpoint is: the rule's party, else the address itself.
+    any rule the host's name is looked up in threads of the rule's party alone. A vendor's fixed
+    address is under no rule. `party` is for whom the endpoint is: the rule's party, else the
+    address itself.
+
+    Raises:
+        ConfigError: at construction, where the environment names what cannot be used.
     """
 
     def __init__(
@@ -61,14 +72,15 @@ class Endpoint:
     ) -> None:
         self._base = URL(base_url)
         self.party = base_url if rule is None else rule.party
+        if _is_vendors(self._base):
+            rule = None
         sockets = _sockets(self._base, rule)
-        self._proxy, self._proxy_headers = (
-            _proxy_for(self._base) if sockets is None else (None, Sealed({}))
-        )
+        self._proxy = proxy_for(self._base) if sockets is None else STRAIGHT
+        trust = trusted()
         self._urls: dict[str, URL] = {}
         self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         resolver = None if rule is None else _resolver(self._base, rule, sockets)
-        self._sessions = Sessions(lambda: _session(sealed, sockets, resolver, header_bytes))
+        self._sessions = Sessions(lambda: _session(sealed, sockets, resolver, trust, header_bytes))
 
     async def post(
         self,
@@ -125,8 +137,8 @@ class Endpoint:
             headers=headers,
             allow_redirects=False,
             timeout=timeout,
-            proxy=self._proxy,
-            proxy_headers=self._proxy_headers.headers,
+            proxy=self._proxy.url,
+            proxy_headers=self._proxy.headers,
         )
 
     async def aclose(self) -> None:
@@ -198,7 +210,7 @@ class IdleWatch:
         """Return what has come, empty at the body's end. Raises IdleError."""
         self._waiting_since = began = time.monotonic()
         try:
-            piece = await self._content.readany()
+            piece = await self._content.read(PIECE_BYTES)
         finally:
             self._waiting_since = None
         self.waited_s += time.monotonic() - began
@@ -232,16 +244,25 @@ def _session(
     sealed: Sealed,
     sockets: _Sockets | None,
     resolver: GuardedResolver | None,
+    trust: ssl.SSLContext | bool,
     header_bytes: int,
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, socket_factory=sockets, resolver=resolver),
+        connector=aiohttp.TCPConnector(
+            limit=0, socket_factory=sockets, resolver=resolver, ssl=trust
+        ),
         headers=sealed.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         max_line_size=header_bytes,
         max_field_size=header_bytes,
         max_headers=MAX_HEADERS,
+        read_bufsize=PIECE_BYTES,
     )
+
+
+def _is_vendors(base: URL) -> bool:
+    """Whether an address is a vendor's own and the same for all its customers."""
+    return base.scheme == "https" and base.port == 443 and base.raw_host in FIXED_HOSTS
 
 
 def _sockets(base: URL, rule: AddressRule | None) -> _Sockets | None:
@@ -304,32 +325,3 @@ async def read_body(
     finally:
         response.close()
     return b"".join(pieces)[:limit]
-
-
-def are_proxies_http() -> bool:
-    """Whether the environment names no other proxies than those that can be used here."""
-    named = urllib.request.getproxies()
-    proxies = (named.get(scheme) or "http" for scheme in ("http", "https", "all"))
-    return all(each.partition("://")[0] in {"http", "https"} for each in proxies if "://" in each)
-
-
-def _proxy_for(url: URL) -> tuple[URL | None, Sealed]:
-    """Return the proxy that the environment names for an address, and the headers it wants.
-
-    Raises:
-        ConfigError: it is no http proxy.
-    """
-    proxies = urllib.request.getproxies()
-    named = proxies.get(url.scheme) or proxies.get("all")
-    if not named or not url.host or urllib.request.proxy_bypass(url.host):
-        return None, Sealed({})
-    proxy = URL(named if "://" in named else f"http://{named}")
-    if proxy.scheme not in {"http", "https"}:
-        raise ConfigError(
-            f"the environment names a {proxy.scheme} proxy for {url.host}; the direct lanes take "
-            "http proxies only: set NO_PROXY, or engine: litellm"
-        )
-    if not proxy.user:
-        return proxy, Sealed({})
-    login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
-    return proxy.with_user(None), Sealed({"Authorization": login})

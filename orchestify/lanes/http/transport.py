@@ -86,9 +86,16 @@ _MEANINGS = (
         "no connection within {connect_timeout_s} s",
     ),
     _Meaning(
+        aiohttp.ClientConnectorCertificateError,
+        APIConnectionError,
+        "the endpoint's TLS certificate could not be verified: {reason}; an authority of one's "
+        "own is named by SSL_CERT_FILE or REQUESTS_CA_BUNDLE in the environment",
+        retryable=False,
+    ),
+    _Meaning(
         aiohttp.ClientSSLError,
         APIConnectionError,
-        "the endpoint's TLS certificate could not be verified",
+        "no TLS connection: {reason}; check that base_url is an https address",
         retryable=False,
     ),
     _Meaning(
@@ -121,7 +128,12 @@ _MEANINGS = (
 
 
 def _reason(error: BaseException) -> str:
-    """Return what a message may quote: our own words, or the operating system's."""
+    """Return what a message may quote: our own words, OpenSSL's or the operating system's."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(getattr(error.certificate_error, "verify_message", "")) or "it is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        reason = getattr(error.os_error, "reason", None) or type(error.os_error).__name__
+        return str(reason).replace("_", " ").lower()[:100]
     if isinstance(error, aiohttp.ClientConnectorError):
         return (error.os_error.strerror or type(error.os_error).__name__).lower()[:100]
     return str(error) if isinstance(error, MalformedError) else ""

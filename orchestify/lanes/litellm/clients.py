@@ -22,12 +22,13 @@ from orchestify.errors import OrchestifyError, RequestTimeoutError
 from orchestify.lanes.failures import MalformedError, RefusedError
 from orchestify.lanes.http.endpoint import (
     MAX_BODY_BYTES,
+    PIECE_BYTES,
     Endpoint,
     Sealed,
-    are_proxies_http,
     read_body,
     refusal,
 )
+from orchestify.lanes.http.proxies import are_proxies_http
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.litellm.backends import ClientKind
 from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange
@@ -170,7 +171,7 @@ class _Stream(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content, line = self._response.content, 0
         try:
-            while piece := await content.readany():
+            while piece := await content.read(PIECE_BYTES):
                 end = piece.rfind(b"\n")
                 line = line + len(piece) if end < 0 else len(piece) - end - 1
                 if line > self._limit:

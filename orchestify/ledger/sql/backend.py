@@ -66,10 +66,17 @@ class Backend:
         return self.journal.is_away or self.journal.behind > 0 or self.writer.has_died
 
     @property
+    def is_failing(self) -> bool:
+        """Whether nothing can be booked: no thread writes, or the file is gone without another."""
+        return self.writer.has_died or self.journal.is_lost
+
+    @property
     def problem(self) -> str:
         """The ledger's present problem in words, "" without one."""
         if self.writer.has_died:
             return "the ledger's writer thread has died: records wait for another one"
+        if self.journal.is_lost:
+            return "the ledger's file is gone, and no new one could be written yet"
         if self.writer.dropped:
             return f"the ledger could not book {self.writer.dropped} records: sums are too low"
         if self.is_behind:

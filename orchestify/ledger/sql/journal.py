@@ -180,6 +180,11 @@ class Journal:
             self._file.note()
         return result
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file is gone, and what is known here is in no new one yet."""
+        return self._lost is not None
+
     def _follow_file(self) -> None:
         """Continue with a new file where the one in use was lost."""
         if self._file is None:

@@ -86,6 +86,11 @@ class SqlLedger:
         return self._backend.is_behind
 
     @property
+    def is_failing(self) -> bool:
+        """Whether nothing can be booked at present; `problem` says why."""
+        return self._backend.is_failing
+
+    @property
     def problem(self) -> str:
         """The ledger's present problem in words, "" without one."""
         return self._backend.problem

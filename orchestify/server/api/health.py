@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Response
 from pydantic import Field
 
-from orchestify.server.api.errors import documented
+from orchestify.errors import LedgerError
+from orchestify.server.api.errors import documented, problem
 from orchestify.server.api.fields import ResponseBody
 from orchestify.server.api.routing import CurrentPrincipal, CurrentService, GuardedRoute, needs
 
@@ -36,18 +37,24 @@ async def get_health() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", responses=documented(503))
-async def get_readiness(service: CurrentService) -> Readiness:
+@router.get("/readyz", response_model=Readiness, responses=documented(503))
+async def get_readiness(service: CurrentService) -> Readiness | Response:
     """Say whether requests can be served: the database answers, or has until lately.
 
-    Five minutes after it has gone no token is believed any more, and this is a 503.
+    Five minutes after it has gone no token is believed any more, and this is a 503; as it is
+    while nothing can be booked.
     """
-    reasons = await service.readiness()
+    try:
+        reasons = await service.readiness()
+    except LedgerError as error:  # it names no place, and who watches the service needs the words
+        return problem(503, str(error))
     return Readiness(status="degraded" if reasons else "ok", reasons=reasons)
 
 
 for _path, _endpoint in (("/healthz", get_health), ("/readyz", get_readiness)):
-    router.add_api_route(_path, _endpoint, methods=["HEAD"], include_in_schema=False)
+    router.add_api_route(
+        _path, _endpoint, methods=["HEAD"], response_model=None, include_in_schema=False
+    )
 
 _metrics = needs("read")
 _metrics["responses"][200] = {"description": "Prometheus' text format", "content": _TEXT}

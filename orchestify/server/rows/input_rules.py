@@ -45,6 +45,7 @@ _LARGEST: Mapping[str, float] = {
     "attempt_timeout_s": 3600,
     "connect_timeout_s": 3600,
     "idle_timeout_s": 3600,
+    "stream_timeout_s": 86_400,
     "first_delay_s": 3600,
     "max_delay_s": 3600,
     "max_attempts": 20,

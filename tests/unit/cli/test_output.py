@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestify.cli.output import least_width, show_table
+from orchestify.cli.errors import show_error
+from orchestify.cli.output import least_width, print_json, show_table
+from orchestify.errors import OrchestifyError
 
 ID = "01a1f9d1cb04490d8c917e38786a06fa"
 COLUMNS = ("id", "name", "scopes", "made")
@@ -56,3 +58,18 @@ def test_a_word_is_broken_rather_than_cut_where_nothing_else_helps(
 def test_a_table_is_as_wide_as_its_words_or_its_cells() -> None:
     assert least_width(COLUMNS, ROWS) == 32 + 2 + 6 + 2 + 6 + 2 + 10
     assert least_width(COLUMNS, ROWS, whole=True) == 32 + 2 + 6 + 2 + 17 + 2 + 16
+
+
+def test_no_cell_and_no_json_holds_what_a_terminal_obeys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_table("", ("name",), [("a\x1b]0;b\x07\u202ec",)])
+    print_json({"a": "b\x9b31m\u202e\U000e0041ü"})
+    said = capsys.readouterr().out
+    assert "a]0;bc" in said
+    assert r'"b\u009b31m\u202e\udb40\udc41ü"' in said
+
+
+def test_an_error_holds_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error(OrchestifyError("a\x1b[2Jb\u202ec"))
+    assert capsys.readouterr().err == "Error: OrchestifyError: a[2Jbc\n"

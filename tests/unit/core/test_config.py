@@ -801,7 +801,7 @@ class TestPolicies:
         assert (policies.timeout_s, policies.connect_timeout_s, policies.idle_timeout_s) == (
             600,
             10,
-            60,
+            300,
         )
         assert set(policies.levels.values()) == {"default"}
 
@@ -826,6 +826,7 @@ class TestPolicies:
             "idle_timeout_s": "provider",
             "first_output_timeout_s": "default",
             "attempt_timeout_s": "default",
+            "stream_timeout_s": "default",
         }
 
 

@@ -206,3 +206,11 @@ def test_a_message_is_cut_to_300_characters() -> None:
 def test_a_large_prompt_is_searched_quickly() -> None:
     request = request_of(LLMMessage("user", json.dumps(list(range(150_000)))))
     assert redact("prompt is too long: 999999 tokens", (), request).startswith("prompt is too")
+
+
+def test_what_a_terminal_obeys_is_in_no_message_and_in_no_id() -> None:
+    said = {"error": {"message": "\x1b[2J\x1b]0;a\x07\r\n2026 ERROR: b\u202e\u2028c"}}
+    failure = failure_from_data(said, status=400, headers={"x-request-id": "\x1b[31md"})
+    error = build_error(failure)
+    assert error.args[0] == "[2J]0;a 2026 ERROR: b c"
+    assert error.request_id == "[31md"

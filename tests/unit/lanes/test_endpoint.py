@@ -9,7 +9,7 @@ import pytest
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, InvalidParameterError
 from orchestify.lanes.direct import AnthropicLane, OpenAILane
-from orchestify.lanes.http.endpoint import Endpoint, Sealed, check_base_url
+from orchestify.lanes.http.endpoint import check_base_url
 from orchestify.lanes.openai.dialects import dialect_of
 from orchestify.values import CompletionRequest, LLMMessage, Tool
 
@@ -115,32 +115,6 @@ def test_a_key_may_go_to_a_private_host_or_over_tls(address: str) -> None:
 def test_plain_http_needs_a_word_or_no_key() -> None:
     check_base_url("http://api.example.com", "p", sends_key=True, allow_http=True)
     check_base_url("http://api.example.com", "p", sends_key=False, allow_http=False)
-
-
-def _proxy(address: str) -> Any:
-    endpoint = Endpoint(address, Sealed({}))
-    return endpoint._proxy and str(endpoint._proxy), endpoint._proxy_headers.headers
-
-
-def test_the_proxy_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ALL_PROXY", "all_proxy", "http_proxy", "no_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("https_proxy", "http://me:pw@proxy.example:3128")
-    monkeypatch.setenv("no_proxy", "intern.example")
-    assert _proxy("https://api.example.com") == (
-        "http://proxy.example:3128",
-        {"Authorization": "Basic bWU6cHc="},
-    )
-    assert _proxy("https://a.intern.example") == (None, {})
-    assert _proxy("http://api.example.com") == (None, {})
-
-
-def test_a_proxy_that_is_not_http_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.setenv("https_proxy", "socks5://proxy.example:1080")
-    with pytest.raises(ConfigError, match="http proxies only"):
-        _proxy("https://api.example.com")
 
 
 def _headers(lane: OpenAILane | AnthropicLane) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestify.core.config import parse_config
-from orchestify.lanes.http.endpoint import are_proxies_http
+from orchestify.lanes.http.proxies import are_proxies_http
 from orchestify.lanes.litellm.backends import client_kind, client_notes
 
 

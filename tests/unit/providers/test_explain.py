@@ -56,7 +56,7 @@ def test_each_setting_tells_its_value_and_line() -> None:
         {"max_attempts": 3, "first_delay_s": 1.0, "max_delay_s": 8.0},
         "config.yaml:7:5",
     )
-    assert where(target.settings, "idle_timeout_s") == (60.0, "None")
+    assert where(target.settings, "idle_timeout_s") == (300.0, "None")
 
 
 def test_no_key_is_in_an_explanation() -> None:

@@ -42,7 +42,7 @@ def test_unwritten_the_defaults_hold() -> None:
     assert target.breaker == BreakerSettings(5, 60.0, 30.0, 300.0)
     assert target.limiters == ()
     assert target.weight == 1.0
-    assert target.defaults == Defaults(timeout_s=600, connect_timeout_s=10, idle_timeout_s=60)
+    assert target.defaults == Defaults(timeout_s=600, connect_timeout_s=10, idle_timeout_s=300)
 
 
 def test_the_model_is_the_one_asked_for_then_the_providers_then_its_type() -> None:

@@ -9,9 +9,9 @@ from tests.clock import ManualClock
 class Clients:
     """Connections with unread answers, and those that were dropped, in order."""
 
-    def __init__(self, tenant_bytes: int = 100, all_bytes: int = 250) -> None:
+    def __init__(self, held_bytes: int = 0) -> None:
         self.clock = ManualClock()
-        self.unread = UnreadAnswers(tenant_bytes, all_bytes, self.clock)
+        self.unread = UnreadAnswers(100, 250, self.clock, held_bytes)
         self.dropped: list[str] = []
 
     def wait(self, name: str, size: int, tenant: str = "acme") -> float:
@@ -51,6 +51,15 @@ def test_tenants_that_fit_are_dropped_where_all_do_not() -> None:
         clients.wait(name, 90, tenant=name)
         clients.clock.advance(1)
     clients.wait("c", 90, tenant="c")
+    assert clients.dropped == ["a"]
+
+
+def test_what_a_waiting_stream_holds_counts_among_what_all_hold() -> None:
+    clients = Clients(held_bytes=40)
+    for name in ("a", "b", "c"):
+        clients.wait(name, 50, tenant=name)
+        clients.clock.advance(1)
+    clients.wait("c", 50, tenant="c")
     assert clients.dropped == ["a"]
 
 
