@@ -183,13 +183,15 @@ async def test_a_budget_of_a_target_passes_to_the_next(
 
 
 @pytest.mark.parametrize("match", [{}, {"agent": "it"}])
-async def test_any_other_budget_ends_the_call(server: StubServer, match: dict[str, str]) -> None:
+async def test_any_other_budget_goes_on_to_a_cheaper_target(
+    server: StubServer, match: dict[str, str]
+) -> None:
     agents = {"it": {"provider": "a", "max_tokens": 100, "fallback": ["b"]}}
     budget = {"name": "small", "limit_usd": 0.001, "match": match}
     async with budgeted(server, budget, agents=agents) as registry:
-        with pytest.raises(BudgetExceededError):
-            await registry.get_for_agent("it").complete("hi")
-    assert server.account.received == 0
+        response = await registry.get_for_agent("it").complete("hi")
+    assert response.provider == "b"
+    assert server.account.received == 1
 
 
 async def test_the_final_error_names_the_budget(server: StubServer) -> None:

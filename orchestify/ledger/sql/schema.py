@@ -109,11 +109,13 @@ def sum_usd(column: ColumnElement[Any]) -> ColumnElement[Decimal]:
     return type_coerce(func.sum(units // whole) * whole + func.sum(units % whole), PicoUsd())
 
 
-def _money(name: str, *, nullable: bool) -> tuple[Column[Decimal], Column[float]]:
+def _money(
+    name: str, *, nullable: bool, default: str | None = None
+) -> tuple[Column[Decimal], Column[float]]:
     """Return the exact column, and one in USD for whoever reads the table by hand."""
     exact = f"{name}_picousd"
     return (
-        Column(exact, PicoUsd, nullable=nullable),
+        Column(exact, PicoUsd, nullable=nullable, server_default=default),
         Column(f"{name}_usd", Double, Computed(f"{exact} / 1e{PICO}", persisted=True)),
     )
 
@@ -171,7 +173,8 @@ def _sum_columns() -> list[Column[Decimal] | Column[float] | Column[int]]:
     columns: list[Column[Decimal] | Column[float] | Column[int]] = []
     for each in fields(Total):
         if isinstance(each.default, Decimal):
-            columns += _money(each.name.removesuffix("_usd"), nullable=False)
+            default = "0" if each.name == "possible_usd" else None  # added by an upgrade
+            columns += _money(each.name.removesuffix("_usd"), nullable=False, default=default)
         else:
             kind = Double if isinstance(each.default, float) else BigInteger
             columns.append(Column(each.name, kind, nullable=False))
@@ -220,7 +223,7 @@ budget_periods = Table(
     *_money("spent", nullable=False),
     *_money("overrun", nullable=False),
     # what calls of unknown cost may have cost at most
-    *_money("possible", nullable=False),
+    *_money("possible", nullable=False, default="0"),
     # how many thresholds were reported
     Column("alerted", Integer, nullable=False),
     # the starved process that has the lease, and until when the others let it go first
@@ -280,8 +283,8 @@ def add_possible(connection: Connection) -> None:
     """Version 2 to 3: sums, periods and reservations know what may have been spent."""
     days = "label, tenant, day, provider, agent, model, value"
     for table, key, default in (
-        ("usage_days", days, "DEFAULT 0 NOT NULL"),
-        ("budget_periods", "id", "DEFAULT 0 NOT NULL"),
+        ("usage_days", days, "DEFAULT '0' NOT NULL"),
+        ("budget_periods", "id", "DEFAULT '0' NOT NULL"),
         ("budget_holds", "id, period_id", ""),
     ):
         exact = f"possible_picousd BIGINT {default}".rstrip()
