@@ -46,6 +46,8 @@ TABLE = {
     "GET /v1/models":                            Row(401, 200, 403, 403, 200, 200, 401, 401),
     "GET /v1/models/{model:path}":               Row(401, 404, 403, 403, 404, 404, 401, 401),
     "GET /healthz":                              Row(*OPEN),
+    "HEAD /healthz":                             Row(*OPEN),
+    "HEAD /readyz":                              Row(*OPEN),
     "GET /readyz":                               Row(*OPEN),
     "GET /openapi.json":                         Row(*OPEN),
     "HEAD /openapi.json":                        Row(*OPEN),

@@ -39,11 +39,15 @@ CUT_GPT = (
     "StreamInterruptedError, retryable, may be billed, text 'Hello! How can I'",
     "interrupted estimated",
 )
+ENDED_GPT = (
+    "StreamInterruptedError, retryable, may be billed, text 'Hello! How can I assist you today?'",
+    "interrupted estimated",
+)
 ENDED_CLAUDE = (
     "StreamInterruptedError, retryable, may be billed, text "
     '\'{"title": "Mistborn: The Final Empire", "author": "Brandon Sanderson", "pages": 544, '
     '"publication_year": 2006}\'',
-    "interrupted estimated",
+    "interrupted 961+39 reported",
 )
 HARMLESS = ("", ";chunk=5", ";chunk=97;gap=0.0001", ";gap=0.002", ";ttfb=0.05")
 
@@ -63,7 +67,8 @@ TABLE: list[tuple[str, Way, str, tuple[str, str]]] = [
     (";cut=0.99", "complete", "AOao", LOST),
     (";cut=0.99", "stream", "A", ENDED_CLAUDE),
     (";cut=0.99", "stream", "a", ("nothing", "ok 961+39 reported")),  # its finish word was seen
-    (";cut=0.99", "stream", "Oo", ("nothing", "ok estimated")),  # but not its usage
+    (";cut=0.99", "stream", "O", ("nothing", "ok estimated")),  # but not its usage
+    (";cut=0.99", "stream", "o", ENDED_GPT),  # LiteLLM keeps the finish word back
     (";eof=0", "complete", "AOao", LATE),  # the length says that more is to come
     (";eof=0", "stream", "AO", MISSHAPEN),
     (";eof=0", "stream", "ao", LOST),
