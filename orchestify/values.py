@@ -401,13 +401,15 @@ class ThinkingDelta:
 class ToolCallDelta:
     """A piece of a tool call; `arguments` is the JSON text that has come since the last piece.
 
-    Pieces of one call share their `index`; `id` and `name` stand in each.
+    Pieces of one call share their `index`; `id` and `name` stand in each. `extra_content` is what
+    Gemini gives with a call and wants to see again.
     """
 
     index: int
     id: str
     name: str
     arguments: str = field(default="", repr=False)
+    extra_content: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ TABLE = {
     "GET /api/v1/tokens":                        Row(401, 403, 403, 403, 200, 200, 401, 401),
     "DELETE /api/v1/tokens/{id}":                Row(401, 403, 403, 403, 204, 404, 401, 401),
     "GET /api/v1/audit":                         Row(401, 403, 403, 403, 200, 200, 401, 401),
+    "DELETE /api/v1/conversations":              Row(401, 403, 403, 204, 204, 204, 401, 401),
     "GET /metrics":                              Row(401, 403, 200, 403, 200, 200, 401, 401),
     "POST /v1/chat/completions":                 Row(401, 404, 403, 403, 404, 404, 401, 401),
     "GET /v1/models":                            Row(401, 200, 403, 403, 200, 200, 401, 401),

@@ -193,7 +193,9 @@ class ChatAnswer:
         if call.name:
             unsent = "".join(call.pieces[call.sent :])
             call.sent = len(call.pieces)
-            events.append(ToolCallDelta(self._calls.index(call), call.id, call.name, unsent))
+            extra = piece.get("extra_content") or None
+            place = self._calls.index(call)
+            events.append(ToolCallDelta(place, call.id, call.name, unsent, extra))
 
     def _call_of(self, piece: Mapping[str, Any]) -> _Call:
         """Return the call a piece belongs to: by its index, unless its id says otherwise."""

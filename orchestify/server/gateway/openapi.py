@@ -9,13 +9,12 @@ from fastapi import Depends
 from pydantic import BaseModel, Field
 
 from orchestify.server.access.authentication import bearer
-from orchestify.server.gateway.request import (
+from orchestify.server.gateway.call_headers import MAX_TIMEOUT_S, TIMEOUT_HEADER
+from orchestify.server.gateway.chat.request import (
     EFFORTS,
     MAX_KEY_CHARS,
     MAX_LABELS,
-    MAX_TIMEOUT_S,
     MAX_VALUE_CHARS,
-    TIMEOUT_HEADER,
 )
 
 _MODEL_EXAMPLES = ["agent:planner", "claude_main/claude-sonnet-4-6", "gpt-4o"]

@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from orchestify.errors import OrchestifyError
 from orchestify.server.access.authentication import require
+from orchestify.server.gateway.chat.exchange import ChatExchange
 from orchestify.server.gateway.errors import error_response
-from orchestify.server.gateway.exchange import ChatExchange
 from orchestify.server.gateway.openapi import CHAT, MODEL, MODELS
 from orchestify.server.tenants.tenant_providers import AGENT, TenantProviders
 
@@ -43,8 +43,7 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         to (600 s where nothing is said), or as the header `x-orchestify-timeout-s` says; where
         its turn comes later than that, it is a 429 at once.
         """
-        keep_alive_s = service.settings.keep_alive_s
-        return ChatExchange(request, service.tenants, service.call_slots, keep_alive_s)
+        return ChatExchange(request, service)
 
     async def list_models(request: Request) -> Response:
         """List what `model` may name: the tenant's agents, and its providers' models."""
