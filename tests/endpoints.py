@@ -44,6 +44,8 @@ TABLE = {
     "DELETE /api/v1/conversations":              Row(401, 403, 403, 204, 204, 204, 401, 401),
     "GET /metrics":                              Row(401, 403, 200, 403, 200, 200, 401, 401),
     "POST /v1/chat/completions":                 Row(401, 404, 403, 403, 404, 404, 401, 401),
+    "POST /v1/messages":                         Row(401, 404, 403, 403, 404, 404, 401, 401),
+    "POST /v1/messages/count_tokens":            Row(401, 404, 403, 403, 404, 404, 401, 401),
     "GET /v1/models":                            Row(401, 200, 403, 403, 200, 200, 401, 401),
     "GET /v1/models/{model:path}":               Row(401, 404, 403, 403, 404, 404, 401, 401),
     "GET /healthz":                              Row(*OPEN),

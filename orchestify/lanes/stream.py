@@ -20,7 +20,9 @@ from orchestify.lanes.failures import (
 from orchestify.lanes.http.endpoint import IdleWatch, let_go, read_body
 from orchestify.lanes.http.sse import EventReader
 from orchestify.lanes.http.transport import FAILURES
-from orchestify.values import LLMResponse, StreamEnd, StreamEvent, UsageUpdate
+from orchestify.values import LLMResponse, NativeEvent, StreamEnd, StreamEvent, UsageUpdate
+
+_NO_OUTPUT = (UsageUpdate, NativeEvent)
 
 
 class StreamRun:
@@ -104,7 +106,7 @@ class StreamRun:
         except MISSHAPEN:
             return self._take_misshapen(data)
         if events and not self._has_output:
-            self._has_output = any(event.__class__ is not UsageUpdate for event in events)
+            self._has_output = any(event.__class__ not in _NO_OUTPUT for event in events)
             if self._has_output and self._watch is not None:
                 self._watch.arm()
         return events

@@ -90,6 +90,9 @@ class Exchange(Response, ABC, Generic[AskedT]):
     keep_alive: ClassVar[bytes]
     """What a stream sends where it would be silent too long."""
 
+    keeps_thinking = True
+    """Whether the answer's thinking is kept, for a client that may not send it back."""
+
     def __init__(self, request: Request, service: Service) -> None:
         self._service = service
         self._keep_alive_s = service.settings.keep_alive_s
@@ -166,9 +169,10 @@ class Exchange(Response, ABC, Generic[AskedT]):
             provider = registry.find(asked.model)
             arguments = self._arguments(asked, provider, registry)
             arguments |= time_limit(self._request.headers)
-            self._thinking = KeptThinking(self._service.conversations, tenant, asked.model)
-            self._messages = await self._thinking.restored(arguments["messages"])
-            arguments["messages"] = self._messages
+            if self.keeps_thinking:
+                self._thinking = KeptThinking(self._service.conversations, tenant, asked.model)
+                self._messages = await self._thinking.restored(arguments["messages"])
+                arguments["messages"] = self._messages
             with labelled(**asked.labels):
                 if asked.is_stream:
                     await self._stream(provider.stream(**arguments), asked)
@@ -180,7 +184,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
     ) -> None:
         async with CancelOnDisconnect(self._receive) as client:
             response = await _completed(provider, arguments)
-            await self._thinking.keep(self._messages, response)
+            await self._keep(response)
         if client.has_disconnected:
             return
         body = self._body(response, asked)
@@ -213,7 +217,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
                     text = events.opening()
                 text += events.of(event)
                 if type(event) is StreamEnd:
-                    await self._thinking.keep(self._messages, event.response)
+                    await self._keep(event.response)
                     return text.encode() + events.ending
                 if text:
                     await self._write(text.encode())
@@ -223,6 +227,10 @@ class Exchange(Response, ABC, Generic[AskedT]):
                 raise
             return text.encode() + self._event_of(error)
         return b""
+
+    async def _keep(self, response: LLMResponse) -> None:
+        if self.keeps_thinking:
+            await self._thinking.keep(self._messages, response)
 
     @contextlib.asynccontextmanager
     async def _kept_alive(self, stream: CompletionStream) -> AsyncIterator[None]:
