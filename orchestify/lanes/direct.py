@@ -20,7 +20,7 @@ from orchestify.errors import APIError, InvalidParameterError
 from orchestify.lanes.answers import Answer, kept_headers
 from orchestify.lanes.anthropic import answer as anthropic_answer
 from orchestify.lanes.anthropic.fitting import fitted as fitted_message
-from orchestify.lanes.anthropic.native import BETA_HEADER, growing, native_body
+from orchestify.lanes.anthropic.native import BETA_HEADER, fitted_native, growing
 from orchestify.lanes.anthropic.request import VERSION, betas, body_of as messages_body
 from orchestify.lanes.classify import Failure, build_error
 from orchestify.lanes.failures import (
@@ -48,6 +48,7 @@ from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEnd
 MODELS_TIMEOUT_S = 30.0
 _NOT_OFFERED = frozenset({404, 405, 501})  # by servers of the protocol that do not count
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking")
+_NOT_COUNTED = {"max_tokens", "metadata", "temperature", "top_p", "top_k", "stop_sequences"}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -309,12 +310,14 @@ class AnthropicLane(DirectLane):
         self._own_betas = [beta.get_secret_value()] if beta else []
 
     def _fitted(self, request: CompletionRequest) -> Fitting:
-        return fitted_message(request) if request.native is None else Fitting(request)
+        if request.native is not None:
+            return fitted_native(request, request.native)
+        return fitted_message(request)
 
     def _request_body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
-        if request.native is not None:
-            return native_body(request, request.native, stream=stream)
-        return messages_body(request, stream=stream)
+        if request.native is None:
+            return messages_body(request, stream=stream)
+        return {**request.native.body, **({"stream": True} if stream else {})}
 
     def _request_headers(self, request: CompletionRequest) -> Mapping[str, str] | None:
         native = NOTHING if request.native is None else request.native.headers
@@ -325,7 +328,7 @@ class AnthropicLane(DirectLane):
 
     async def _counted(self, request: CompletionRequest) -> int | None:
         whole = self._request_body(request, stream=False)
-        counted = _COUNTED if request.native is None else {"model", *request.native.body}
+        counted = _COUNTED if request.native is None else whole.keys() - _NOT_COUNTED
         body = {name: whole[name] for name in counted if name in whole}
         headers = self._request_headers(request)
         return await _count(self._endpoint, self.count_path, body, "input_tokens", headers)

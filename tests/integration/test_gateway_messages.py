@@ -299,6 +299,36 @@ async def test_unknown_blocks_of_an_answer_come_through(gate: Gateway) -> None:
     assert whole.content[0].signature
 
 
+CLAUDE_CODE: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "read the file"}]},
+        {"role": "system", "content": "Available agents: none"},
+    ],
+    "system": [
+        {"type": "text", "text": "You are an agent.", "cache_control": {"type": "ephemeral"}}
+    ],
+    "thinking": {"type": "adaptive"},
+    "output_config": {"effort": "high"},
+    "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    "metadata": {"user_id": "somebody"},
+    "max_tokens": 32_000,
+    "tools": [WEATHER],
+}
+
+
+@pytest.mark.parametrize("model", [*LANES, "agent:planner", "agent:reasoner"])
+async def test_what_claude_code_asks_is_answered_on_every_lane(gate: Gateway, model: str) -> None:
+    answer = await raw(gate, model=model, stream=True, **CLAUDE_CODE)
+    assert answer.status_code == 200, answer.text
+    assert "event: message_stop" in answer.text
+    assert "Available agents: none" in json.dumps(gate.sent)
+
+
+async def test_a_model_that_cannot_think_is_asked_without_and_says_so(gate: Gateway) -> None:
+    answer = await raw(gate, model="agent:reader", thinking={"type": "adaptive"})
+    assert answer.headers["x-orchestify-warnings"] == "thinking_dropped"
+
+
 # counting
 
 

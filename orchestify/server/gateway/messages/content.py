@@ -81,7 +81,7 @@ class ContentReader:
             elif kind == "tool_use":
                 calls.append(_call(block, f"{where}[{number}]."))
         return LLMMessage(
-            "assistant", tuple(parts), tool_calls=tuple(calls), thinking=_thinking(blocks)
+            "assistant", tuple(parts) or "", tool_calls=tuple(calls), thinking=_thinking(blocks)
         )
 
     def _content(self, content: Any, where: str) -> Content:

@@ -48,6 +48,9 @@ class MessagesExchange(Exchange[MessagesRequest]):
         self, asked: MessagesRequest, provider: LLMProvider, registry: TenantProviders
     ) -> dict[str, Any]:
         native = native_request(asked, self._request, self._service, provider, registry)
+        if asked.thinks_if_it_can and not provider.supports_thinking():
+            del asked.arguments["thinking"]
+            asked.warnings += ("thinking_dropped",)
         self.keeps_thinking = not speaks_messages(provider)  # where it does, so do its clients
         return {**asked.arguments, "native": native}
 

@@ -47,6 +47,11 @@ class MessagesRequest:
     is_stream: bool = False
     warnings: tuple[str, ...] = ()
 
+    @property
+    def thinks_if_it_can(self) -> bool:
+        """Whether the model is asked to think as it likes, and not by so many tokens."""
+        return (self.form.get("thinking") or {}).get("type") == "adaptive"
+
 
 def messages_request(body: bytes) -> MessagesRequest:
     """Read the body of a request for an answer.
