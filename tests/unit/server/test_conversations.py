@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import TypeAlias
+
+import pytest_asyncio
+import redis
+
 from orchestify.server.conversations import KeptConversations
 from orchestify.server.conversations.kept import KEEP_S, MOST_CHARS
 from orchestify.server.conversations.memory import MemoryValues
+from orchestify.server.conversations.redis import RedisValues
+from orchestify.shared_limits import RedisConnection
 from orchestify.vault.cipher import Cipher, new_encryption_key
+from tests.redis_server import REDIS, redis_keys, redis_prefix
 
 
 class Clock:
@@ -56,6 +66,86 @@ def test_names_of_texts_depend_on_the_encryption_key() -> None:
     assert one.key_of("hello") == one.key_of("hello")
     assert one.key_of("hello") != one.key_of("hello there")
     assert one.key_of("hello") != two.key_of("hello")
+
+
+@pytest_asyncio.fixture
+async def shared() -> AsyncIterator[tuple[KeptConversations, KeptConversations, str]]:
+    """What two processes keep over one Redis, and the prefix of its keys."""
+    with redis_prefix() as prefix:
+        cipher = Cipher([("key", new_encryption_key())])
+        connections = [RedisConnection(REDIS, prefix) for _ in range(2)]
+        one, two = (KeptConversations(cipher, each) for each in connections)
+        yield one, two, prefix
+        for each in connections:
+            await each.aclose()
+
+
+Shared: TypeAlias = tuple[KeptConversations, KeptConversations, str]
+
+
+async def test_processes_share_over_redis_what_is_sealed_and_expires(shared: Shared) -> None:
+    one, two, prefix = shared
+    await one.put("acme", "a", "secret thoughts")
+    assert await two.get("acme", ["b", "a"]) == [None, "secret thoughts"]
+    assert await two.get("other", ["a"]) == [None]
+    lives = redis_keys(prefix)
+    assert len(lives) == 2
+    assert all(0 < each <= KEEP_S for each in lives.values())
+    with closing(redis.Redis.from_url(REDIS)) as client:
+        values = [client.get(key) for key in lives if ":value:" in key]
+    assert values
+    assert not any(b"secret" in value for value in values)
+
+
+async def test_what_one_process_forgets_is_forgotten_by_all(shared: Shared) -> None:
+    one, two, prefix = shared
+    await one.put("acme", "a", "one")
+    await two.put("other", "a", "two")
+    assert await two.forget("acme")
+    assert await one.get("acme", ["a"]) == [None]
+    assert await one.get("other", ["a"]) == ["two"]
+    assert [key for key in redis_keys(prefix) if "acme" in key and ":value:" in key] == []
+
+
+async def test_what_was_kept_while_redis_was_away_is_forgotten_too() -> None:
+    clock = Clock()
+    memory = MemoryValues(KEEP_S, 100, 100, clock)
+    memory.put("acme", "a", "one")
+    assert memory.get("acme", "a", since=clock.now) is None
+    assert memory.get("acme", "a", since=clock.now - 1) == "one"
+
+
+async def test_redis_keeps_a_tenants_newest(shared: Shared) -> None:
+    _, _, prefix = shared
+    connection = RedisConnection(REDIS, prefix)
+    clock = Clock()
+    values = RedisValues(connection, 60, 2, clock)
+    for key in "abc":
+        clock.now += 1
+        await values.put("acme", key, key)
+    found = await values.get("acme", ["a", "b", "c"])
+    await connection.aclose()
+    assert found == (0.0, [None, "b", "c"])
+
+
+async def test_while_redis_is_away_memory_keeps() -> None:
+    connection = RedisConnection("redis://127.0.0.1:1/0")
+    kept = KeptConversations(Cipher([("key", new_encryption_key())]), connection)
+    await kept.put("acme", "a", "one")
+    assert await kept.get("acme", ["a"]) == ["one"]
+    assert not await kept.forget("acme")
+    assert await kept.get("acme", ["a"]) == [None]
+    await connection.aclose()
+
+
+async def test_without_an_encryption_key_nothing_goes_to_redis(shared: Shared) -> None:
+    _, _, prefix = shared
+    connection = RedisConnection(REDIS, prefix)
+    kept = KeptConversations(None, connection)
+    await kept.put("acme", "a", "one")
+    await connection.aclose()
+    assert await kept.get("acme", ["a"]) == ["one"]
+    assert redis_keys(prefix) == {}
 
 
 def test_a_tenant_that_keeps_too_much_loses_its_oldest() -> None:

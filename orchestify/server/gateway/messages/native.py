@@ -40,7 +40,7 @@ TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_", "tool_search
 
 BLOCKS = frozenset(
     {"text", "image", "document", "search_result", "tool_use", "tool_result", "thinking"}
-    | {"redacted_thinking", "tool_reference", "compaction"}
+    | {"redacted_thinking", "tool_reference", "tool_addition", "tool_removal", "compaction"}
 )
 """Blocks of content that go with the operator's key."""
 
