@@ -4,7 +4,9 @@
 
 Three processes: the stub server that stands in for the provider, `orchestify serve` with its ledger
 in SQLite, and the proxy with one worker and no database; without `--litellm` only ours is measured.
-They take turns, round by round, at 1 and at 64 requests at once, whole answers and streams of 100
+`messages` in the tables is ours asked in Anthropic's protocol, over a provider that speaks it, and
+`translated` the same over one that speaks OpenAI's. They take turns, round by round, at 1 and at 64
+requests at once, whole answers and streams of 100
 chunks, sent by one aiohttp client. CPU is that of the server's process and its children, from
 `/proc`; latency is until the last byte. `stub` in the tables is the stub server asked directly:
 the latency without a gateway. Medians over rounds; machines differ, so read the ratios.
@@ -23,7 +25,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,7 +42,11 @@ OURS = """
 providers:
   stub: {{type: openai, api_key: {key}, base_url: "{url}/v1", default_model: gpt-4o,
          price: {{input_usd_per_mtok: 1, output_usd_per_mtok: 2}}}}
+  claude: {{type: anthropic, api_key: {key}, base_url: "{url}", default_model: claude-sonnet-4-5,
+           price: {{input_usd_per_mtok: 1, output_usd_per_mtok: 2}}}}
 agents:
+  claude_whole: {{provider: claude}}
+  claude_stream: {{provider: claude, model: "stub;chunks={chunks}"}}
   whole: {{provider: stub}}
   stream: {{provider: stub, model: "stub;chunks={chunks}"}}
 """
@@ -65,6 +71,12 @@ class Server:
     log: Path
     key: str = KEY
     models: tuple[str, str] = ("agent:whole", "agent:stream")
+    path: str = "/v1/chat/completions"
+
+    @property
+    def is_messages(self) -> bool:
+        """Whether it is asked in Anthropic's protocol."""
+        return self.path == "/v1/messages"
 
     def cpu_s(self) -> float:
         """CPU seconds of the process and all its children until now."""
@@ -202,19 +214,24 @@ class Load:
     async def request(self, server: Server, *, is_stream: bool) -> float:
         """Send a request and read its answer to the end; return the seconds that took."""
         body: dict[str, Any] = {"model": server.models[is_stream], "messages": MESSAGES}
-        if is_stream:
+        if server.is_messages:
+            body |= {"max_tokens": 1024, "stream": is_stream}
+        elif is_stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         begun = time.perf_counter()
         async with self._session.post(
-            f"{server.url}/v1/chat/completions",
+            f"{server.url}{server.path}",
             json=body,
             headers={"authorization": f"Bearer {server.key}"},
         ) as answer:
             text = await answer.read()
         took = time.perf_counter() - begun
         assert answer.status == 200, f"{server.name}: {answer.status} {text[:300]!r}"
-        assert not is_stream or text.count(b'"content":') >= CHUNKS
-        assert not is_stream or text.rstrip().endswith(b"[DONE]")
+        piece, end = b'"content":', b"[DONE]"
+        if server.is_messages:
+            piece, end = b"text_delta", b'{"type": "message_stop"}'
+        assert not is_stream or text.count(piece) >= CHUNKS
+        assert not is_stream or text.rstrip().endswith(end)
         return took
 
     async def round(
@@ -283,7 +300,12 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as folder, ExitStack() as stack:
         provider = stub(Path(folder), stack)
-        servers = [provider, ours(Path(folder), provider.url, stack)]
+        chat = ours(Path(folder), provider.url, stack)
+        told = {"path": "/v1/messages"}
+        native = replace(
+            chat, name="messages", models=("agent:claude_whole", "agent:claude_stream"), **told
+        )
+        servers = [provider, chat, native, replace(chat, name="translated", **told)]
         if options.litellm:
             servers.append(theirs(options.litellm, Path(folder), provider.url, stack))
         tables = asyncio.run(run(servers, options.rounds, options.scale))

@@ -353,14 +353,27 @@ class LLMResponse:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class NativeRequest:
+    """A request in Anthropic's own words, for targets that speak its protocol.
+
+    `body` goes out as it is, but for the model, whether it streams, and what is configured and
+    not said. `headers` are sent beside the target's own.
+    """
+
+    body: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = NOTHING
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRequest:
     """What one target is asked: the caller's words over the agent's over the provider's.
 
     None means: not configured and not given, so not sent. `thinking_off` says that the model is
     not to think, `thinking_configured` that only configuration, and not the caller, asked for
-    `thinking`. `options` are extra body fields. Times are in seconds; `timeout_s` is for the
-    whole call, or until a stream's first output.
+    `thinking`. `options` are extra body fields. `native` is the same in the words of one protocol:
+    a target that speaks it gets that, and answers in its words, too. Times are in seconds;
+    `timeout_s` is for the whole call, or until a stream's first output.
     """
 
     messages: tuple[LLMMessage, ...] = field(repr=False)
@@ -378,6 +391,7 @@ class CompletionRequest:
     thinking_configured: bool = field(default=False, compare=False)
     cache: bool = False
     options: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    native: NativeRequest | None = None
     timeout_s: float | None = None
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None
@@ -402,13 +416,15 @@ class ThinkingDelta:
 class ToolCallDelta:
     """A piece of a tool call; `arguments` is the JSON text that has come since the last piece.
 
-    Pieces of one call share their `index`; `id` and `name` stand in each.
+    Pieces of one call share their `index`; `id` and `name` stand in each. `extra_content` is what
+    Gemini gives with a call and wants to see again.
     """
 
     index: int
     id: str
     name: str
     arguments: str = field(default="", repr=False)
+    extra_content: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,13 +435,26 @@ class UsageUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class NativeEvent:
+    """An event as the provider sent it, where the request was in its words as well.
+
+    `is_output` says whether something of the answer has come with it.
+    """
+
+    event: Mapping[str, Any] = field(repr=False)
+    is_output: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StreamEnd:
     """The protocol's end was seen; `response` is the whole answer."""
 
     response: LLMResponse
 
 
-StreamEvent: TypeAlias = TextDelta | ThinkingDelta | ToolCallDelta | UsageUpdate | StreamEnd
+StreamEvent: TypeAlias = (
+    TextDelta | ThinkingDelta | ToolCallDelta | UsageUpdate | NativeEvent | StreamEnd
+)
 
 
 def believed_usd(reported: Any, per_usd: int = 1) -> Decimal | None:

@@ -16,6 +16,7 @@ from orchestify.values import (
     CompletionRequest,
     Effort,
     LLMMessage,
+    NativeRequest,
     Priority,
     ResponseFormat,
     ThinkingConfig,
@@ -51,7 +52,8 @@ class CallKeywords(TypedDict, total=False):
 
     `timeout_s` covers the whole call in seconds, waits and fallbacks included; of a stream, the
     time until its first output. `fallback` replaces the agent's chain, False means none.
-    `options` are extra fields of the request's body.
+    `options` are extra fields of the request's body, `native` is the request in the words of a
+    protocol, for targets that speak it.
     """
 
     top_p: float | None
@@ -64,6 +66,7 @@ class CallKeywords(TypedDict, total=False):
     max_attempts: int | None
     priority: Priority
     options: Mapping[str, Any] | None
+    native: NativeRequest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,7 @@ class Call:
     max_attempts: int | None = None
     priority: Priority = "normal"
     options: Mapping[str, Any] = field(default=NOTHING, repr=False)
+    native: NativeRequest | None = None
 
     def request(self, defaults: Defaults, *, model: str) -> CompletionRequest:
         """Return what a target with these `defaults` is asked, at this `model`."""
@@ -148,6 +152,7 @@ class Call:
             thinking_configured=not is_said and thinking is not None,
             cache=defaults.cache,
             options=self.options,
+            native=self.native,
             timeout_s=timeout_s,
             connect_timeout_s=defaults.connect_timeout_s,
             idle_timeout_s=defaults.idle_timeout_s,
@@ -281,7 +286,7 @@ def _take_keywords(call: Call, given: CallKeywords) -> None:
     call.tool_choice = _tool_choice_of(given.get("tool_choice"), call.tools)
     call.response_format = response_format_of(given.get("response_format"))
     call.fallback = _fallback_of(given.get("fallback"))
-    call.options = _options_of(given.get("options"))
+    call.options, call.native = _options_of(given.get("options")), given.get("native")
 
 
 def _tool(form: Mapping[str, Any], schema_key: str, cache_control: Any) -> Tool:

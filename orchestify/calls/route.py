@@ -36,6 +36,7 @@ from orchestify.policy.strategy import Strategy
 from orchestify.values import (
     CompletionRequest,
     LLMResponse,
+    NativeEvent,
     StreamEvent,
     TextDelta,
     TokenCount,
@@ -400,18 +401,26 @@ async def _open(state: CallState, attempt: AttemptState) -> OpenedStream:
     try:
         async for event in source:
             head.append(event)
-            if not isinstance(event, UsageUpdate):
+            if _is_output(event):
                 attempt.first_chunk_s = state.runtime.clock() - attempt.started
                 if attempt.permit is not None and attempt.permit.limit_s is not None:
                     attempt.permit.succeeded()  # a probe is judged at its first output
                     attempt.permit = state.runtime.breaker(target).admit()
                 return OpenedStream(attempt, source, head)
-            attempt.usage = event.usage
+            if isinstance(event, UsageUpdate):
+                attempt.usage = event.usage
         raise StreamInterruptedError(provider=target.provider_id, model=target.model)
     except BaseException as error:
         state.failed(attempt, error)  # before the source is closed, which may wait
         await source.aclose()
         raise
+
+
+def _is_output(event: StreamEvent) -> bool:
+    """Whether something of the answer has come, so that no other target may answer."""
+    if isinstance(event, NativeEvent):
+        return event.is_output
+    return not isinstance(event, UsageUpdate)
 
 
 def _combined(failures: Sequence[tuple[Target, TargetError]]) -> OrchestifyError:

@@ -11,6 +11,7 @@ from orchestify.errors import OrchestifyError
 from orchestify.values import (
     Attempt,
     LLMResponse,
+    NativeEvent,
     StreamEnd,
     StreamEvent,
     TextDelta,
@@ -19,7 +20,7 @@ from orchestify.values import (
     UsageUpdate,
 )
 
-ReaderEvent = TextDelta | ThinkingDelta | ToolCallDelta | StreamEnd
+ReaderEvent = TextDelta | ThinkingDelta | ToolCallDelta | NativeEvent | StreamEnd
 
 
 class Underway(Protocol):

@@ -94,6 +94,34 @@ class _RefusedError(click.ClickException):
     help="Send a comment in a stream after so long a silence; 0 sends none.",
 )
 @click.option(
+    "--cors",
+    "cors_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Whose pages may call the gateway from a browser, with a token; several times, * for all.",
+)
+@click.option(
+    "--allow-field",
+    "allowed_fields",
+    multiple=True,
+    metavar="NAME",
+    help="A field of /v1/messages that goes with the operator's key, too; several times.",
+)
+@click.option(
+    "--allow-beta",
+    "allowed_betas",
+    multiple=True,
+    metavar="NAME",
+    help="A beta of Anthropic's that goes with the operator's key, too; several times.",
+)
+@click.option(
+    "--allow-tool",
+    "allowed_tools",
+    multiple=True,
+    metavar="TYPE",
+    help="A tool that Anthropic runs, and the operator's key pays for, as its type begins.",
+)
+@click.option(
     "--grace",
     type=click.FloatRange(min=1),
     default=20.0,
@@ -123,6 +151,10 @@ def command(
     calls_per_tenant: int,
     max_body_mib: int,
     keep_alive_s: float,
+    cors_origins: tuple[str, ...],
+    allowed_fields: tuple[str, ...],
+    allowed_betas: tuple[str, ...],
+    allowed_tools: tuple[str, ...],
     grace: float,
     keys_lost: bool,
     otel: bool,
@@ -151,6 +183,10 @@ def command(
         calls_per_tenant=calls_per_tenant,
         body_limit_bytes=max_body_mib << 20,
         keep_alive_s=keep_alive_s or None,
+        cors_origins=cors_origins,
+        allowed_fields=allowed_fields,
+        allowed_betas=allowed_betas,
+        allowed_tools=allowed_tools,
         grace_s=grace,
         telemetry=otel,
         are_keys_lost=keys_lost,

@@ -20,8 +20,8 @@ from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError, InvalidParameterError
 from orchestify.lanes.answers import Answer, kept_headers
 from orchestify.lanes.anthropic import answer as anthropic_answer
-from orchestify.lanes.anthropic.answer import MessageAnswer
 from orchestify.lanes.anthropic.fitting import fitted as fitted_message
+from orchestify.lanes.anthropic.native import BETA_HEADER, fitted_native, growing
 from orchestify.lanes.anthropic.request import VERSION, betas, body_of as messages_body
 from orchestify.lanes.classify import Failure, build_error
 from orchestify.lanes.failures import (
@@ -53,6 +53,7 @@ MODELS_TIMEOUT_S = 30.0
 _NOT_OFFERED = frozenset({404, 405, 501})  # by servers of the protocol that do not count
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking")
 _READERS = ThreadPools(1, "read")  # of large answers
+_NOT_COUNTED = {"max_tokens", "metadata", "temperature", "top_p", "top_k", "stop_sequences"}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -324,10 +325,8 @@ class AnthropicLane(DirectLane):
     models_path = "/v1/models?limit=1000"
     count_path = "/v1/messages/count_tokens"
     headers: Mapping[str, str] = MappingProxyType({"anthropic-version": VERSION})
-    _fitted = staticmethod(fitted_message)
-    _request_body = staticmethod(messages_body)
     _answer = staticmethod(anthropic_answer.answer)
-    _growing = MessageAnswer
+    _growing = staticmethod(growing)
 
     def __init__(
         self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
@@ -336,18 +335,30 @@ class AnthropicLane(DirectLane):
         base_url = re.sub(r"(/v1)*(/messages)?/*$", "", given)
         super().__init__(provider_id, config, base_url, "x-api-key", rule)
         own = {name.lower(): value for name, value in config.headers.items()}
-        beta = own.get("anthropic-beta")
+        beta = own.get(BETA_HEADER)
         self._own_betas = [beta.get_secret_value()] if beta else []
 
+    def _fitted(self, request: CompletionRequest) -> Fitting:
+        if request.native is not None:
+            return fitted_native(request, request.native)
+        return fitted_message(request)
+
+    def _request_body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
+        if request.native is None:
+            return messages_body(request, stream=stream)
+        return {**request.native.body, **({"stream": True} if stream else {})}
+
     def _request_headers(self, request: CompletionRequest) -> Mapping[str, str] | None:
-        needed = betas(request)
+        native = NOTHING if request.native is None else request.native.headers
+        needed = [*filter(None, [native.get(BETA_HEADER)]), *betas(request)]
         if not needed:
-            return None
-        return {"anthropic-beta": ",".join(self._own_betas + needed)}
+            return native or None
+        return {**native, BETA_HEADER: ",".join(self._own_betas + needed)}
 
     async def _counted(self, request: CompletionRequest) -> int | None:
-        whole = messages_body(request, stream=False)
-        body = {name: whole[name] for name in _COUNTED if name in whole}
+        whole = self._request_body(request, stream=False)
+        counted = _COUNTED if request.native is None else whole.keys() - _NOT_COUNTED
+        body = {name: whole[name] for name in counted if name in whole}
         headers = self._request_headers(request)
         return await _count(self._endpoint, self.count_path, body, "input_tokens", headers)
 

@@ -27,12 +27,15 @@ from orchestify.lanes.http.transport import FAILURES
 from orchestify.lanes.parsing import BOUNDS, LARGE, AnswerBounds, OversizeError, parse_json
 from orchestify.values import (
     LLMResponse,
+    NativeEvent,
     StreamEnd,
     StreamEvent,
     TextDelta,
     ThinkingDelta,
     UsageUpdate,
 )
+
+_NO_OUTPUT = (UsageUpdate, NativeEvent)
 
 
 class OffLoop(Protocol):
@@ -167,7 +170,7 @@ class StreamRun:
         if events and self._watch is not None:
             self._watch.waited_s = 0.0
         if events and not self._has_output:
-            self._has_output = any(event.__class__ is not UsageUpdate for event in events)
+            self._has_output = any(event.__class__ not in _NO_OUTPUT for event in events)
             if self._has_output and self._watch is not None and len(data) < LARGE:
                 self._is_watched = True
                 self._watch.arm()

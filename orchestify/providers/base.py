@@ -20,6 +20,7 @@ from orchestify.values import (
     CompletionRequest,
     LLMMessage,
     LLMResponse,
+    NativeRequest,
     StreamEvent,
     TokenCount,
     TokenUsage,
@@ -131,16 +132,18 @@ class LLMProvider(ABC):
         messages: MessagesLike,
         tools: Iterable[ToolLike] | None = None,
         model: str | None = None,
+        native: NativeRequest | None = None,
     ) -> TokenCount:
         """Return how many input tokens a call would have, by a free request where there is one.
 
-        Anthropic and Gemini count; elsewhere it is our estimate, and `source` says so.
+        Anthropic and Gemini count; elsewhere it is our estimate, and `source` says so. `native` is
+        the request in the words of a protocol, for targets that speak it.
 
         Raises:
             InvalidParameterError: an argument cannot be used.
             APIError: the provider could not be asked.
         """
-        call = call_of(messages, model, tools=tools)
+        call = call_of(messages, model, tools=tools, native=native)
         route = self._call_route or self._make_call_route()
         if route is None:
             tokens = count_tokens(call.messages, call.tools, call.model or "")

@@ -7,15 +7,16 @@ from typing import Any
 from fastapi import FastAPI
 
 import orchestify
-from orchestify.server.api import agents, health, providers, tokens, usage
+from orchestify.server.api import agents, conversations, health, providers, tokens, usage
 from orchestify.server.api.errors import Problem, answer_errors
 from orchestify.server.gateway.routes import add_gateway
-from orchestify.server.middleware import BodyLimit, SecurityHeaders, Unexpected
+from orchestify.server.middleware import BodyLimit, GatewayCors, SecurityHeaders, Unexpected
 from orchestify.server.service import Service
 
 _ABOUT = """\
 LLM providers and agents of a tenant, what they use and cost, and a gateway that speaks OpenAI's
-protocol. Errors are problem details (RFC 9457), but in the gateway, whose errors are OpenAI's.
+and Anthropic's protocols. Errors are problem details (RFC 9457), but in the gateway, whose errors
+are those of the path's protocol.
 Lists come in pages: `next` in the body, and the header `Link`, lead to the following one.
 """
 
@@ -33,13 +34,15 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     add_gateway(app, service)  # first: a path is looked for in this order
-    for module in (providers, agents, usage, tokens):
+    for module in (providers, agents, usage, tokens, conversations):
         app.include_router(module.router)
     app.include_router(health.router)
     app.include_router(health.metrics_router)
     answer_errors(app)
     app.add_middleware(BodyLimit, limit_bytes=service.settings.body_limit_bytes)
     app.add_middleware(Unexpected)
+    if service.settings.cors_origins:
+        app.add_middleware(GatewayCors, origins=service.settings.cors_origins)
     app.add_middleware(SecurityHeaders)  # the last one stands outside
     _document(app)
     return app

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestify.server.api.errors import http_error_response, log_unexpected
@@ -20,6 +21,7 @@ else:
     from backports import zstd
 
 _REST_BYTES = 1 << 20
+_PREFLIGHT_S = 600  # a browser asks again after that
 _ENDING = "the service is ending; try again"
 _FAILED = "the service failed; its log says where"
 
@@ -30,7 +32,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""What an answer says where it does not say otherwise; no CORS, for browsers are no callers."""
+"""What an answer says where it does not say otherwise; pages call by `GatewayCors` alone."""
 
 _ADDED = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
@@ -154,6 +156,26 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class GatewayCors(CORSMiddleware):
+    """Lets pages of some origins call the gateway; tokens come in headers, so none in cookies."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("*",),
+            max_age=_PREFLIGHT_S,
+        )
+        self._beneath = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; those of the other endpoints as if there were no origins."""
+        is_call = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        await (super().__call__ if is_call else self._beneath)(scope, receive, send)
 
 
 class Unexpected:

@@ -26,6 +26,7 @@ from orchestify.server.access.authentication import OUTAGE_S, Authenticator
 from orchestify.server.access.denied_requests import DeniedRequests
 from orchestify.server.access.limits import CallSlots
 from orchestify.server.access.tokens import Tokens
+from orchestify.server.conversations import KeptConversations
 from orchestify.server.settings import ServiceSettings
 from orchestify.server.storage.opening import open_database, open_service_ledger
 from orchestify.server.storage.row_keys import KeyCheck
@@ -75,6 +76,7 @@ class Service:
     denied_requests: DeniedRequests
     authenticator: Authenticator
     limits: RedisLimits | None
+    conversations: KeptConversations
     has_cipher: bool
     keys: KeyCheck
     _opened: AsyncExitStack = field(repr=False)
@@ -152,6 +154,7 @@ class Service:
                 denied_requests,
                 authenticator,
                 limits,
+                KeptConversations(cipher, None if limits is None else limits.connection),
                 cipher is not None,
                 keys,
                 opened.pop_all(),

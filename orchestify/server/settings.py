@@ -22,7 +22,10 @@ class ServiceSettings:
     of reverse proxies, whose word on a request's origin is believed. `machines` share Redis's
     limits. `requests_per_minute` are a token's, `denied_per_minute` an address's, of requests
     without a token that holds. `calls_per_tenant` of one are under way at a time. A stream
-    that is silent for `keep_alive_s` sends a comment (None: never). A process that ends waits
+    that is silent for `keep_alive_s` sends a comment or a ping (None: never). Pages of
+    `cors_origins` may call the gateway. With the operator's key go, beside those that the service
+    knows, `allowed_fields` and `allowed_betas` of Anthropic's protocol, and `allowed_tools` that
+    Anthropic runs. A process that ends waits
     `grace_s` for the requests under way. With `telemetry` it tells of calls over
     OpenTelemetry, as OpenTelemetry's own variables say. With `are_keys_lost` it starts although no
     stored key can be opened.
@@ -44,6 +47,10 @@ class ServiceSettings:
     calls_per_tenant: int = 200
     keep_alive_s: float | None = 15.0
     grace_s: float = 20.0
+    cors_origins: tuple[str, ...] = ()
+    allowed_fields: tuple[str, ...] = ()
+    allowed_betas: tuple[str, ...] = ()
+    allowed_tools: tuple[str, ...] = ()
     telemetry: bool = False
     are_keys_lost: bool = False
 

@@ -224,6 +224,11 @@ class RedisLimits:
         self._machines = max(1, machines)
 
     @property
+    def connection(self) -> RedisConnection:
+        """The connection, for what else the processes share; it closes with the limits."""
+        return self._connection
+
+    @property
     def state(self) -> State:
         """`shared`, or `local` while Redis is away."""
         return self._connection.state

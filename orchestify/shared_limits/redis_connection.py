@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -41,7 +41,8 @@ class RedisConnection:
             InvalidParameterError: `url` is not one of Redis.
         """
         self._where = _host_and_port(url)
-        self._storage, self._pool = _open(url, prefix)
+        self.prefix = prefix
+        self._storage, self._pool, self._redis = _open(url, prefix)
         self._away = ""  # the class of the error that Redis went away with
         self._error = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,6 +77,10 @@ class RedisConnection:
             return None
         begin, used = window
         return max(0.0, begin + window_s - time.time()) if used else 0.0
+
+    async def run(self, script: str, keys: Sequence[str], *arguments: bytes | str | float) -> Any:
+        """Return what a Lua script says, which is atomic; None where Redis is away."""
+        return await self._ask(lambda: self._redis.eval(script, len(keys), *keys, *arguments))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run beside the calls; `aclose` waits for it."""
@@ -120,11 +125,11 @@ class RedisConnection:
             logger.info("redis at %s answers again: rate limits are shared", self._where)
 
 
-def _open(url: str, prefix: str) -> tuple[Any, Any]:
-    """Return the storage of windows and the pool of connections that it uses."""
+def _open(url: str, prefix: str) -> tuple[Any, Any, Any]:
+    """Return the storage of windows, the pool of connections that it uses, and a client of it."""
     try:
         from limits.aio.storage import RedisStorage  # noqa: PLC0415 - an extra
-        from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 - an extra
+        from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415 - an extra
         from redis.asyncio.retry import Retry  # noqa: PLC0415 - an extra
         from redis.backoff import NoBackoff  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -147,7 +152,7 @@ def _open(url: str, prefix: str) -> tuple[Any, Any]:
         )
     except ValueError as error:
         raise _unusable() from error
-    return storage, pool
+    return storage, pool, Redis(connection_pool=pool)
 
 
 def _host_and_port(url: str) -> str:

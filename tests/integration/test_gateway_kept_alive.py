@@ -37,7 +37,7 @@ async def test_a_comment_comes_before_the_first_output(gate: Gateway) -> None:
     assert (status, seen[0], seen[-1]) == (200, COMMENT, "data: [DONE]")
     assert "x-orchestify-provider" not in headers
     assert headers["x-orchestify-call-id"]
-    assert (last["provider"], last["model"]) == ("gpt", "gpt-4o")
+    assert (last["provider"], last["provider_model"]) == ("gpt", "gpt-4o")
     assert last["usage"]["cost"] > 0
 
 

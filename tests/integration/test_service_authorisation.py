@@ -39,6 +39,8 @@ class World:
             "PUT /api/v1/agent-llm-configs/{id}": {"enabled": True},
             "POST /api/v1/tokens": {"scopes": ["read"]},
             "POST /v1/chat/completions": CHAT,
+            "POST /v1/messages": {**CHAT, "max_tokens": 9},
+            "POST /v1/messages/count_tokens": CHAT,
         }
         return bodies.get(endpoint)
 

@@ -14,7 +14,7 @@ from orchestify.errors import InvalidParameterError
 from orchestify.lanes.anthropic import request as anthropic_messages
 from orchestify.lanes.openai import request as openai_chat
 from orchestify.lanes.openai.dialects import DIALECTS
-from orchestify.server.gateway.request import EFFORTS, PASSED_ON, chat_request
+from orchestify.server.gateway.chat.request import EFFORTS, PASSED_ON, chat_request
 
 WORDS = (
     *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format"),

@@ -18,7 +18,7 @@ LAYERS = [
     ["server.api"],
     ["server.gateway"],
     ["server.service"],
-    ["server.tenants", "server.access"],
+    ["server.tenants", "server.access", "server.conversations"],
     ["server.storage"],
     ["server.rows"],
     ["server", "server.settings"],

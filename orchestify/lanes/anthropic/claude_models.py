@@ -45,9 +45,10 @@ class Claude:
 
     `adaptive`: adaptive thinking, with `efforts`; `budget`: thinking with a budget;
     `json_schema`: native JSON schemas; `sampling`: temperature or top_p, and `both` of them;
-    `prefill`: an answer begun by the caller; `forced_tools`. `output_tokens` is the most that an
-    answer may have, None where nobody knows. `off` is the type of thinking that says that there
-    is to be none: None where nothing need be said, empty where it cannot be switched off.
+    `prefill`: an answer begun by the caller; `forced_tools`; `system_messages` among the turns.
+    `output_tokens` is the most that an answer may have, None where nobody knows. `off` is the type
+    of thinking that says that there is to be none: None where nothing need be said, empty where it
+    cannot be switched off.
     """
 
     adaptive: bool
@@ -57,6 +58,7 @@ class Claude:
     both: bool
     prefill: bool
     forced_tools: bool
+    system_messages: bool
     efforts: tuple[str, ...]
     output_tokens: int | None
     off: Literal["disabled", "between_tools", ""] | None
@@ -69,8 +71,9 @@ def claude_of(model: str) -> Claude:
     A Claude of no known version counts as the newest; what is no Claude (DeepSeek, Kimi and
     others offer the protocol too) as the oldest. Sources beside the module's: Anthropic,
     "Models overview", "Claude Opus 4.1" (temperature or top_p, not both), "What's new in Claude
-    4.6" (no prefill), the migration guides of Fable 5, Opus 5.5 and Sonnet 5.5 (thinking that
-    cannot be switched off, no forced tools).
+    4.6" (no prefill), "Mid-conversation system messages" and recorded answers, the migration
+    guides of Fable 5, Opus 5.5 and Sonnet 5.5 (thinking that cannot be switched off, no forced
+    tools).
     """
     found = _VERSION.search(model)
     is_claude = "claude" in model
@@ -86,6 +89,7 @@ def claude_of(model: str) -> Claude:
         both=version < (4, 1),
         prefill=version < (4, 6),
         forced_tools=not (family in {"opus", "sonnet"} and version >= (5, 5)),
+        system_messages=_takes_system_messages(family, version),
         efforts=_EFFORTS_FROM_4_7 if version >= (4, 7) else _EFFORTS,
         output_tokens=_output_tokens(family, version) if is_claude else None,
         off=_off(family, version) if is_claude else "disabled",
@@ -213,6 +217,13 @@ def _output_tokens(family: str, version: tuple[int, int]) -> int:
     if family == "opus" and version < (4, 5) and version >= (4, 0):
         return 32_000
     return next(tokens for since, tokens in _OUTPUT_TOKENS if version >= since)
+
+
+def _takes_system_messages(family: str, version: tuple[int, int]) -> bool:
+    """Whether a system message may stand among the turns; the user's may say the same to all."""
+    if family == "opus":
+        return version >= (4, 8)
+    return version > (5, 0) or (family in {"fable", "mythos"} and version >= (5, 0))
 
 
 def _off(family: str, version: tuple[int, int]) -> Literal["disabled", "between_tools", ""] | None:

@@ -118,6 +118,11 @@ def betas(request: CompletionRequest) -> list[str]:
     return sorted(needed)
 
 
+def system_note() -> dict[str, Any]:
+    """Return the block that says of what follows, in the user's turn, that it is the operator's."""
+    return {"type": "text", "text": _NOTE}
+
+
 def uses_json_tool(request: CompletionRequest) -> bool:
     """Whether the answer's JSON comes as the arguments of a tool."""
     form = request.response_format
@@ -148,7 +153,7 @@ def _blocks(message: LLMMessage, model: str) -> list[dict[str, Any]]:
         case "tool":
             return [_tool_result(message)]
         case "system":
-            return [{"type": "text", "text": _NOTE}, *_parts(message)]
+            return [system_note(), *_parts(message)]
         case "assistant" if message.thinking is not None:
             return _in_order(message, message.thinking, model)
         case "assistant":

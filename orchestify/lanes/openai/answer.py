@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -305,9 +306,11 @@ class ChatAnswer:
             self._calls = ToolCalls(self._most_calls)
         calls = self._calls
         delta = calls.take(piece, is_whole=self._holds == "message")
-        self._take_extra(piece.get("extra_content"), calls.last_id())
+        extra = piece.get("extra_content")
+        self._take_extra(extra, calls.last_id())
         if delta is not None:
-            events.append(delta)
+            is_told = isinstance(extra, dict) and bool(extra)
+            events.append(replace(delta, extra_content=extra) if is_told else delta)
 
     def _take_extra(self, extra: Any, call_id: str | None) -> None:
         """Keep Gemini's thought signatures, which belong to a call or to the message."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from fastapi.security import HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from orchestify.errors import AccessError, StoreError
@@ -40,6 +40,13 @@ bearer = HTTPBearer(
     auto_error=False,
 )
 """The security scheme in the OpenAPI document; `require` enforces it."""
+
+api_key = APIKeyHeader(
+    scheme_name="api key",
+    name="x-api-key",
+    description="The same token, where Anthropic's clients put it",
+    auto_error=False,
+)
 
 
 async def require(request: HTTPConnection, scope: Scope) -> Principal:
@@ -333,7 +340,8 @@ class RequestContext:
         self._request = request
         self.remote = request.client.host if request.client else ""
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        self.token = value.strip() if scheme.lower() == "bearer" else ""
+        bearer = value.strip() if scheme.lower() == "bearer" else ""
+        self.token = bearer or request.headers.get("x-api-key", "").strip()
         self.principal: Principal | None = None
         self.tenant: str | None = None
 

@@ -35,7 +35,7 @@ from orchestify.errors import (
     StoreError,
     VaultError,
 )
-from orchestify.server.gateway.errors import error_response
+from orchestify.server.gateway.errors import error_response, form_at
 
 MEDIA_TYPE = "application/problem+json"
 KINDS: Mapping[int, tuple[str, str]] = {
@@ -206,9 +206,9 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 
 def http_error_response(path: str, error: HTTPException) -> Response:
-    """Return what HTTP refuses as a problem; in the gateway as OpenAI's clients expect it."""
+    """Return what HTTP refuses as a problem; in the gateway as its path's clients expect it."""
     if f"{path}/".startswith("/v1/"):
-        return error_response(error)
+        return error_response(error, form_at(path))
     words = _DETAILS.get(error.status_code, str(error.detail).lower())
     return problem(error.status_code, words, headers=error.headers)
 

@@ -1,4 +1,4 @@
-"""Errors in OpenAI's protocol: a status and `{"error": {...}}`.
+"""Errors in the path's protocol, OpenAI's or Anthropic's: a status and `{"error": {...}}`.
 
 A provider's refusal of *its* key is this service's fault, not the caller's: 502, never 401. An
 exhausted budget is OpenAI's own `insufficient_quota`, with 429 and the word not to try again; one
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -109,24 +109,82 @@ class ErrorAnswer(NamedTuple):
     body: bytes
 
 
-def error_answer(error: OrchestifyError | HTTPException) -> ErrorAnswer:
+def _openai_error(kind: ErrorKind, message: str, _call: str) -> bytes:
+    """Return an error's body as OpenAI has it."""
+    found = _PARAM.match(message) if kind.error is InvalidParameterError else None
+    error: dict[str, Any] = {
+        "message": message,
+        "type": kind.type,
+        "param": "model" if kind.code == "model_not_found" else found and found[1],
+        "code": kind.code,
+    }
+    return json.dumps({"error": error}).encode()
+
+
+def _anthropic_error(kind: ErrorKind, message: str, call_id: str) -> bytes:
+    """Return an error's body as Anthropic has it.
+
+    Source: Anthropic, "Errors".
+    """
+    named = "billing_error" if kind.error is BudgetExceededError else None
+    error = {"type": named or _ANTHROPIC_TYPES.get(kind.status, "api_error"), "message": message}
+    body = {"type": "error", "error": error, "request_id": call_id or None}
+    return json.dumps(body).encode()
+
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+
+
+class ErrorForm(NamedTuple):
+    """How a protocol writes errors: `body(kind, message, call_id)`, and an event's first line."""
+
+    body: Callable[[ErrorKind, str, str], bytes]
+    event: bytes = b""
+
+
+OPENAI = ErrorForm(_openai_error)
+ANTHROPIC = ErrorForm(_anthropic_error, b"event: error\n")
+
+
+def form_at(path: str) -> ErrorForm:
+    """Return how errors are written at a path."""
+    return ANTHROPIC if f"{path}/".startswith("/v1/messages/") else OPENAI
+
+
+def error_answer(error: OrchestifyError | HTTPException, form: ErrorForm = OPENAI) -> ErrorAnswer:
     """Return the answer for an error."""
     kind, telling = _most_informative(error)
-    return _answer(kind, _words(kind, error), _headers(kind, telling) + _call(error))
+    body = form.body(kind, _words(kind, error), _call_id(error))
+    headers = _headers(kind, telling) + _call(error)
+    length = (b"content-length", str(len(body)).encode())
+    return ErrorAnswer(
+        kind.status, [(b"content-type", b"application/json"), length, *headers], body
+    )
 
 
-def error_response(error: OrchestifyError | HTTPException) -> Response:
+def error_response(error: OrchestifyError | HTTPException, form: ErrorForm = OPENAI) -> Response:
     """Return the response for an error."""
-    status, headers, body = error_answer(error)
+    status, headers, body = error_answer(error, form)
     response = Response(body, status)
     response.raw_headers = headers
     return response
 
 
-def error_event(error: OrchestifyError | HTTPException) -> bytes:
+def error_event(error: OrchestifyError | HTTPException, form: ErrorForm = OPENAI) -> bytes:
     """Return the event for an error after output has been sent."""
     kind, _ = _most_informative(error)
-    return b"data: " + _body(kind, _words(kind, error)) + b"\n\n"
+    body = form.body(kind, _words(kind, error), _call_id(error))
+    return form.event + b"data: " + body + b"\n\n"
 
 
 def _words(kind: ErrorKind, error: OrchestifyError | HTTPException) -> str:
@@ -155,28 +213,14 @@ def _rank(error: Exception) -> int:
     return next(rank for rank, kind in enumerate(KINDS) if issubclass(found, kind.error))
 
 
-def _answer(kind: ErrorKind, message: str, headers: HeaderPairs) -> ErrorAnswer:
-    body = _body(kind, message)
-    length = (b"content-length", str(len(body)).encode())
-    return ErrorAnswer(
-        kind.status, [(b"content-type", b"application/json"), length, *headers], body
-    )
-
-
-def _body(kind: ErrorKind, message: str) -> bytes:
-    found = _PARAM.match(message) if kind.error is InvalidParameterError else None
-    error: dict[str, Any] = {
-        "message": message,
-        "type": kind.type,
-        "param": "model" if kind.code == "model_not_found" else found and found[1],
-        "code": kind.code,
-    }
-    return json.dumps({"error": error}).encode()
+def _call_id(error: OrchestifyError | HTTPException) -> str:
+    call_id: str = getattr(error, "call_id", "")
+    return call_id
 
 
 def _call(error: OrchestifyError | HTTPException) -> HeaderPairs:
-    call_id: str = getattr(error, "call_id", "")
-    return [(b"x-orchestify-call-id", call_id.encode())] if call_id else []
+    call_id = _call_id(error).encode()
+    return [(b"x-orchestify-call-id", call_id), (b"request-id", call_id)] if call_id else []
 
 
 def _headers(kind: ErrorKind, error: Exception) -> HeaderPairs:

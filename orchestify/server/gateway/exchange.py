@@ -1,13 +1,14 @@
-"""One chat completion over HTTP: reads the request, makes the call, writes its answer."""
+"""One call over HTTP in any protocol: reads the request, makes the call, writes its answer."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -18,24 +19,22 @@ from orchestify.calls.stream import CompletionStream, ReaderEvent
 from orchestify.errors import OrchestifyError, StructuredOutputError
 from orchestify.ledger.record import scope as labelled
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.routed import RoutedProvider
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import require
-from orchestify.server.access.limits import CallSlots
-from orchestify.server.gateway.answer import (
-    DONE,
-    ChunkWriter,
-    answer_body,
-    answer_headers,
-    call_headers,
+from orchestify.server.gateway.call_headers import answer_headers, call_headers, time_limit
+from orchestify.server.gateway.errors import (
+    SHUTTING_DOWN,
+    ErrorForm,
+    HeaderPairs,
+    error_answer,
+    error_event,
 )
-from orchestify.server.gateway.errors import SHUTTING_DOWN, HeaderPairs, error_answer, error_event
-from orchestify.server.gateway.request import ChatRequest, chat_request, time_limit
+from orchestify.server.gateway.kept_thinking import KeptThinking
 from orchestify.values import LLMResponse, StreamEnd
 
 if TYPE_CHECKING:
-    from orchestify.server.tenants.registry import TenantRegistry
+    from orchestify.server.service import Service
+    from orchestify.server.tenants.tenant_providers import TenantProviders
 
 
 _STREAM_HEADERS: HeaderPairs = [
@@ -44,7 +43,6 @@ _STREAM_HEADERS: HeaderPairs = [
     (b"x-accel-buffering", b"no"),  # nginx would hold the events back
 ]
 
-_COMMENT = b": keep-alive\n\n"
 _LARGE_BYTES = 256 << 10
 _PARSE_THREADS = ThreadPools(1, "reading")
 
@@ -52,24 +50,75 @@ _SHUTDOWN_NOTICE_S = 1.0
 """How long writing the shutdown's error to a client may take."""
 
 
-class ChatExchange(Response):
-    """Answers one request; a client that disconnects cancels the call at once.
+class Asked(Protocol):
+    """What a request asks for: `arguments` are those of `complete` and `stream`.
 
-    A failure before the first output has a status of its own; a later one is an event, and no
-    `[DONE]` follows. The shutdown of the service, which cancels calls, is reported the same way.
+    `labels` are the call's in the ledger, `warnings` words for what is not passed on.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        tenants: TenantRegistry,
-        call_slots: CallSlots,
-        keep_alive_s: float | None = None,
-    ) -> None:
-        self._keep_alive_s = keep_alive_s
+    model: str
+    arguments: dict[str, Any]
+    labels: dict[str, str]
+    is_stream: bool
+    warnings: tuple[str, ...]
+
+
+class EventWriter(Protocol):
+    """Writes one answer's events; `ending` follows the last."""
+
+    ending: bytes
+
+    def opening(self) -> str:
+        """Return what comes before the first event."""
+
+    def of(self, event: ReaderEvent) -> str:
+        """Return what an event becomes; the end has several."""
+
+
+AskedT = TypeVar("AskedT", bound=Asked)
+
+
+class Exchange(Response, ABC, Generic[AskedT]):
+    """Answers one request; a client that disconnects cancels the call at once.
+
+    A failure before the first output has a status of its own; a later one is an event, and the
+    protocol's end does not follow. The shutdown of the service, which cancels calls, is reported
+    the same way. A protocol is a subclass.
+    """
+
+    error_form: ClassVar[ErrorForm]
+    keep_alive: ClassVar[bytes]
+    """What a stream sends where it would be silent too long."""
+
+    keeps_thinking = True
+    """Whether the answer's thinking is kept, for a client that may not send it back."""
+
+    def __init__(self, request: Request, service: Service) -> None:
+        self._service = service
+        self._keep_alive_s = service.settings.keep_alive_s
         self._request = request
-        self._tenants = tenants
-        self._call_slots = call_slots
+
+    @abstractmethod
+    def _parsed(self, body: bytes) -> AskedT:
+        """Read a body; it may be called in a thread.
+
+        Raises:
+            InvalidParameterError: a field cannot be used; the message begins with its name.
+        """
+
+    @abstractmethod
+    def _arguments(
+        self, asked: AskedT, provider: LLMProvider, registry: TenantProviders
+    ) -> dict[str, Any]:
+        """Return the arguments of the call, as they are for what answers."""
+
+    @abstractmethod
+    def _body(self, response: LLMResponse, asked: AskedT) -> bytes:
+        """Return a whole answer."""
+
+    @abstractmethod
+    def _writer(self, call_id: str, asked: AskedT, *, names_provider: bool) -> EventWriter:
+        """Return what writes a stream; with `names_provider` its headers could not tell."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
@@ -92,113 +141,120 @@ class ChatExchange(Response):
                     await self._tell_shutdown()
 
     async def _refuse(self, error: OrchestifyError | HTTPException) -> None:
-        status, headers, body = error_answer(error)
+        status, headers, body = error_answer(error, self.error_form)
         await self._begin(status, headers)
         await self._end(body)
 
     async def _tell_shutdown(self) -> None:
         """Report the shutdown; an answer of known length that has begun is cut off."""
         if self._has_events:
-            await self._end(error_event(SHUTTING_DOWN))
+            await self._end(self._event_of(SHUTTING_DOWN))
         elif not self._has_begun:
             await self._refuse(SHUTTING_DOWN)
 
     async def _serve(self) -> None:
         tenant = (await require(self._request, "call")).tenant_id
-        with self._call_slots.slot_of(tenant):
+        with self._service.call_slots.slot_of(tenant):
             await self._answer(tenant, await self._read(tenant))
 
-    async def _read(self, tenant: str) -> ChatRequest:
+    async def _read(self, tenant: str) -> AskedT:
         """Return what is asked for; a tenant's large bodies are parsed in a thread, one by one."""
         body = await self._request.body()
         if len(body) <= _LARGE_BYTES:
-            return chat_request(body)
-        return await _PARSE_THREADS.run(tenant, chat_request, body)
+            return self._parsed(body)
+        return await _PARSE_THREADS.run(tenant, self._parsed, body)
 
-    async def _answer(self, tenant: str, asked: ChatRequest) -> None:
-        async with self._tenants.use(tenant) as registry:
+    async def _answer(self, tenant: str, asked: AskedT) -> None:
+        async with self._service.tenants.use(tenant) as registry:
             provider = registry.find(asked.model)
-            arguments = {**asked.arguments, **time_limit(self._request.headers)}
-            if asked.passed_on and _speaks_openai(provider):
-                arguments["options"] = asked.passed_on
+            arguments = self._arguments(asked, provider, registry)
+            arguments |= time_limit(self._request.headers)
+            if self.keeps_thinking:
+                self._thinking = KeptThinking(self._service.conversations, tenant, asked.model)
+                self._messages = await self._thinking.restored(arguments["messages"])
+                arguments["messages"] = self._messages
             with labelled(**asked.labels):
                 if asked.is_stream:
                     await self._stream(provider.stream(**arguments), asked)
                 else:
-                    await self._complete(provider, arguments)
+                    await self._complete(provider, arguments, asked)
 
-    async def _complete(self, provider: LLMProvider, arguments: dict[str, Any]) -> None:
+    async def _complete(
+        self, provider: LLMProvider, arguments: dict[str, Any], asked: AskedT
+    ) -> None:
         async with CancelOnDisconnect(self._receive) as client:
             response = await _completed(provider, arguments)
+            await self._keep(response)
         if client.has_disconnected:
             return
-        body = answer_body(response)
+        body = self._body(response, asked)
         length = (b"content-length", str(len(body)).encode())
         kind = (b"content-type", b"application/json")
-        await self._begin(200, [kind, length, *answer_headers(response)])
+        await self._begin(200, [kind, length, *answer_headers(response, asked.warnings)])
         await self._end(body)
 
-    async def _stream(self, stream: CompletionStream, asked: ChatRequest) -> None:
+    async def _stream(self, stream: CompletionStream, asked: AskedT) -> None:
         async with CancelOnDisconnect(self._receive) as client, stream, self._kept_alive(stream):
             last = await self._relay(stream, asked)
         if not client.has_disconnected:
             await self._end(last)
 
-    async def _relay(self, stream: CompletionStream, asked: ChatRequest) -> bytes:
+    async def _relay(self, stream: CompletionStream, asked: AskedT) -> bytes:
         """Send what comes, and return what is to be sent last.
 
         Raises:
             OrchestifyError: before anything was sent.
         """
-        text, chunks = "", None
+        text, events = "", None
         try:
             while (event := await _next(stream)) is not None:
-                if chunks is None:
+                if events is None:
                     is_early = self._has_begun
                     if not is_early:
-                        await self._begin_events(call_headers(stream.call_id, stream.attempts))
-                    model = stream.attempts[-1].model if stream.attempts else asked.model
-                    chunks = ChunkWriter(
-                        stream.call_id,
-                        model,
-                        include_usage=asked.include_usage,
-                        names_provider=is_early,
-                    )
-                    text = chunks.opening()
-                text += chunks.of(event)
+                        told = call_headers(stream.call_id, stream.attempts, asked.warnings)
+                        await self._begin_events(told)
+                    events = self._writer(stream.call_id, asked, names_provider=is_early)
+                    text = events.opening()
+                text += events.of(event)
                 if type(event) is StreamEnd:
-                    return text.encode() + DONE
-                await self._write(text.encode())
+                    await self._keep(event.response)
+                    return text.encode() + events.ending
+                if text:
+                    await self._write(text.encode())
                 text = ""
         except OrchestifyError as error:
             if not self._has_events:
                 raise
-            return text.encode() + error_event(error)
+            return text.encode() + self._event_of(error)
         return b""
+
+    async def _keep(self, response: LLMResponse) -> None:
+        if self.keeps_thinking:
+            await self._thinking.keep(self._messages, response)
 
     @contextlib.asynccontextmanager
     async def _kept_alive(self, stream: CompletionStream) -> AsyncIterator[None]:
-        """Send a comment after each `keep_alive_s` of silence, so that no proxy ends the stream.
+        """Send something after each `keep_alive_s` of silence, so that no proxy ends the stream.
 
         The first one begins the answer, before anybody knows who will answer it.
         """
         if self._keep_alive_s is None:
             yield
             return
-        task = asyncio.create_task(self._send_comments(stream, self._keep_alive_s))
+        task = asyncio.create_task(self._break_silence(stream, self._keep_alive_s))
         try:
             yield
         finally:
             task.cancel()
 
-    async def _send_comments(self, stream: CompletionStream, every_s: float) -> None:
+    async def _break_silence(self, stream: CompletionStream, every_s: float) -> None:
         self._wrote_at = time.monotonic()
         while True:
             await asyncio.sleep(max(0.0, self._wrote_at + every_s - time.monotonic()))
             if time.monotonic() - self._wrote_at >= every_s:
                 if not self._has_begun:
                     await self._begin_events(call_headers(stream.call_id, ()))
-                await self._write(_COMMENT)
+                await self._write(self.keep_alive)
 
     async def _begin_events(self, headers: HeaderPairs) -> None:
         self._has_events = True
@@ -214,6 +270,9 @@ class ChatExchange(Response):
 
     async def _end(self, body: bytes) -> None:
         await self._send({"type": "http.response.body", "body": body})
+
+    def _event_of(self, error: OrchestifyError | HTTPException) -> bytes:
+        return error_event(error, self.error_form)
 
 
 async def _completed(provider: LLMProvider, arguments: dict[str, Any]) -> LLMResponse:
@@ -270,10 +329,3 @@ class CancelOnDisconnect:
             pass
         self.has_disconnected = True
         self._task.cancel()
-
-
-def _speaks_openai(provider: LLMProvider) -> bool:
-    """Say whether every target of a provider takes the fields of OpenAI's protocol."""
-    if not isinstance(provider, (ConfiguredProvider, RoutedProvider)):
-        return False
-    return all(each.provider_type == "openai" for each in provider.route.targets)

@@ -8,17 +8,16 @@ from typing import Any
 from fastapi import Depends
 from pydantic import BaseModel, Field
 
-from orchestify.server.access.authentication import bearer
-from orchestify.server.gateway.request import (
+from orchestify.server.access.authentication import api_key, bearer
+from orchestify.server.gateway.call_headers import MAX_TIMEOUT_S, TIMEOUT_HEADER
+from orchestify.server.gateway.chat.request import (
     EFFORTS,
     MAX_KEY_CHARS,
     MAX_LABELS,
-    MAX_TIMEOUT_S,
     MAX_VALUE_CHARS,
-    TIMEOUT_HEADER,
 )
 
-_MODEL_EXAMPLES = ["agent:planner", "claude_main/claude-sonnet-4-6", "gpt-4o"]
+MODEL_EXAMPLES = ["agent:planner", "claude_main/claude-sonnet-4-6", "gpt-4o"]
 
 
 def an_object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
@@ -31,11 +30,11 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 TEXT = {"type": "string"}
-_WORD = {"type": "string", "minLength": 1}
+WORD = {"type": "string", "minLength": 1}
 _URL = {"type": "string", "pattern": "^(https?://|data:image/(png|jpeg|gif|webp);base64,)"}
-_FUNCTION = an_object({"name": _WORD, "arguments": TEXT}, "name", "arguments")
+_FUNCTION = an_object({"name": WORD, "arguments": TEXT}, "name", "arguments")
 _CALL = an_object(
-    {"id": _WORD, "type": {"const": "function"}, "function": _FUNCTION}, "id", "function"
+    {"id": WORD, "type": {"const": "function"}, "function": _FUNCTION}, "id", "function"
 )
 _PART = {
     "anyOf": [
@@ -59,7 +58,7 @@ def _message(*roles: str, required: tuple[str, ...], **properties: Any) -> dict[
 _MESSAGE = {
     "anyOf": [
         _message("system", "developer", "user", required=("content",)),
-        _message("tool", required=("content", "tool_call_id"), tool_call_id=_WORD),
+        _message("tool", required=("content", "tool_call_id"), tool_call_id=WORD),
         _message(
             "assistant",
             required=(),
@@ -79,7 +78,7 @@ _TOOL = an_object(
         "type": {"const": "function"},
         "function": an_object(
             {
-                "name": _WORD,
+                "name": WORD,
                 "description": TEXT,
                 "parameters": {"type": "object", "description": "A JSON Schema"},
                 "strict": {"type": "boolean"},
@@ -91,8 +90,8 @@ _TOOL = an_object(
     "function",
 )
 _LABEL = f"^[ -~]{{0,{MAX_VALUE_CHARS}}}$"
-_NAMED = an_object({"name": _WORD}, "name")
-_COUNT = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
+_NAMED = an_object({"name": WORD}, "name")
+COUNT = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
 _FORM = {
     "anyOf": [
         an_object({"type": {"enum": ["text", "json_object"]}}, "type"),
@@ -100,7 +99,7 @@ _FORM = {
             {
                 "type": {"const": "json_schema"},
                 "json_schema": an_object(
-                    {"name": _WORD, "schema": {"type": "object"}, "strict": {"type": "boolean"}},
+                    {"name": WORD, "schema": {"type": "object"}, "strict": {"type": "boolean"}},
                     "name",
                 ),
             },
@@ -112,7 +111,7 @@ _FORM = {
 REQUEST = {
     **an_object(
         {
-            "model": {**_WORD, "examples": _MODEL_EXAMPLES},
+            "model": {**WORD, "examples": MODEL_EXAMPLES},
             "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
             "tools": {"type": "array", "items": _TOOL, "minItems": 1},
             "tool_choice": {
@@ -127,10 +126,10 @@ REQUEST = {
             "response_format": _FORM,
             "temperature": {"type": "number", "minimum": 0},
             "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-            "stop": {"anyOf": [_WORD, {"type": "array", "items": _WORD}]},
+            "stop": {"anyOf": [WORD, {"type": "array", "items": WORD}]},
             "seed": {"type": "integer"},
-            "max_completion_tokens": _COUNT,
-            "max_tokens": _COUNT,
+            "max_completion_tokens": COUNT,
+            "max_tokens": COUNT,
             "reasoning_effort": {
                 "enum": list(EFFORTS),
                 "description": "Where it is known that the model cannot think, all but `none` "
@@ -198,10 +197,13 @@ COMPLETION = an_object(
 )
 LISTED = an_object(
     {
-        "id": {"type": "string", "examples": _MODEL_EXAMPLES},
+        "id": {"type": "string", "examples": MODEL_EXAMPLES},
         "object": {"const": "model"},
         "created": {"type": "integer"},
         "owned_by": TEXT,
+        "type": {"const": "model"},
+        "display_name": TEXT,
+        "created_at": TEXT,
     },
     "id",
     "object",
@@ -242,9 +244,11 @@ _STATUSES: Mapping[int, str] = {
 }
 
 
-def _errors(*statuses: int, headers: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+def _errors(
+    *statuses: int, headers: dict[str, Any], model: type[BaseModel]
+) -> dict[int | str, dict[str, Any]]:
     return {
-        status: {"description": _STATUSES[status], "model": GatewayError, "headers": headers}
+        status: {"description": _STATUSES[status], "model": model, "headers": headers}
         for status in statuses
     }
 
@@ -279,13 +283,14 @@ _HEADERS = {
         ("x-orchestify-model", "The model it was asked for"),
         ("x-orchestify-attempts", "How many attempts it took"),
         ("x-orchestify-cost-usd", "What the call cost; absent in streams and where unknown"),
+        ("x-orchestify-warnings", "What of the request was left out or changed, if anything"),
     )
 }
 _CALL_ID = "x-orchestify-call-id"
 _ERROR_HEADERS = {
     _CALL_ID: {**_HEADERS[_CALL_ID], "description": "The call's id, where it came to a call"}
 }
-_TIMEOUT = {
+TIMEOUT = {
     "name": TIMEOUT_HEADER,
     "in": "header",
     "required": False,
@@ -296,20 +301,22 @@ _TIMEOUT = {
 _MODEL_EXAMPLE = {"id": "agent:planner", "object": "model", "created": 0, "owned_by": "orchestify"}
 
 
-def _route(
+def gateway_route(
     schema: dict[str, Any],
     example: dict[str, Any],
     *statuses: int,
     also: dict[str, Any] | None = None,
+    error: type[BaseModel] = GatewayError,
     **extra: Any,
 ) -> dict[str, Any]:
     """Return what a route is declared with; `also` stands beside the JSON in its answer."""
     content = {"application/json": {"schema": schema, "example": example}, **(also or {})}
     answered = {"description": "Answered", "content": content, "headers": _HEADERS if also else {}}
-    errors = _errors(401, 403, 429, 500, 503, *statuses, headers=_ERROR_HEADERS if also else {})
+    headers = _ERROR_HEADERS if also else {}
+    errors = _errors(401, 403, 429, 500, 503, *statuses, headers=headers, model=error)
     return {
         "tags": ["gateway"],
-        "dependencies": [Depends(bearer)],
+        "dependencies": [Depends(bearer), Depends(api_key)],
         "responses": {200: answered, **errors},
         "openapi_extra": {"x-scope": "call", **extra},
     }
@@ -326,19 +333,19 @@ _ASKED = {
     "schema": REQUEST,
     "example": {"model": "agent:planner", "messages": [{"role": "user", "content": "hello"}]},
 }
-CHAT = _route(
+CHAT = gateway_route(
     COMPLETION,
     _ANSWER_EXAMPLE,
     *(400, 404, 413, 502, 504),
     also=_EVENTS,
-    parameters=[_TIMEOUT],
+    parameters=[TIMEOUT],
     requestBody={"required": True, "content": {"application/json": _ASKED}},
 )
-MODELS = _route(
+MODELS = gateway_route(
     an_object({"object": {"const": "list"}, "data": {"type": "array", "items": LISTED}}, "data"),
     {"object": "list", "data": [_MODEL_EXAMPLE]},
 )
-MODEL = _route(
+MODEL = gateway_route(
     LISTED,
     _MODEL_EXAMPLE,
     404,

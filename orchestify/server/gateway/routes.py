@@ -1,4 +1,4 @@
-"""The endpoints of OpenAI's protocol in the service's application."""
+"""The endpoints of OpenAI's and Anthropic's protocols in the service's application."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from orchestify.errors import OrchestifyError
 from orchestify.server.access.authentication import require
+from orchestify.server.gateway.chat.exchange import ChatExchange
 from orchestify.server.gateway.errors import error_response
-from orchestify.server.gateway.exchange import ChatExchange
+from orchestify.server.gateway.messages.exchange import MessagesExchange, count_tokens
+from orchestify.server.gateway.messages.openapi import COUNT_TOKENS, MESSAGES
 from orchestify.server.gateway.openapi import CHAT, MODEL, MODELS
 from orchestify.server.tenants.tenant_providers import AGENT, TenantProviders
 
@@ -26,25 +28,42 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def add_gateway(app: FastAPI, service: Service) -> None:
-    """Add `/v1/chat/completions` and `/v1/models` to an application."""
+    """Add `/v1/chat/completions`, `/v1/messages` and `/v1/models` to an application."""
 
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation, whole or as a stream of events, through the call path.
 
         The model is `agent:NAME`, `PROVIDER/MODEL`, or a model that one provider has. `metadata`
         labels the call in the ledger. An answer's `thinking_blocks` go back in the assistant's
-        message beside its tool calls. Providers of type `openai` also get `frequency_penalty`,
-        `presence_penalty`, `logit_bias`, `prediction`, `prompt_cache_key`, `safety_identifier`,
-        `user` and `verbosity`; all other fields are ignored. A stream's cost is in the last
-        chunk's `usage`; what fails after its beginning is told by an event with an `error`,
-        and no `[DONE]` follows. Claude's refusals are known at their end alone: streamed, they
-        come as content, and whole as the last chunk's `refusal`. A call waits for its turn at a
-        used-up rate limit, and for the answer, as long as its agent or provider is configured
-        to (600 s where nothing is said), or as the header `x-orchestify-timeout-s` says; where
-        its turn comes later than that, it is a 429 at once.
+        message beside its tool calls; where a client leaves them out, they are put back from what
+        is kept for an hour. Where they are gone, that turn is asked without thinking, and
+        `x-orchestify-warnings`, or a stream's last chunk, says `thinking_dropped`. Providers of
+        type `openai` also get `frequency_penalty`, `presence_penalty`, `logit_bias`, `prediction`,
+        `prompt_cache_key`, `safety_identifier`, `user` and `verbosity`; all other fields are
+        ignored. A stream's cost is in the last chunk's `usage`; what fails after its beginning is
+        told by an event with an `error`, and no `[DONE]` follows. Claude's refusals are known at
+        their end alone: streamed, they come as content, and whole as the last chunk's `refusal`. A
+        call waits for its turn at a used-up rate limit, and for the answer, as long as its agent or
+        provider is configured to (600 s where nothing is said), or as the header
+        `x-orchestify-timeout-s` says; where its turn comes later than that, it is a 429 at once.
         """
-        keep_alive_s = service.settings.keep_alive_s
-        return ChatExchange(request, service.tenants, service.call_slots, keep_alive_s)
+        return ChatExchange(request, service)
+
+    async def create_message(request: Request) -> Response:
+        """Answer a conversation in Anthropic's protocol, whole or as a stream of events.
+
+        The model is named as for `/v1/chat/completions`, and any agent answers. Where the
+        target speaks the protocol and the tenant's own key pays, everything passes through as it
+        is; with the operator's key, fields, betas and tools of a list that the operator widens.
+        What other targets cannot be told is refused, but for `metadata`, `top_k`,
+        `context_management`, `service_tier` and `cache_control`, which are left out and named in
+        `x-orchestify-warnings`. A stream that would be silent sends pings.
+        """
+        return MessagesExchange(request, service)
+
+    async def count_message_tokens(request: Request) -> Response:
+        """Count a request's input tokens; `x-orchestify-count` says `estimated` where we guess."""
+        return await count_tokens(request, service)
 
     async def list_models(request: Request) -> Response:
         """List what `model` may name: the tenant's agents, and its providers' models."""
@@ -58,6 +77,8 @@ def add_gateway(app: FastAPI, service: Service) -> None:
     router = app.router
     for path, endpoint, method, documented in (
         ("/v1/chat/completions", create_chat_completion, "POST", CHAT),
+        ("/v1/messages", create_message, "POST", MESSAGES),
+        ("/v1/messages/count_tokens", count_message_tokens, "POST", COUNT_TOKENS),
         ("/v1/models", list_models, "GET", MODELS),
         ("/v1/models/{model:path}", get_model, "GET", MODEL),
     ):
@@ -91,6 +112,7 @@ async def _json(
         return error_response(error)
 
 
+_NO_DAY = "1970-01-01T00:00:00Z"
 OWNER = "orchestify"
 """Whose an agent is; a model is its provider's."""
 
@@ -100,7 +122,8 @@ def listed_models(registry: TenantProviders) -> dict[str, Any]:
     agents = [_model(f"{AGENT}{name}", OWNER) for name in registry.list_agents()]
     models = registry.listed_models()
     rows = agents + [_model(f"{provider}/{model}", provider) for provider, model in models]
-    return {"object": "list", "data": rows}
+    ends = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {}
+    return {"object": "list", "data": rows, "has_more": False, **ends}
 
 
 def model_named(name: str, registry: TenantProviders) -> dict[str, Any]:
@@ -114,4 +137,5 @@ def model_named(name: str, registry: TenantProviders) -> dict[str, Any]:
 
 
 def _model(name: str, owner: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": owner}
+    openai = {"object": "model", "created": 0, "owned_by": owner}
+    return {"id": name, **openai, "type": "model", "display_name": name, "created_at": _NO_DAY}

@@ -96,6 +96,10 @@ class TenantProviders(ProviderRegistry):
         named = ((at, short(at, model)) for at, model in self.named_models() if at in self)
         return sorted({*named})
 
+    def has_own_key(self, provider: str) -> bool:
+        """Say whether a provider is called with the tenant's own key, which pays for it."""
+        return provider in self._tenant.guarded
+
     async def disconnect(self) -> None:
         """Close all connections; what others share stays open."""
         await self._lookup.aclose()

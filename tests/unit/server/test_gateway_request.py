@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestify.errors import InvalidParameterError
-from orchestify.server.gateway.request import chat_request
+from orchestify.server.gateway.chat.request import chat_request
 from orchestify.values import ImagePart, LLMMessage, TextPart, Thinking, ToolCall
 
 USER = {"role": "user", "content": "hi"}

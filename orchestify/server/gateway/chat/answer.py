@@ -7,11 +7,9 @@ import time
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
 
-from orchestify.server.gateway.errors import HeaderPairs
+from orchestify.calls.stream import ReaderEvent
 from orchestify.values import (
-    Attempt,
     LLMResponse,
     StreamEnd,
     TextDelta,
@@ -35,8 +33,8 @@ FINISH_REASONS: Mapping[str, str] = {
 _NO_USAGE = Usage()
 
 
-def answer_body(response: LLMResponse) -> bytes:
-    """Return a whole answer."""
+def answer_body(response: LLMResponse, model: str) -> bytes:
+    """Return a whole answer of what the client calls `model`."""
     choice = {
         "index": 0,
         "message": _message(response),
@@ -47,31 +45,11 @@ def answer_body(response: LLMResponse) -> bytes:
         "id": f"chatcmpl-{response.call_id}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": response.model,
+        "model": model,
         "choices": [choice],
         "usage": usage_of(response),
     }
     return json.dumps(answer).encode()
-
-
-def answer_headers(response: LLMResponse) -> HeaderPairs:
-    """Return the headers of a whole answer; one whose price nobody knows has no cost."""
-    headers = call_headers(response.call_id, response.attempts)
-    if response.cost_usd is not None:
-        headers.append((b"x-orchestify-cost-usd", f"{response.cost_usd:f}".encode()))
-    return headers
-
-
-def call_headers(call_id: str, attempts: tuple[Attempt, ...]) -> HeaderPairs:
-    """Return the headers that tell a call, who answered it, and at which attempt."""
-    headers: HeaderPairs = [(b"x-orchestify-call-id", call_id.encode())]
-    if attempts:
-        headers += [
-            (b"x-orchestify-provider", _header(attempts[-1].provider)),
-            (b"x-orchestify-model", _header(attempts[-1].model)),
-            (b"x-orchestify-attempts", str(len(attempts)).encode()),
-        ]
-    return headers
 
 
 def usage_of(response: LLMResponse) -> dict[str, Any]:
@@ -97,17 +75,28 @@ def finish_reason(response: LLMResponse) -> str:
 
 def thinking_blocks(thinking: Thinking | None) -> dict[str, Any]:
     """Return what is to be sent back beside tool calls, as fields of a message."""
-    return {"thinking_blocks": thinking.blocks} if thinking is not None and thinking.blocks else {}
+    if thinking is None or not thinking.blocks:
+        return {}
+    return {"thinking_blocks": thinking.blocks, **_extra(thinking, None)}
 
 
-def tool_call(call: ToolCall) -> dict[str, Any]:
-    """Return a tool call, its arguments as the model wrote them."""
+def tool_call(call: ToolCall, thinking: Thinking | None = None) -> dict[str, Any]:
+    """Return a tool call, its arguments as the model wrote them, with Gemini's signature."""
     arguments = call.raw_arguments or json.dumps(dict(call.arguments), ensure_ascii=False)
     return {
         "id": call.id,
         "type": "function",
         "function": {"name": call.name, "arguments": arguments},
+        **_extra(thinking, call.id),
     }
+
+
+def _extra(thinking: Thinking | None, call_id: str | None) -> dict[str, Any]:
+    """Return what Gemini gave beside a call, or beside the message, in its own field."""
+    for block in () if thinking is None else thinking.blocks:
+        if block.get("type") == "extra_content" and block.get("tool_call_id") == call_id:
+            return {"extra_content": block["extra_content"]}
+    return {}
 
 
 def _message(response: LLMResponse) -> dict[str, Any]:
@@ -118,7 +107,7 @@ def _message(response: LLMResponse) -> dict[str, Any]:
         "refusal": (response.content or "the model refused") if refused else None,
     }
     if response.tool_calls:
-        message["tool_calls"] = [tool_call(call) for call in response.tool_calls]
+        message["tool_calls"] = [tool_call(call, response.thinking) for call in response.tool_calls]
     elif not refused:
         message["content"] = response.content
     if response.thinking:
@@ -131,14 +120,6 @@ def _number(cost_usd: Decimal | None) -> float | None:
     return None if cost_usd is None else float(cost_usd)
 
 
-def _header(value: str) -> bytes:
-    """Return a value that every client can read; other characters are percent-encoded."""
-    if value.isascii() and value.isprintable():
-        return value.encode()
-    return quote(value, safe=" /:;,=@+").encode()
-
-
-DONE = b"data: [DONE]\n\n"
 _TAIL = ',"logprobs":null,"finish_reason":null}]}\n\n'
 
 
@@ -147,8 +128,11 @@ class ChunkWriter:
 
     The cost is in the last chunk's `usage`: that is a chunk of its own where the caller asked for
     it with `include_usage`, as OpenAI does it, and else the one with the `finish_reason`. With
-    `names_provider` the last chunk names who answered, as headers that were sent before cannot.
+    `names_provider` the last chunk names who answered, as headers that were sent before cannot;
+    it also has the words for what of the request was left out or changed.
     """
+
+    ending = b"data: [DONE]\n\n"
 
     def __init__(
         self, call_id: str, model: str, *, include_usage: bool, names_provider: bool = False
@@ -174,7 +158,7 @@ class ChunkWriter:
         """Return the first chunk, which names the role."""
         return self._delta({"role": "assistant", "content": ""})
 
-    def of(self, event: TextDelta | ThinkingDelta | ToolCallDelta | StreamEnd) -> str:
+    def of(self, event: ReaderEvent) -> str:
         """Return the chunks of an event; the end has several."""
         if type(event) is TextDelta:
             if event.is_refusal:
@@ -201,6 +185,7 @@ class ChunkWriter:
             "id": event.id,
             "type": "function",
             "function": {"name": event.name, "arguments": event.arguments},
+            **({"extra_content": event.extra_content} if event.extra_content else {}),
         }
 
     def _end(self, response: LLMResponse) -> str:
@@ -215,7 +200,10 @@ class ChunkWriter:
         }
         usage = usage_of(response)
         if self._names_provider:
-            self._shared |= {"provider": response.provider, "model": response.model}
+            told = {"provider": response.provider, "provider_model": response.model}
+            self._shared |= told
+        if response.warnings:
+            self._shared["warnings"] = response.warnings
         last = {**self._shared, "choices": [choice], "usage": usage}
         if not self._include_usage:
             return _event(last)

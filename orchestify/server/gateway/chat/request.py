@@ -7,7 +7,8 @@ in the ledger. `PASSED_ON` goes to providers of type `openai`, `UNSUPPORTED` is 
 other field is ignored, as servers of this protocol do.
 
 Thinking comes back as it was sent: its text in `reasoning_content`, and the provider's own blocks,
-with the signatures that Claude wants to see again beside its tool calls, in `thinking_blocks`.
+with the signatures that Claude wants to see again beside its tool calls, in `thinking_blocks`;
+Gemini's signatures also in `extra_content`, of a tool call or of the message.
 """
 
 from __future__ import annotations
@@ -52,7 +53,6 @@ UNSUPPORTED = {
 }
 EFFORTS = ("none", *THINKING_EFFORTS)
 MAX_LABELS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 200  # OpenAI's, but for the ledger's 200
-TIMEOUT_HEADER, MAX_TIMEOUT_S = "x-orchestify-timeout-s", 3600  # as in configurations over REST
 _GIVEN = ("temperature", "top_p", "stop", "seed")
 _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
@@ -75,6 +75,7 @@ class ChatRequest:
     labels: dict[str, str] = field(default_factory=dict)
     is_stream: bool = False
     include_usage: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def chat_request(body: bytes) -> ChatRequest:
@@ -102,24 +103,6 @@ def chat_request(body: bytes) -> ChatRequest:
         optional(form, "stream", bool) or False,
         optional(options, "include_usage", bool, "stream_options.") or False,
     )
-
-
-def time_limit(headers: Mapping[str, str]) -> dict[str, float]:
-    """Return the argument `timeout_s` of a call, where the request's header says it.
-
-    Raises:
-        InvalidParameterError: the header is no number of seconds, or too large a one.
-    """
-    text = headers.get(TIMEOUT_HEADER)
-    if text is None:
-        return {}
-    try:
-        limit_s = float(text)
-    except ValueError:
-        limit_s = 0.0
-    if not 0 < limit_s <= MAX_TIMEOUT_S:
-        raise wrong(TIMEOUT_HEADER, f"expected seconds, more than 0 and up to {MAX_TIMEOUT_S}")
-    return {"timeout_s": limit_s}
 
 
 def _refuse_unsupported(form: Mapping[str, Any]) -> None:
@@ -265,7 +248,7 @@ def _assistant(form: Mapping[str, Any], where: str) -> LLMMessage:
             _call(call, f"{where}tool_calls[{number}].") for number, call in enumerate(calls)
         ),
         name=optional(form, "name", str, where),
-        thinking=_thinking(form, where),
+        thinking=_thinking(form, calls, where),
     )
 
 
@@ -325,11 +308,24 @@ def _call(form: Mapping[str, Any], where: str) -> ToolCall:
     )
 
 
-def _thinking(form: Mapping[str, Any], where: str) -> Thinking | None:
+def _extra(form: Mapping[str, Any], call_id: Any, where: str) -> dict[str, Any] | None:
+    """Return the block of what Gemini gave beside a call, or beside the message."""
+    extra = optional(form, "extra_content", dict, where)
+    if not extra:
+        return None
+    return {"type": "extra_content", "tool_call_id": call_id, "extra_content": extra}
+
+
+def _thinking(form: Mapping[str, Any], calls: list[dict[str, Any]], where: str) -> Thinking | None:
+    """Return what a message tells of thinking; what stands in two fields counts once."""
     text = optional(form, "reasoning_content", str, where) or ""
     blocks = optional(form, "thinking_blocks", list, where) or []
     for number, block in enumerate(each(blocks, f"{where}thinking_blocks")):
         kind = needed(block, "type", str, f"{where}thinking_blocks[{number}].")
         if kind == "extra_content":  # Gemini's; it is read by this key
             needed(block, kind, dict, f"{where}thinking_blocks[{number}].")
+    extras = [_extra(form, None, where)]
+    for number, call in enumerate(calls):
+        extras.append(_extra(call, call.get("id"), f"{where}tool_calls[{number}]."))
+    blocks = [*blocks, *(extra for extra in extras if extra and extra not in blocks)]
     return Thinking(text, tuple(blocks)) if text or blocks else None

@@ -1,0 +1,63 @@
+"""Headers of a call: the time it may take, and in its answer who answered and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from orchestify.server.gateway.errors import HeaderPairs
+from orchestify.server.gateway.json_fields import wrong
+from orchestify.values import Attempt, LLMResponse
+
+TIMEOUT_HEADER, MAX_TIMEOUT_S = "x-orchestify-timeout-s", 3600  # as in configurations over REST
+
+
+def time_limit(headers: Mapping[str, str]) -> dict[str, float]:
+    """Return the argument `timeout_s` of a call, where the request's header says it.
+
+    Raises:
+        InvalidParameterError: the header is no number of seconds, or too large a one.
+    """
+    text = headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return {}
+    try:
+        limit_s = float(text)
+    except ValueError:
+        limit_s = 0.0
+    if not 0 < limit_s <= MAX_TIMEOUT_S:
+        raise wrong(TIMEOUT_HEADER, f"expected seconds, more than 0 and up to {MAX_TIMEOUT_S}")
+    return {"timeout_s": limit_s}
+
+
+def answer_headers(response: LLMResponse, warnings: Sequence[str] = ()) -> HeaderPairs:
+    """Return the headers of a whole answer; one whose price nobody knows has no cost."""
+    told = (*warnings, *response.warnings)
+    headers = call_headers(response.call_id, response.attempts, told)
+    if response.cost_usd is not None:
+        headers.append((b"x-orchestify-cost-usd", f"{response.cost_usd:f}".encode()))
+    return headers
+
+
+def call_headers(
+    call_id: str, attempts: tuple[Attempt, ...], warnings: Sequence[str] = ()
+) -> HeaderPairs:
+    """Return the headers that tell a call, who answered it, and at which attempt."""
+    called = call_id.encode()
+    headers: HeaderPairs = [(b"x-orchestify-call-id", called), (b"request-id", called)]
+    if attempts:
+        headers += [
+            (b"x-orchestify-provider", _header(attempts[-1].provider)),
+            (b"x-orchestify-model", _header(attempts[-1].model)),
+            (b"x-orchestify-attempts", str(len(attempts)).encode()),
+        ]
+    if warnings:
+        headers.append((b"x-orchestify-warnings", _header(",".join(warnings))))
+    return headers
+
+
+def _header(value: str) -> bytes:
+    """Return a value that every client can read; other characters are percent-encoded."""
+    if value.isascii() and value.isprintable():
+        return value.encode()
+    return quote(value, safe=" /:;,=@+").encode()

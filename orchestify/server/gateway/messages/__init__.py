@@ -1,0 +1,1 @@
+"""Anthropic's Messages. Read `exchange` first; `native` says what passes through as it is."""
