@@ -25,7 +25,7 @@ What [a configuration](configuration.md) may say, from the schema that `orchesti
 A `*` stands for a name of yours, `[]` for each entry of a list. Wherever a number, a truth value
 or a word is expected, a variable may stand. Policies at the top hold for all calls; those of a
 provider stand over these, and those of an agent over both, key by key. Where nobody says otherwise
-`timeout_s` is 600, `connect_timeout_s` 10 and `idle_timeout_s` 60.
+`timeout_s` is 600, `connect_timeout_s` 10 and `idle_timeout_s` 300.
 
 | key | takes | unwritten | meaning |
 | --- | --- | --- | --- |

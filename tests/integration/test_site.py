@@ -12,6 +12,7 @@ import pytest
 
 from tests.extras import needs
 from tests.pages import ROOT
+from tools import module_map
 from tools.config_keys import PAGE, page
 
 _FETCHED = re.compile(
@@ -56,3 +57,12 @@ def test_nothing_is_fetched_to_read_it(site: Path) -> None:
 
 def test_the_table_of_keys_is_the_schemas() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_the_map_is_the_modules() -> None:
+    assert module_map.PAGE.read_text(encoding="utf-8") == module_map.page()
+
+
+def test_the_map_shows_every_room() -> None:
+    rooms = {each.parent.name for each in module_map.PACKAGE.glob("*/__init__.py")}
+    assert rooms == set(module_map.ROOMS)

@@ -466,7 +466,12 @@ def test_iterations_are_summed() -> None:
             {"input_tokens": 3, "output_tokens": 2},
         ],
     }
-    assert answered(text("x"), usage=usage).usage == Usage(20, 7, cache_read=7)
+    assert answered(text("x"), usage=usage).usage == Usage(
+        20,
+        7,
+        cache_read=7,
+        iterations=(("", Usage(17, 5, cache_read=7)), ("", Usage(3, 2))),
+    )
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"input_tokens": None}])

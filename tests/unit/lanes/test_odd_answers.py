@@ -314,7 +314,7 @@ def test_a_servers_tool_whose_input_was_cut_costs_nothing_else() -> None:
         (
             {"prompt_tokens": 9, "completion_tokens": 201, "total_tokens": 585,
              "prompt_tokens_details": {"audio_tokens": 375}},
-            Usage(384, 201),
+            Usage(384, 201, input_audio=375),
         ),
         ({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 2}, Usage(9, 4)),
         ({"input_tokens": 9, "output_tokens": 4}, Usage(9, 4)),

@@ -46,8 +46,14 @@ def only(environ: dict[str, str]) -> tuple[str, ProviderConfig]:
         ),
         ("XAI_API_KEY", "xai", "openai", "grok-4.5", "https://api.x.ai/v1"),
         ("GROK_API_KEY", "xai", "openai", "grok-4.5", "https://api.x.ai/v1"),
-        ("GEMINI_API_KEY", "gemini", "litellm", "gemini/gemini-2.5-flash", None),
-        ("GOOGLE_API_KEY", "gemini", "litellm", "gemini/gemini-2.5-flash", None),
+        pytest.param(
+            *("GEMINI_API_KEY", "gemini", "litellm", "gemini/gemini-2.5-flash", None),
+            marks=pytest.mark.data_of("litellm"),
+        ),
+        pytest.param(
+            *("GOOGLE_API_KEY", "gemini", "litellm", "gemini/gemini-2.5-flash", None),
+            marks=pytest.mark.data_of("litellm"),
+        ),
         (
             "GROQ_API_KEY",
             "groq",
