@@ -267,7 +267,7 @@ async def test_refused_port_goes_on_at_this_machines_share(
     async with machine("p", url=url, requests=100, share=50) as one:
         await take(one, 50)
         assert await is_full(one)
-        assert one._link.state == "local"
+        assert one._connection.state == "local"
     assert caplog.text.count("rate limits go on here") == 1
     assert "a-password" not in caplog.text
 
@@ -276,7 +276,7 @@ async def test_redis_that_never_answers_holds_up_few_calls(relay: RedisRelay) ->
     relay.hang()
     async with machine("p", url=relay.url, requests=1000) as one, asyncio.timeout(20):
         await take(one, 200)
-        assert one._link.state == "local"
+        assert one._connection.state == "local"
 
 
 async def test_what_was_taken_before_counts_when_redis_goes(prefix: str, relay: RedisRelay) -> None:
@@ -402,5 +402,5 @@ async def assembled(config: Any, shared: SharedParts) -> ProviderRegistry:
 
 async def comes_back(limiter: SharedRateLimiter) -> None:
     async with asyncio.timeout(20):
-        while await limiter._link.check() != "shared":  # noqa: ASYNC110 - asking is what helps
+        while await limiter._connection.check() != "shared":  # noqa: ASYNC110 - asking is what helps
             await asyncio.sleep(0.1)
