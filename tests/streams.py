@@ -24,7 +24,7 @@ class Bytes:
         self.content = self
         self.headers: Mapping[str, str] = {}
 
-    async def readany(self) -> bytes:
+    async def read(self, size: int) -> bytes:
         """Return the next piece, empty at the end."""
         return next(self._pieces, b"")
 

@@ -128,7 +128,6 @@ class DirectLane:
             off_loop=self._off_loop,
             idle_timeout_s=request.idle_timeout_s,
             bounds=self._bounds,
-            output_timeout_s=request.timeout_s,
         ).events()
         return _with_warnings(events, fitting.warnings) if fitting.warnings else events
 

@@ -50,8 +50,8 @@ class StreamRun:
 
     `open_response` sends the request, `read_whole` reads an answer that is no stream after all,
     `explain` turns what failed into an error of ours, `off_loop` reads large events. From the
-    first output on, `idle_timeout_s` limits the wait for the next piece, `output_timeout_s` the
-    wait for more output; before it only the caller's deadline does, since models think in silence.
+    first output on, `idle_timeout_s` limits the wait for the next piece; before it only the
+    caller's deadline does, since models think in silence.
     """
 
     def __init__(
@@ -64,7 +64,6 @@ class StreamRun:
         off_loop: OffLoop,
         idle_timeout_s: float | None,
         bounds: AnswerBounds = BOUNDS,
-        output_timeout_s: float | None = None,
     ) -> None:
         self.error: APIError | None = None
         self._answer = answer
@@ -75,7 +74,6 @@ class StreamRun:
         self._idle_timeout_s = idle_timeout_s
         self._bounds = bounds
         self._size = 0
-        self._output_timeout_s = output_timeout_s
         self._reader = EventReader()
         self._response: aiohttp.ClientResponse | None = None
         self._watch: IdleWatch | None = None
@@ -88,9 +86,7 @@ class StreamRun:
         piece = data = found = None
         try:
             self._response = response = await self._open_response()
-            self._watch = watch = IdleWatch(
-                response.content, self._idle_timeout_s, self._output_timeout_s
-            )
+            self._watch = watch = IdleWatch(response.content, self._idle_timeout_s)
             piece = await watch.read()
             if piece.lstrip()[:1] == b"{":
                 for event in await self._whole_events(piece, response):
@@ -167,8 +163,6 @@ class StreamRun:
             events = self._answer.feed(chunk)
         except MISSHAPEN:
             raise misread("an event's data") from None
-        if events and self._watch is not None:
-            self._watch.waited_s = 0.0
         if events and not self._has_output:
             self._has_output = any(event.__class__ not in _NO_OUTPUT for event in events)
             if self._has_output and self._watch is not None and len(data) < LARGE:

@@ -258,7 +258,7 @@ def parts(thing: Any) -> Iterator[Any]:
 def is_mutable(thing: Any) -> bool:
     if isinstance(thing, (dict, list, set)):
         return True
-    ours = type(thing).__module__.startswith("orchestify")
+    ours = type(thing).__module__.startswith("orchestify") and not isinstance(thing, tuple)
     frozen = is_dataclass(thing) and type(thing).__dataclass_params__.frozen  # type: ignore[attr-defined]
     return ours and not frozen and not isinstance(thing, types.FunctionType)
 

@@ -8,7 +8,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
-from math import inf
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -178,19 +177,14 @@ def check_base_url(base_url: str, provider_id: str, *, sends_key: bool, allow_ht
 class IdleWatch:
     """Ends a read that waits longer than `idle_s`: one timer a stream, moved on as it fires.
 
-    Only waiting counts, not the time that the reader takes between two reads. What comes and is no
-    output (comments, pings) keeps a stream alive for `output_s` of waiting at most.
+    Only waiting counts, not the time that the reader takes between two reads.
     """
 
-    __slots__ = ("_content", "_idle_s", "_output_s", "_timer", "_waiting_since", "waited_s")
+    __slots__ = ("_content", "_idle_s", "_timer", "_waiting_since")
 
-    def __init__(
-        self, content: aiohttp.StreamReader, idle_s: float | None, output_s: float | None = None
-    ) -> None:
+    def __init__(self, content: aiohttp.StreamReader, idle_s: float | None) -> None:
         self._content = content
         self._idle_s = idle_s
-        self._output_s = output_s
-        self.waited_s = 0.0  # since the last output, in reads that have ended
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -208,15 +202,11 @@ class IdleWatch:
 
     async def read(self) -> bytes:
         """Return what has come, empty at the body's end. Raises IdleError."""
-        self._waiting_since = began = time.monotonic()
+        self._waiting_since = time.monotonic()
         try:
-            piece = await self._content.read(PIECE_BYTES)
+            return await self._content.read(PIECE_BYTES)
         finally:
             self._waiting_since = None
-        self.waited_s += time.monotonic() - began
-        if self._timer is not None and self.waited_s > (self._output_s or inf):
-            raise IdleError
-        return piece
 
     def _check(self, idle_s: float) -> None:
         left_s = idle_s

@@ -71,7 +71,7 @@ _MEANINGS = (
     _Meaning(
         IdleError,
         APIConnectionError,
-        "nothing more came within idle_timeout_s, or no output within timeout_s",
+        "nothing more came within idle_timeout_s or timeout_s",
         may_be_billed=True,
     ),
     _Meaning(

@@ -413,4 +413,4 @@ def test_googles_retry_info_counts_as_retry_after() -> None:
 
 async def test_an_errors_message_can_be_encoded() -> None:
     outcome = await chat({"error": {"message": "\ud83d no", "code": 500}})
-    assert str(outcome) == "\ufffd no (status 500)"
+    assert str(outcome) == "no (status 500)"
