@@ -115,9 +115,9 @@ class Exchange:
             await self._write_each(response, events, pieces)
             await response.write(ending)
         else:
-            await _write_joined(response, b"".join((events.opening, *pieces, ending)), writes)
+            body = b"".join((events.opening, *pieces, ending))
+            await self._write_joined(response, events, body, writes)
             seen.chunks_sent = len(pieces)
-            seen.reported = events.opening_usage
         if reply.stop_after is not None:
             return await self._break_off(response)
         seen.reported = events.reported
@@ -136,6 +136,17 @@ class Exchange:
             await asyncio.sleep(delay_s)
             await response.write(piece)
             seen.chunks_sent += 1
+
+    async def _write_joined(
+        self, response: web.StreamResponse, events: Events, body: bytes, writes: Writes
+    ) -> None:
+        """Write in writes of one size; a client that leaves has been told what came till then."""
+        size = writes if isinstance(writes, int) else len(body)
+        for start in range(0, len(body), size):
+            await response.write(body[start : start + size])
+            if start + size >= len(events.opening):
+                self._seen.reported = events.opening_usage
+            await asyncio.sleep(0)
 
     def _ending(self, events: Events) -> bytes:
         """Return what follows the last piece."""
@@ -178,13 +189,6 @@ class Exchange:
         if self.reply.retry_after is not None:
             headers["Retry-After"] = self.reply.retry_after
         return headers | dict(self.reply.headers)
-
-
-async def _write_joined(response: web.StreamResponse, body: bytes, writes: Writes) -> None:
-    size = writes if isinstance(writes, int) else len(body)
-    for start in range(0, len(body), size):
-        await response.write(body[start : start + size])
-        await asyncio.sleep(0)
 
 
 async def _pause(seconds: float) -> None:
