@@ -347,15 +347,21 @@ def disagreements(
     for plan in director.plans:
         told, own = director.told.get(plan.number, []), by_call.pop(plan.number, [])
         fates = [each.fate for each in own]
-        found += [f"{plan}, {fates}: {each}" for each in _of_call(own, told, endings[plan.number])]
+        found += [
+            f"{plan}, {fates}: {each}"
+            for each in _of_call(own, told, endings[plan.number], may_skip=plan.agent == "chain")
+        ]
     return found + [f"records of no call: {by_call}"] * bool(by_call)
 
 
 def _of_call(
-    own: list[Booked], told: list[tuple[StubRequest, Kind]], ending: Ending
+    own: list[Booked],
+    told: list[tuple[StubRequest, Kind]],
+    ending: Ending,
+    *,
+    may_skip: bool,
 ) -> Iterator[str]:
-    if [each.attempt for each in own] != list(range(1, len(own) + 1)):
-        yield f"attempts {[each.attempt for each in own]}"
+    yield from _of_numbers([each.attempt for each in own], ending, may_skip=may_skip)
     if len({each.call_id for each in own}) > 1:
         yield "several call ids"
     unsent = own[len(told) :]
@@ -372,6 +378,17 @@ def _of_call(
             yield f"{record.fate} of {kind.reply}, {request.outcome}"
         yield from _of_usage(record, request)
     yield from _of_ending(own, ending, was_sent=not unsent)
+
+
+def _of_numbers(found: list[int], ending: Ending, *, may_skip: bool) -> Iterator[str]:
+    """A target that another call's 429 rests is passed over: a number without a record."""
+    if ending.response is not None:
+        tried = enumerate(ending.response.attempts, 1)
+        wanted = [number for number, each in tried if each.outcome != "skipped"]
+    else:
+        wanted = sorted(set(found)) if may_skip else list(range(1, len(found) + 1))
+    if found != wanted or max(found, default=0) > len(found) + may_skip:
+        yield f"attempts {found}"
 
 
 def _fate(kind: Kind, record: Booked, request: StubRequest) -> Fate:
@@ -403,7 +420,8 @@ def _of_ending(own: list[Booked], ending: Ending, *, was_sent: bool) -> Iterator
     if response is None:
         return
     last, usage = own[-1], response.usage
-    if [each.outcome for each in response.attempts] != [each.fate[0] for each in own]:
+    sent = [each.outcome for each in response.attempts if each.outcome != "skipped"]
+    if sent != [each.fate[0] for each in own]:
         yield f"the answer tells of {response.attempts}"
     if usage != last.usage:
         yield f"the caller was told {usage}, booked is {last.usage}"

@@ -177,7 +177,7 @@ def test_an_audited_entry_is_not_replaced(tmp_path: Path) -> None:
 def test_usage_that_nobody_could_price_has_no_cost(database: Database) -> None:
     def day(model: str, cost: int, unpriced: int, agent: str = "") -> dict[str, Any]:
         zeros: dict[str, Any] = {column.name: 0 for column in schema.SUM_COLUMNS.values()}
-        zeros["estimated_cost_picousd"] = Decimal(0)
+        zeros |= {name: Decimal(0) for name in zeros if name.endswith("picousd")}
         known = {"label": "", "tenant": "acme", "day": "2026-03-14", "provider": "main"}
         counts = {"attempts": 2, "failed": 1, "input_tokens": 100, "output_tokens": 20}
         own = {"model": model, "agent": agent, "value": "", "unpriced_calls": unpriced}

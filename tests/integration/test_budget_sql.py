@@ -17,7 +17,7 @@ from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.database.sql import Database
 from orchestify.errors import BudgetExceededError, LedgerError
-from orchestify.ledger.budgets.reservation import Reservation
+from orchestify.ledger.budgets.reservation import Reservation, Settlement
 from orchestify.ledger.budgets.sql_store import (
     kept_usd,
     lapse,
@@ -178,38 +178,45 @@ def stored(url: str, folder: Path, hold_id: str, amount: str) -> tuple[Journal, 
     return journal, hold
 
 
-def settled(journal: Journal, hold: Reservation, cost: str) -> tuple[Decimal, Decimal, Decimal]:
-    """What the budget says once the owner has come back and settled."""
+def settled(journal: Journal, hold: Reservation, cost: str) -> BudgetState:
+    """The budget once the owner has come back and settled."""
 
     def write(connection) -> BudgetState:
         wanted = {period_id(state): state for state in hold.states}
         periods = lock(connection, wanted)
-        settle(connection, periods, {hold.id: usd(cost)})
+        settle(connection, periods, {hold.id: Settlement(hold, usd(cost))})
         save(connection, periods.values())
         return next(iter(lock(connection, wanted).values())).state
 
-    return figures(journal.transact(write))
+    return journal.transact(write)
 
 
-def lapsed(journal: Journal, hold: Reservation) -> tuple[Decimal, Decimal, Decimal]:
-    """What the budget says once the holds of the dead have lapsed."""
+def lapsed(journal: Journal, hold: Reservation) -> BudgetState:
+    """The budget once the holds of the dead have lapsed."""
     there = journal._database
     assert there.run(lambda connection: lapse(connection, 100)) == 1
     assert there.run(lambda connection: lapse(connection, 100)) == 0
     wanted = {period_id(state): state for state in hold.states}
-    return figures(next(iter(there.run(lambda c: lock(c, wanted)).values())).state)
+    return next(iter(there.run(lambda c: lock(c, wanted)).values())).state
 
 
 def test_a_dead_hold_without_a_record_is_dropped(url: str, tmp_path: Path) -> None:
     journal, hold = stored(url, tmp_path, "a", "4")
-    assert lapsed(journal, hold) == (0, 0, 0)
+    state = lapsed(journal, hold)
+    assert figures(state) == (0, 0, 0)
+    assert state.possible_usd == 0
     journal.close()
 
 
-def test_a_dead_hold_whose_record_is_open_counts_in_full(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at_most", "possible"), [(None, "4"), ("5", "4"), ("0.5", "0.5")])
+def test_a_dead_hold_whose_record_is_open_stays_possible(
+    url: str, tmp_path: Path, at_most: str | None, possible: str
+) -> None:
     journal, hold = stored(url, tmp_path, "a", "4")
-    journal.book([opened(id="a")], [])
-    assert lapsed(journal, hold) == (4, 0, 0)
+    journal.book([opened(id="a", cost_at_most_usd=usd(at_most) if at_most else None)], [])
+    state = lapsed(journal, hold)
+    assert figures(state) == (0, 0, 0)
+    assert state.possible_usd == usd(possible)
     journal.close()
 
 
@@ -218,7 +225,9 @@ def test_a_dead_hold_whose_record_is_complete_counts_what_that_says(
 ) -> None:
     journal, hold = stored(url, tmp_path, "a", "4")
     journal.book([], [answered(opened(id="a"), cost_usd=usd("1.5"))])
-    assert lapsed(journal, hold) == (usd("1.5"), 0, 0)
+    state = lapsed(journal, hold)
+    assert figures(state) == (usd("1.5"), 0, 0)
+    assert state.possible_usd == 0
     journal.close()
 
 
@@ -228,9 +237,11 @@ def test_an_owner_that_comes_back_corrects_what_was_booked_for_it_once(
 ) -> None:
     journal, hold = stored(url, tmp_path, "a", "4")
     journal.book([opened(id=each) for each in opens], [])
-    lapsed(journal, hold)
-    assert settled(journal, hold, "5") == (5, 0, 1)
-    assert settled(journal, hold, "5") == (5, 0, 1)
+    assert lapsed(journal, hold).possible_usd == sum(usd("0.5") for _ in opens)
+    for _ in range(2):
+        state = settled(journal, hold, "5")
+        assert figures(state) == (5, 0, 1)
+        assert state.possible_usd == 0
     journal.close()
 
 

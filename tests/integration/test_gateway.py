@@ -61,7 +61,7 @@ async def test_reasoning_tokens_are_told(gate: Gateway) -> None:
 
 
 async def test_the_headers_tell_call_cost_and_who_answered(gate: Gateway) -> None:
-    gate.stub.script(Reply(usage=Usage(input_tokens=1, output_tokens=0)))
+    gate.stub.script(Reply(text="", usage=Usage(input_tokens=1, output_tokens=0)))
     raw = await gate.client.chat.completions.with_raw_response.create(
         model="gpt/gpt-4o", messages=HELLO
     )

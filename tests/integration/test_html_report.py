@@ -125,7 +125,9 @@ async def test_page_says_what_stands_behind_its_sums(browser: str, page: Path) -
     async with tab(browser) as shown:
         await shown.open(page)
         assert await shown.value("document.querySelector('.remarks').innerText") == (
-            "1 call has no known price and is not in the cost: local/ollama/llama3 (1)\n"
+            "1 call has no known price and is not in the cost: local/ollama/llama3 (1); possibly "
+            "billed beside the cost, at most $0.50: attempts that ended without the provider's "
+            "word on what they used\n"
             "<0.1% of the cost ($0.0000042) is estimated: the provider reported no tokens\n"
             "beside the answered calls, 1 attempt was not ok: 1 failed"
         )

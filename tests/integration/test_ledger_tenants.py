@@ -226,7 +226,7 @@ async def test_a_dead_process_lapses_into_its_tenants_budget(url: str, tmp_path:
         store(connection, dead.owner, [hold], utc_now())
 
     dead.transact(write)
-    dead.book([opened(id="a", tenant="acme")], [])
+    dead.book([opened(id="a", tenant="acme", cost_at_most_usd=usd("4"))], [])
     heir = Journal(database(url, tmp_path))
     heir.upkeep()
     heir.transact(lambda connection: lapse(connection, 100))
@@ -234,8 +234,9 @@ async def test_a_dead_process_lapses_into_its_tenants_budget(url: str, tmp_path:
     heir.close()
     ledger = SqlLedger(database(url, tmp_path))
     acme, zeta = ledger.for_tenant("acme"), ledger.for_tenant("zeta")
-    assert acme.budget_book().state(EVER).spent_usd == 4
-    assert zeta.budget_book().state(EVER).spent_usd == 0
+    assert acme.budget_book().state(EVER).spent_usd == 0
+    assert acme.budget_book().state(EVER).possible_usd == 4
+    assert zeta.budget_book().state(EVER).possible_usd == 0
     assert (await acme.usage()).total.interrupted == 1
     assert (await zeta.usage()).total.attempts == 0
     await ledger.aclose()
