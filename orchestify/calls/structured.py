@@ -27,20 +27,33 @@ def parsed_answer(response: LLMResponse, form: ResponseFormat) -> LLMResponse:
     """
     if response.tool_calls or response.finish_reason in {"refusal", "content_filter"}:
         return response
-    reason = ""
-    for text in _where_json_is(response.content):
+    parsed, reason = _read(response.content, form)
+    if not reason:
+        return replace(response, parsed=parsed)
+    if reason == _NO_JSON and response.finish_reason == "length":
+        reason += ", it was cut at max_tokens"
+    failure = StructuredOutputError(reason, provider=response.provider, model=response.model)
+    failure.response = response
+    raise failure
+
+
+def _read(content: str, form: ResponseFormat) -> tuple[Any, str]:
+    """Return what the answer holds and "", or None and why it does not fit.
+
+    Raises nothing: of a frame that raises, a traceback may show the answer.
+    """
+    reason = _NO_JSON
+    for text in _where_json_is(content):
         try:
-            return replace(response, parsed=_parsed(text, form))
+            return _parsed(text, form), ""
         except ValidationError as error:
             reason = f"the answer does not fit {form.name}: {_places(error)}"
         except (ValueError, RecursionError):
             continue
-    if not reason:
-        cut = response.finish_reason == "length"
-        reason = "the answer is no JSON" + (", it was cut at max_tokens" if cut else "")
-    failure = StructuredOutputError(reason, provider=response.provider, model=response.model)
-    failure.response = response
-    raise failure
+    return None, reason
+
+
+_NO_JSON = "the answer is no JSON"
 
 
 def _where_json_is(content: str) -> Iterator[str]:
