@@ -98,6 +98,8 @@ def own_headers(answer: Any) -> Mapping[str, str]:
         for name, value in headers.items()
         if name.startswith(_HEADER)
     }
+    if own.get("request-id") == own.get("x-request-id"):
+        own.pop("request-id", None)  # LiteLLM's copy, from 1.109 on
     return kept_headers(own)
 
 
