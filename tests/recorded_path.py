@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,11 @@ from tests.recorded import Exchange
 
 AT_ONCE = 8
 COLUMNS = ("exchanges", "told", "equal", "estimated", "unknown", "failed", "other")
+# What of a usage the price needs and the ledger does not keep, as it reads there.
+PRICED_ONLY: dict[str, Any] = {
+    **dict.fromkeys(("input_audio", "input_image", "output_audio", "output_image"), 0),
+    **{"cache_read_audio": 0, "modifiers": (), "iterations": ()},
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,12 @@ class Read:
         """What the provider said the call cost, as exact as the ledger keeps it."""
         cost = self.exchange.expect["cost_usd"]
         return None if cost is None else round(Decimal(str(cost)), 12)
+
+    @property
+    def answered_usage(self) -> Usage | None:
+        """What the answer tells of the usage that the ledger keeps too."""
+        usage = None if self.response is None else self.response.usage
+        return None if usage is None else replace(usage, **PRICED_ONLY)
 
     @property
     def verdict(self) -> str:

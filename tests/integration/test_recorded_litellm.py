@@ -18,13 +18,12 @@ from orchestify.errors import APIError
 from orchestify.lanes.litellm import LiteLLMLane, load
 from orchestify.values import CompletionRequest, LLMMessage, LLMResponse, StreamEnd, Usage
 from tests import recorded
+from tests.lanes import LITELLMS_OWN_WARNINGS
 from tests.recorded import Exchange
 
 pytestmark = [
-    pytest.mark.litellm,
+    *LITELLMS_OWN_WARNINGS,
     pytest.mark.asyncio(loop_scope="module"),
-    # LiteLLM's own use of pydantic
-    pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class:UserWarning"),
     pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
 ]
 
@@ -82,7 +81,7 @@ REFUSED = {
     "bedrock-converse-json-400-9d914a713b": "InvalidRequestError",
     "bedrock-converse-json-400-ba2595b5c3": "InvalidRequestError",
     "bedrock-converse-json-403-830b2a9d31": "PermissionDeniedError",
-    "cohere-nativechat-json-400-d4d8fafd5e": "InvalidRequestError",
+    "cohere-nativechat-json-400-d4d8fafd5e": "ContextWindowError",
     "cohere-nativechat-json-404-b2ab719520": "ModelNotFoundError",
     "gemini-generateContent-json-400-268523b6a5": "AuthenticationError",
     "gemini-generateContent-json-404-933613cf20": "ModelNotFoundError",

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
+from orchestify.lanes.litellm.backends import client_kind, is_bridged
 from tests import recorded
 from tests.lanes import LITELLMS_OWN_WARNINGS, collect_quietly
 from tests.recorded import Exchange
@@ -89,10 +91,10 @@ def through_litellm(exchange: Exchange) -> dict[str, Any]:
 CACHE = "more tokens read from the cache than the prompt has: not booked, named in `invalid`"
 TWICE = "the same tokens are reported as read from the cache and as written to it: named in both"
 CANDIDATES = "the last chunk leaves out the tokens of the candidates that an earlier one has"
-HIDDEN = "LiteLLM's client for text completions hands out no body, so nobody can tell"
 CHUNKS = "LiteLLM's chunks lack the usage that the provider sent"
 NO_PROMPT = "the provider counted the output only"
 ZEROS = "the provider reported zeros for a request that it answered"
+NO_CLIENT = "the backend takes no client of ours: a whole answer's usage is LiteLLM's word alone"
 THOUGHTS = "thinking that only the total counts is output"
 AUDIO = "audio that is counted beside the prompt, and in the total, is input"
 LITELLM_FAILS = "LiteLLM can neither write nor read this: "
@@ -123,7 +125,6 @@ RECONCILED = {
     "mistral-chat-json-200-de13f0eaa8": ("other: prompt", AUDIO),
 }
 LOST_BY_LITELLM = {
-    "azure-completions-json-200-0fbce826e1": ("estimated", HIDDEN),
     "bedrock-invoke-eventstream-200-0056cbb1a0": ("failed: StreamInterruptedError", TITAN),
     "bedrock-invoke-eventstream-200-3e18d19bb7": ("failed: InvalidRequestError", CLAUDE_2),
     "bedrock-invoke-eventstream-200-7270061a76": ("failed: InvalidRequestError", CLAUDE_2),
@@ -155,25 +156,13 @@ LOST_BY_LITELLM = {
     "groq-chat-sse-200-8d19062263": ("estimated", CHUNKS),
     "groq-chat-sse-200-95c61e863c": ("estimated", CHUNKS),
     "ollama-nativegenerate-json-200-17a89bf4da": ("estimated", NO_PROMPT),
-    "openai-completions-json-200-098eec791d": ("estimated", HIDDEN),
-    "openai-completions-json-200-0af6670092": ("estimated", HIDDEN),
-    "openai-completions-json-200-420d23b0a3": ("estimated", HIDDEN),
-    "openai-completions-json-200-5b10ef8371": ("estimated", HIDDEN),
-    "openai-completions-json-200-5ec3554edd": ("estimated", HIDDEN),
-    "openai-completions-json-200-7c1e4741d0": ("estimated", HIDDEN),
-    "openai-completions-json-200-a29dd92f53": ("estimated", HIDDEN),
-    "openai-completions-json-200-a9cb704d7d": ("estimated", HIDDEN),
-    "openai-completions-json-200-aab9baeaa8": ("estimated", HIDDEN),
-    "openai-completions-json-200-bd68a63685": ("estimated", HIDDEN),
     "openai-completions-sse-200-7c396bc015": ("failed: InvalidResponseError", COMPLETION_STREAM),
     "openai-responses-json-200-5253d9597b": ("estimated", ZEROS),
     "openai-responses-json-200-708e8661b8": ("failed: InvalidResponseError", SERVER_TOOLS),
     "openai-responses-json-200-820d7d9ed1": ("failed: InvalidResponseError", SERVER_TOOLS),
     "openai-responses-json-200-f4a62c0486": ("failed: InvalidResponseError", SERVER_TOOLS),
     "openai-responses-sse-200-1ab124e007": ("estimated", ZEROS),
-    "portkey-completions-json-200-108c0dd155": ("estimated", HIDDEN),
     "snowflake-chat-sse-200-51b17783b3": ("estimated", CHUNKS),
-    "together-completions-json-200-ec2d595172": ("estimated", HIDDEN),
 }
 # With a key of one's own the cost is what the upstream took, not the 0 beside it.
 OWN_KEY = {"openrouter-chat-json-200-901cbf5eca": "0.004170000000"}
@@ -202,13 +191,22 @@ async def test_the_litellm_lane_books_what_was_reported_or_marks_it(
     collect_quietly()
     with capsys.disabled():
         print("\nthrough LiteLLM", table(reads.values()))  # noqa: T201 - the table is the point
-    listed = INVALID | RECONCILED | LOST_BY_LITELLM
+    unseen = {each.id: ("estimated", NO_CLIENT) for each in chosen if _is_unseen(each)}
+    listed = unseen | INVALID | RECONCILED | LOST_BY_LITELLM
     assert _not_equal(reads) == {id_: verdict for id_, (verdict, _) in listed.items()}
-    _hold_to_the_rest(reads)
+    _hold_to_the_rest(reads, unseen)
 
 
 def _answered() -> list[Exchange]:
     return [exchange for exchange in recorded.exchanges() if exchange.status < 300]
+
+
+def _is_unseen(exchange: Exchange) -> bool:
+    """Whether usage was reported in a whole answer that LiteLLM's own client takes."""
+    settings = through_litellm(exchange)
+    backend, _, model = settings["default_model"].partition("/")
+    takes_ours = client_kind(backend, settings.get("options", {})) and not is_bridged(model)
+    return exchange.expect["usage"] is not None and "-json-" in exchange.id and not takes_ours
 
 
 def _not_equal(reads: dict[str, Read]) -> dict[str, str]:
@@ -217,11 +215,15 @@ def _not_equal(reads: dict[str, Read]) -> dict[str, str]:
     }
 
 
-def _hold_to_the_rest(reads: dict[str, Read]) -> None:
-    """Nothing is called reported that was not; costs are the provider's; the caller is told so."""
+def _hold_to_the_rest(reads: dict[str, Read], unseen: Collection[str] = ()) -> None:
+    """Nothing is called reported that was not; costs are the provider's; the caller is told so.
+
+    What the provider said an answer of `unseen` cost is not known either.
+    """
     untold = [read for read in reads.values() if not read.is_told]
     answered = [read for read in reads.values() if read.response is not None]
-    paid = [read for read in answered if read.told_cost_usd is not None]
+    seen = [read for read in answered if read.exchange.id not in unseen]
+    paid = [read for read in seen if read.told_cost_usd is not None]
     other_costs = {
         read.exchange.id: str(read.cost_usd) for read in paid if read.cost_usd != read.told_cost_usd
     }
@@ -229,5 +231,5 @@ def _hold_to_the_rest(reads: dict[str, Read]) -> None:
     assert other_costs == OWN_KEY
     assert {read.cost_source for read in paid} == {"provider"}
     assert [read for read in answered if read not in paid and read.cost_source == "provider"] == []
-    assert [read for read in answered if read.response.usage != read.usage] == []
+    assert [read for read in answered if read.answered_usage != read.usage] == []
     assert all(read.usage.invalid for id_, read in reads.items() if id_ in INVALID)
