@@ -219,6 +219,19 @@ async def test_closed_stream_is_billed_for_what_was_sent(
     assert server.requests[0].reported == Usage(50, 1)
 
 
+async def test_closed_stream_of_small_writes_has_reported_its_opening(
+    server: StubServer, client: Client
+) -> None:
+    url = server.anthropic_url + "/v1/messages"
+    model = "stub;writes=7;words=20000;usage=input_tokens:50,output_tokens:20"
+    body = {"model": model, "messages": HELLO, "max_tokens": 9, "stream": True}
+    async with client.session.post(url, json=body, headers=ANTHROPIC) as response:
+        await response.content.readuntil(b"content_block_delta")
+    await server.wait_idle()
+    assert server.requests[0].outcome == "client_left"
+    assert server.requests[0].reported == Usage(50, 1)
+
+
 async def test_account_adds_up(server: StubServer, client: Client) -> None:
     await client.openai("stub;usage=input_tokens:10,cache_read:4,output_tokens:5")
     await client.anthropic("stub;usage=input_tokens:20,output_tokens:6", stream=True)
