@@ -52,6 +52,7 @@ class StreamedAnswer:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._source: Any = None  # what LiteLLM reads; 1.110 lets go of it at the end
         self._seen = 0
         self._texts: list[str] = []
         self._thoughts: list[str] = []
@@ -114,7 +115,7 @@ class StreamedAnswer:
             raise self.broken(cut_off())
         usage = self.usage or UNKNOWN_USAGE
         raw_usage = as_dict(self._reported)
-        cost = streamed_cost_usd(raw_usage, self._stream.completion_stream)
+        cost = streamed_cost_usd(raw_usage, self._source)
         calls = tuple(tool_call(each.id, each.name, "".join(each.pieces)) for each in self._calls)
         return LLMResponse(
             content=self.text,
@@ -137,13 +138,14 @@ class StreamedAnswer:
 
     def _reports(self) -> list[UsageUpdate]:
         """Read the usage of the chunks that have come, those among them that LiteLLM held back."""
+        self._source = self._stream.completion_stream or self._source
         chunks, updates = self._stream.chunks, []
         for at in range(self._seen, len(chunks)):
             shown = fields_of(chunks[at]).get("usage")
             if shown is None:
                 continue
             # Anthropic's own, where LiteLLM's reader of its protocol keeps it.
-            own = getattr(self._stream.completion_stream, "_cumulative_usage", None)
+            own = getattr(self._source, "_cumulative_usage", None)
             usage = streamed_usage(shown, own, str(self._stream.custom_llm_provider))
             if usage is not None and usage != self.usage:
                 self._reported, self.usage = own or shown, usage
