@@ -99,7 +99,7 @@ def own_headers(answer: Any) -> Mapping[str, str]:
         if name.startswith(_HEADER)
     }
     if own.get("request-id") == own.get("x-request-id"):
-        own.pop("request-id", None)  # LiteLLM's copy, from 1.109 on
+        own.pop("request-id", None)  # a copy that LiteLLM 1.110 makes
     return kept_headers(own)
 
 
