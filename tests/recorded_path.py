@@ -26,7 +26,9 @@ COLUMNS = ("exchanges", "told", "equal", "estimated", "unknown", "failed", "othe
 # What of a usage the price needs and the ledger does not keep, as it reads there.
 PRICED_ONLY: dict[str, Any] = {
     **dict.fromkeys(("input_audio", "input_image", "output_audio", "output_image"), 0),
-    **{"cache_read_audio": 0, "modifiers": (), "iterations": ()},
+    "cache_read_audio": 0,
+    "modifiers": (),
+    "iterations": (),
 }
 
 

@@ -57,7 +57,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     *LITELLMS_OWN_WARNINGS,
     # LiteLLM's own use of pydantic
-    pytest.mark.filterwarnings("ignore:Item '.*' on TypedDict class:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier:UserWarning"),
     pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
 ]
 

@@ -147,8 +147,13 @@ class StreamedAnswer:
             # Anthropic's own, where LiteLLM's reader of its protocol keeps it.
             own = getattr(self._source, "_cumulative_usage", None)
             usage = streamed_usage(shown, own, str(self._stream.custom_llm_provider))
-            if usage is not None and usage != self.usage:
-                self._reported, self.usage = own or shown, usage
+            if usage is None:
+                continue
+            # A later report with the same counts may bring the cost.
+            if usage != self.usage or as_dict(shown).get("cost") is not None:
+                self._reported = own or shown
+            if usage != self.usage:
+                self.usage = usage
                 updates.append(UsageUpdate(usage))
         self._seen = len(chunks)
         return updates
