@@ -28,7 +28,8 @@ ENDPOINTS = [
     for each in TABLE
     if "openapi.json" not in each and not each.startswith("HEAD ")  # of GET: no document of its own
 ]
-WITHOUT_INPUT = ("GET /healthz", "GET /readyz")
+# The last takes any text as `after`: what is no text in the schema is text in a query.
+WITHOUT_INPUT = ("GET /healthz", "GET /readyz", "GET /api/v1/tokens")
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,

@@ -6,7 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from mypy import api
+
+from tests.extras import needs
+
+needs("mypy", "peers")
+from mypy import api  # noqa: E402
 
 PROJECT = Path(__file__).parents[3]
 
