@@ -40,7 +40,8 @@ MIB = 1 << 20
 @asynccontextmanager
 async def answering(body: bytes, *headers: str) -> AsyncIterator[OpenAILane]:
     """Give a lane to a server that answers every request with the same bytes."""
-    head = "\r\n".join(["HTTP/1.1 200 OK", f"content-length: {len(body)}", *headers, "", ""])
+    own = [f"content-length: {len(body)}", "connection: close"]
+    head = "\r\n".join(["HTTP/1.1 200 OK", *own, *headers, "", ""])
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
