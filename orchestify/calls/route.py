@@ -290,7 +290,9 @@ class Route:
     async def _events(self, state: CallState) -> AsyncGenerator[StreamEvent, None]:
         """Open a stream and yield its events; whatever ends it closes the account."""
         attempt, source, head = await self._until_one_answers(state, _open)
-        bounds = StreamBounds(attempt, state.timeout_s, attempt.target.defaults.stream_timeout_s)
+        own = attempt.target.defaults
+        silence_s = min(state.timeout_s, own.provider_timeout_s or state.timeout_s)
+        bounds = StreamBounds(attempt, silence_s, own.stream_timeout_s)
         async with aclosing(source):
             try:
                 with bounds:

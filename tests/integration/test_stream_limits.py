@@ -74,7 +74,7 @@ async def test_a_stream_without_output_ends_at_timeout_s(server: StubServer) -> 
     model = f"{MODEL};stall_after=2"
     async with registry(server.openai_url, model, ", timeout_s: 1, idle_timeout_s: 30") as it:
         text, error = await read(it)
-    assert "within idle_timeout_s or timeout_s" in str(error)
+    assert "timeout_s" in str(error)
     assert text == "one two "
 
 
