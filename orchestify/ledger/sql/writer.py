@@ -143,6 +143,9 @@ class Writer:
             self._queue.put((None, None))
         if self._thread not in (None, threading.current_thread()):
             self._thread.join(timeout_s)
+            if self.has_died:  # it was ending when it was asked to
+                self.start()
+                self._thread.join(timeout_s)
         return len(self._kept) + self._queue.qsize()
 
     async def _wait(self, record: Record | None) -> None:
