@@ -33,10 +33,9 @@ def openai_usage(
     """Read the usage of a Chat Completions answer; unknown where there is none.
 
     A cost beside the counts that cannot be true is named among what cannot, as a prompt without
-    tokens is. What only the total
-    holds is input as far as it was heard (Mistral counts audio beside the prompt), and `unseen`
-    says what the rest is: output where thinking is counted beside the completion (xAI, Gemini),
-    None where the total is not to be believed.
+    tokens is. What only the total holds is input as far as it was heard (Mistral counts audio
+    beside the prompt), and `unseen` says what the rest is: output where thinking is counted beside
+    the completion (xAI, Gemini), None where the total is not to be believed.
     """
     if raw is None:
         return UNKNOWN_USAGE
