@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,18 @@ async def test_each_sends_its_own_key_and_none_of_the_process(
                 found = await made.tenants.get_provider(tenant, model)
                 with pytest.raises(ModelNotFoundError):  # the stub speaks none of their protocols
                     await found.complete("hi", timeout_s=20)
-        sent = [
-            [value for name, value in each.headers.items() if name.lower() in HEADERS]
-            for each in server.requests
-        ]
+        sent = [credentials(each.headers) for each in server.requests]
     assert sent == [
-        *(["azure-acme"], ["azure-other"], ["azure-acme"]),
-        *(["google-acme"], ["google-other"], ["google-acme"]),
-        *(["Bearer none"], ["Bearer none"], ["Bearer none"]),
+        *({"azure-acme"}, {"azure-other"}, {"azure-acme"}),
+        *({"google-acme"}, {"google-other"}, {"google-acme"}),
+        *({"none"}, {"none"}, {"none"}),
     ]
+
+
+def credentials(headers: Mapping[str, str]) -> set[str]:
+    """What the request names itself by: older openai SDKs send Azure's key in two headers."""
+    named = (value for name, value in headers.items() if name.lower() in HEADERS)
+    return {value.removeprefix("Bearer ") for value in named}
 
 
 @pytest.mark.parametrize(
