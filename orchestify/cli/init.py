@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestify.cli.options import DEFAULT_PATH
 from orchestify.cli.output import plural
+
+if TYPE_CHECKING:
+    from orchestify.providers.litellm_import import Conversion
 
 
 @click.command()
@@ -20,15 +24,27 @@ from orchestify.cli.output import plural
     metavar="[DIR]",
 )
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
-def command(folder: Path, force: bool) -> None:
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Make it of the YAML of a LiteLLM Router or proxy.",
+)
+def command(folder: Path, force: bool, source: Path | None) -> None:
     """Write a commented configuration to DIR (config) from the keys in the environment.
 
     Keys are written as variables, never as what they hold. Without any key the configuration
     has a provider that makes its answers up, so that it can be tried at once.
     """
-    from orchestify.providers.template import template  # noqa: PLC0415 - pydantic is slow to import
+    from orchestify.providers import template  # noqa: PLC0415 - pydantic is slow to import
 
-    files = template(os.environ, date.today())
+    notes: tuple[str, ...] = ()
+    if source is None:
+        files = template.template(os.environ, date.today())
+    else:
+        converted = _converted(source)
+        files, notes = template.with_schema(converted.files), converted.notes
     there = [str(folder / name) for name in files if (folder / name).exists()]
     if there and not force:
         raise click.ClickException(f"{', '.join(there)}: already there; --force overwrites")
@@ -41,9 +57,27 @@ def command(folder: Path, force: bool) -> None:
         raise click.ClickException(f"{folder} cannot be written: {reason}") from None
     for name in files:
         click.echo(f"wrote {folder / name}")
-    _tell_providers()
+    if source is None:
+        _tell_providers()
+    elif notes:
+        click.echo(f"\n{plural(len(notes), 'note')}, also where they belong in these files:")
+        for note in notes:
+            click.echo(f"  {note}")
     option = "" if folder == DEFAULT_PATH else f" --config {folder}"
-    click.echo(f'\nNow: orchestify check {folder}\n     orchestify ask assistant "hello"{option}')
+    ask = "" if source else f'\n     orchestify ask assistant "hello"{option}'
+    click.echo(f"\nNow: orchestify check {folder}{ask}")
+
+
+def _converted(source: Path) -> Conversion:
+    from orchestify.providers.litellm_import import convert  # noqa: PLC0415 - as above
+
+    try:
+        return convert(source.read_text(encoding="utf-8"), source.name)
+    except OSError as error:
+        reason = (error.strerror or "no reason given").lower()
+        raise click.ClickException(f"{source} cannot be read: {reason}") from None
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{source} is no UTF-8 text") from None
 
 
 def _tell_providers() -> None:

@@ -5,5 +5,5 @@ Read `config.py` first: it reads files (`files`, `yaml_reader`), substitutes var
 `references`) and returns a `Config`. A mistake is a `Problem` at its line.
 
 Other rooms import from: addresses, agents, chains, config, error_messages, policies, problems,
-provider_types, providers, references, warnings.
+provider_types, providers, references, warnings, yaml_reader.
 """

@@ -13,9 +13,11 @@ target has a lane (`orchestify.lanes`).
     building.py, targets.py, environment.py     from a configuration, or an environment, to these
     shared.py        what a host of many registries gives each of them
     explain.py, catalogue.py, provider_check.py, template.py    what is known without a call
+    litellm_import.py    a configuration of ours from LiteLLM's
 
 Other rooms import from: base, catalogue, claude, configured, environment, explain,
-litellm_provider, mock, openai_provider, provider_check, registry, routed, shared, template.
+litellm_import, litellm_provider, mock, openai_provider, provider_check, registry, routed, shared,
+template.
 """
 
 from __future__ import annotations

@@ -120,6 +120,11 @@ def template(environ: Mapping[str, str], today: date) -> dict[str, str]:
         "policies.yaml": _policies(document),
     }
     parse_config("".join(texts.values()), name="<environment>", environ=environ)
+    return with_schema(texts)
+
+
+def with_schema(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return the files of a configuration, with the schema by which an editor checks them."""
     files = {name: _MODELINE + text for name, text in texts.items()}
     return {**files, SCHEMA_FILE: json.dumps(config_schema(), indent=2) + "\n"}
 

@@ -118,6 +118,28 @@ class TestInit:
             "azure is left out: AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_DEPLOYMENT not set",
         ]
 
+    def test_init_makes_a_configuration_of_litellms(
+        self, empty: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        Path("litellm.yaml").write_text(
+            "model_list:\n"
+            "  - model_name: small\n"
+            "    litellm_params: {model: openai/gpt-4o-mini, api_key: made-up-key}\n"
+        )
+        result = run("init", "--from", "litellm.yaml")
+        assert result.exit_code == 0
+        assert "put it into the variable OPENAI_API_KEY" in result.stdout
+        assert "made-up-key" not in result.stdout
+        assert run("check").exit_code == 0
+
+    def test_init_says_where_litellms_configuration_is_wrong(self, empty: Path) -> None:
+        Path("litellm.yaml").write_text("model_list: [{model_name: small}]\n")
+        result = run("init", "--from", "litellm.yaml")
+        assert result.exit_code == 3
+        assert "litellm.yaml:1:14: model_list.0: expected a model_name" in result.stderr
+        assert not Path("config").exists()
+
     def test_init_overwrites_nothing_unless_forced(self, empty: Path) -> None:
         run("init")
         agents = empty / "config" / "agents.yaml"
