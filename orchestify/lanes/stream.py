@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from types import TracebackType
 from typing import Any, Protocol
 
 import aiohttp
+from msgspec import DecodeError
+from msgspec.json import decode
 
 from orchestify.errors import APIError
 from orchestify.lanes.answers import Answer, events_of, kept_headers, reading
 from orchestify.lanes.failures import (
     MISSHAPEN,
     CutError,
+    IdleError,
     MalformedError,
     bare,
     interrupted,
     misread,
     refused_inline,
 )
-from orchestify.lanes.http.endpoint import IdleWatch, let_go, read_body
+from orchestify.lanes.http.endpoint import PIECE_BYTES, let_go, read_body
 from orchestify.lanes.http.sse import ErrorData, EventReader
 from orchestify.lanes.http.transport import FAILURES
-from orchestify.lanes.parsing import BOUNDS, LARGE, AnswerBounds, OversizeError, parse_json
+from orchestify.lanes.parsing import (
+    BOUNDS,
+    LARGE,
+    MAX_DEPTH,
+    AnswerBounds,
+    OversizeError,
+    parse_json,
+)
 from orchestify.values import (
     LLMResponse,
     NativeEvent,
@@ -50,7 +62,8 @@ class StreamRun:
 
     `open_response` sends the request, `read_whole` reads an answer that is no stream after all,
     `explain` turns what failed into an error of ours, `off_loop` reads large events. From the
-    first output on, `idle_timeout_s` limits the wait for the next piece; before it only the
+    first output on, `idle_timeout_s` limits the wait for the next piece (one timer, moved on as
+    it fires; the time that the reader takes between two does not count); before it only the
     caller's deadline does, since models think in silence.
     """
 
@@ -73,77 +86,104 @@ class StreamRun:
         self._off_loop = off_loop
         self._idle_timeout_s = idle_timeout_s
         self._bounds = bounds
-        self._size = 0
-        self._reader = EventReader()
+        self._reader = EventReader(bounds.size)
         self._response: aiohttp.ClientResponse | None = None
-        self._watch: IdleWatch | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting_since: float | None = None
         self._has_chunk = False
         self._has_output = False
-        self._is_watched = False
 
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
         """Yield what comes; the last is `StreamEnd`. Raises APIError."""
-        piece = data = found = None
-        try:
-            self._response = response = await self._open_response()
-            self._watch = watch = IdleWatch(response.content, self._idle_timeout_s)
-            piece = await watch.read()
-            if piece.lstrip()[:1] == b"{":
-                for event in await self._whole_events(piece, response):
-                    yield event
-                return
-            found = await self._next(watch, piece)
-            while found is not None:
+        answer, reader, off_loop = self._answer, self._reader, self._off_loop
+        few = min(MAX_DEPTH, self._bounds.objects)
+        piece = data = found = chunk = events = cut = None
+        async with self:
+            response = self._response = await self._open_response()
+            begun = piece = await response.content.read(PIECE_BYTES)
+            is_whole = begun.lstrip()[:1] == b"{"
+            while piece and not is_whole:
+                is_large = len(reader.pending) + len(piece) >= LARGE
+                found = await off_loop(reader.feed, piece) if is_large else reader.feed(piece)
                 for data in found:
-                    events = self._take(data) if len(data) < LARGE else await self._take_large(data)
+                    is_small = len(data) < LARGE and data.count("{") + data.count("[") <= few
+                    try:
+                        chunk = decode(data) if is_small and data.__class__ is str else None
+                    except DecodeError:
+                        chunk = None
+                    is_chunk = chunk.__class__ is dict
+                    self._has_chunk |= is_chunk
+                    events = answer.feed(chunk) if is_chunk else await self._taken(data)
+                    if events and not self._has_output:
+                        self._note_output(events)
                     for event in events:
                         yield event
-                found = await self._next(watch)
-            for event in self._rest():
+                self._waiting_since = time.monotonic()
+                try:
+                    piece = b"" if answer.ended else await response.content.read(PIECE_BYTES)
+                except FAILURES as error:
+                    piece, cut = b"", error
+                self._waiting_since = None
+            for event in await self._whole(begun, response) if is_whole else self._rest(cut):
                 yield event
-            yield await self._end(response.headers)
-        except asyncio.CancelledError as error:
-            raise bare(error)  # noqa: B904
-        except FAILURES as error:
-            self.error = await self._failed(error)
-        finally:
-            await self._close()
+            if not is_whole:
+                yield await self._end(response.headers)
         if self.error is not None:
-            piece = data = found = None  # no part of the answer stands in the frame that raises
+            # no part of the answer stands in the frame that raises
+            piece = data = found = chunk = events = cut = None
+            begun = b""
             raise self.error  # here, so that it does not hold the library's frames either
 
-    async def _whole_events(
-        self, begun: bytes, response: aiohttp.ClientResponse
-    ) -> list[StreamEvent]:
+    async def __aenter__(self) -> None:
+        """Begin to read; what fails until the end of the block becomes `error`."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                raise bare(error)
+            if isinstance(error, MISSHAPEN) and self._response is not None:
+                error = misread("an event's data")
+            if not isinstance(error, FAILURES):
+                return False
+            self.error = await self._failed(error)
+            return True
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._response is not None:
+                await let_go(self._response, complete=self._answer.complete)
+
+    def _note_output(self, events: Sequence[StreamEvent]) -> None:
+        """Begin to limit the wait for the next piece, once the first output has come."""
+        self._has_output = any(event.__class__ not in _NO_OUTPUT for event in events)
+        idle_s = self._idle_timeout_s
+        if self._has_output and idle_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(idle_s, self._check_idle, idle_s)
+
+    def _check_idle(self, idle_s: float) -> None:
+        left_s = idle_s
+        if self._waiting_since is not None:
+            left_s -= time.monotonic() - self._waiting_since
+        if left_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._check_idle, idle_s)
+        elif self._response is not None:
+            self._response.content.set_exception(IdleError())
+
+    async def _whole(self, begun: bytes, response: aiohttp.ClientResponse) -> Sequence[StreamEvent]:
         """Return the events of an answer that is no stream."""
         body = await read_body(response, self._bounds.size, begun=begun)
         whole = await self._read_whole(body, kept_headers(response.headers))
         return [*events_of(whole), StreamEnd(whole)]
 
-    async def _next(self, watch: IdleWatch, piece: bytes | None = None) -> list[str] | None:
-        """Return the data of the next events, None where nothing is to come or needed.
-
-        Raises MalformedError where too much has come.
-        """
-        if self._answer.ended:
-            return None
-        if self._has_output and not self._is_watched:
-            self._is_watched = True
-            watch.arm()
-        try:
-            piece = await watch.read() if piece is None else piece
-        except FAILURES:
-            if self._answer.complete:
-                return None
-            raise
-        self._size += len(piece)
-        if self._size > self._bounds.size:
-            raise MalformedError(f"the answer is longer than {self._bounds.size >> 20} MiB")
-        if len(self._reader.pending) + len(piece) < LARGE:
-            return self._reader.feed(piece) if piece else None
-        return await self._off_loop(self._reader.feed, piece) if piece else None
-
-    async def _take_large(self, data: str) -> Sequence[StreamEvent]:
+    async def _taken(self, data: str) -> Sequence[StreamEvent]:
+        """Return what one event brought that is large, or no small object of strict JSON."""
+        if len(data) < LARGE:
+            return self._take(data)
         return _joined(await self._off_loop(self._take, data))
 
     def _take(self, data: str) -> Sequence[StreamEvent]:
@@ -160,15 +200,9 @@ class StreamRun:
             return self._take_other(chunk)
         self._has_chunk = True
         try:
-            events = self._answer.feed(chunk)
+            return self._answer.feed(chunk)
         except MISSHAPEN:
             raise misread("an event's data") from None
-        if events and not self._has_output:
-            self._has_output = any(event.__class__ not in _NO_OUTPUT for event in events)
-            if self._has_output and self._watch is not None and len(data) < LARGE:
-                self._is_watched = True
-                self._watch.arm()
-        return events
 
     def _take_text(self, data: str) -> Sequence[StreamEvent]:
         """Take data that is no JSON: the end, words to keep the connection alive, or half a chunk.
@@ -192,18 +226,22 @@ class StreamRun:
         self._answer.skip("data")
         return ()
 
-    def _rest(self) -> Sequence[StreamEvent]:
+    def _rest(self, cut: BaseException | None) -> Sequence[StreamEvent]:
         """Return what the body ended with, behind its last blank line.
 
         Raises:
             MalformedError: the body was no event stream.
-            CutError: it ended before the protocol's end.
+            CutError: it ended before the protocol's end, or what cut it.
         """
+        if cut is not None and not self._answer.complete:
+            raise cut
         events: Sequence[StreamEvent] = ()
         if not self._answer.ended:
             for data in self._reader.finish():
                 if data.strip() == "[DONE]" or _is_json(data):
                     events = self._take(data)
+        if events and not self._has_output:
+            self._note_output(events)
         if not self._answer.complete:
             if not self._has_chunk:
                 raise MalformedError("the answer is no event stream")
@@ -211,7 +249,7 @@ class StreamRun:
         return events
 
     async def _end(self, headers: Mapping[str, str]) -> StreamEnd:
-        if self._size < LARGE:
+        if self._reader.size < LARGE:
             return StreamEnd(self._response_with(headers))
         return StreamEnd(await self._off_loop(self._response_with, headers))
 
@@ -227,12 +265,6 @@ class StreamRun:
         if self._has_output:
             return interrupted(explained, self._answer.text, explained.usage)
         return explained
-
-    async def _close(self) -> None:
-        if self._watch is not None:
-            self._watch.disarm()
-        if self._response is not None:
-            await let_go(self._response, complete=self._answer.complete)
 
 
 def _joined(events: Sequence[StreamEvent]) -> list[StreamEvent]:

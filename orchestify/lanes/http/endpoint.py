@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -172,50 +171,6 @@ def check_base_url(base_url: str, provider_id: str, *, sends_key: bool, allow_ht
         what = "a key would go over plain http to a public host; use https, or set allow_http: true"
     if what:
         raise ConfigError(f"{provider_id}: base_url: {what}")
-
-
-class IdleWatch:
-    """Ends a read that waits longer than `idle_s`: one timer a stream, moved on as it fires.
-
-    Only waiting counts, not the time that the reader takes between two reads.
-    """
-
-    __slots__ = ("_content", "_idle_s", "_timer", "_waiting_since")
-
-    def __init__(self, content: aiohttp.StreamReader, idle_s: float | None) -> None:
-        self._content = content
-        self._idle_s = idle_s
-        self._waiting_since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def arm(self) -> None:
-        """Begin to watch; doing so again changes nothing."""
-        if self._timer is None and self._idle_s is not None:
-            self._timer = asyncio.get_running_loop().call_later(
-                self._idle_s, self._check, self._idle_s
-            )
-
-    def disarm(self) -> None:
-        """Stop watching."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    async def read(self) -> bytes:
-        """Return what has come, empty at the body's end. Raises IdleError."""
-        self._waiting_since = time.monotonic()
-        try:
-            return await self._content.read(PIECE_BYTES)
-        finally:
-            self._waiting_since = None
-
-    def _check(self, idle_s: float) -> None:
-        left_s = idle_s
-        if self._waiting_since is not None:
-            left_s -= time.monotonic() - self._waiting_since
-        if left_s <= 0:
-            self._content.set_exception(IdleError())
-        else:
-            self._timer = asyncio.get_running_loop().call_later(left_s, self._check, idle_s)
 
 
 async def let_go(response: aiohttp.ClientResponse, *, complete: bool) -> None:

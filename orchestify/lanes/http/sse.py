@@ -6,6 +6,8 @@ since providers leave the blank line out.
 
 from __future__ import annotations
 
+from orchestify.lanes.failures import MalformedError
+
 MAX_EVENT_BYTES = 64 << 20
 MAX_EVENT_LINES = 100_000
 
@@ -24,13 +26,16 @@ class EventReader:
     """Turns pieces of a body into the `data` of its events, in order.
 
     Comments, ids and event names are dropped, for both protocols say in the data what it is; but
-    the data of an event named `error` is `ErrorData`, and comes even where it is empty.
+    the data of an event named `error` is `ErrorData`, and comes even where it is empty. `size`
+    counts the bytes so far, of which there are `most` at most.
     """
 
-    __slots__ = ("_held_cr", "_started", "pending")
+    __slots__ = ("_held_cr", "_most", "_started", "pending", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_EVENT_BYTES) -> None:
+        self.size = 0
         self.pending = bytearray()
+        self._most = most
         self._held_cr = False
         self._started = False
 
@@ -39,7 +44,11 @@ class EventReader:
 
         Raises:
             EventTooLongError: the event that has begun is too long.
+            MalformedError: the stream is.
         """
+        self.size += len(piece)
+        if self.size > self._most:
+            raise MalformedError(f"the answer is longer than {self._most >> 20} MiB")
         if self._held_cr or b"\r" in piece:
             piece = self._with_line_feeds(piece)
         pending = self.pending
@@ -50,24 +59,24 @@ class EventReader:
             if len(pending) > MAX_EVENT_BYTES:
                 raise EventTooLongError
             return []
-        block = pending[:end]
+        text = pending[:end].decode("utf-8", "replace")
         del pending[: end + 2]
-        return self._data_of(block)
-
-    def finish(self) -> list[str]:
-        """Return what the body ended with, where its last event has no blank line behind it."""
-        return self._data_of(self.pending)
-
-    def _data_of(self, block: bytearray) -> list[str]:
-        text = block.decode("utf-8", "replace")
         if not self._started:
             self._started = True
             text = text.removeprefix("\ufeff")
-        return [
-            data
-            for event in text.split("\n\n")
-            if (data := _data(event)) or data.__class__ is ErrorData
-        ]
+        found = []
+        for event in text.split("\n\n"):
+            is_line = event.startswith("data: ") and "\n" not in event
+            data = event[6:] if is_line else _data_in(event)
+            if data or data.__class__ is ErrorData:
+                found.append(data)
+        return found
+
+    def finish(self) -> list[str]:
+        """Return what the body ended with, where its last event has no blank line behind it."""
+        self._held_cr = False
+        self._most += 2
+        return self.feed(b"\n\n")
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         """Turn CRLF and CR into LF; a CR at the end waits for what follows it."""
@@ -79,10 +88,8 @@ class EventReader:
         return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _data(event: str) -> str:
+def _data_in(event: str) -> str:
     """Return an event's data lines, joined; empty where it has none."""
-    if event.startswith("data: ") and "\n" not in event:
-        return event[6:]
     if event.count("\n") > MAX_EVENT_LINES:
         raise EventTooLongError
     lines = event.split("\n")
