@@ -28,12 +28,6 @@ from orchestify.values import (
     Attempt,
     CompletionRequest,
     LLMResponse,
-    StreamEnd,
-    StreamEvent,
-    TextDelta,
-    ThinkingDelta,
-    ToolCallDelta,
-    UsageUpdate,
 )
 
 TargetError: TypeAlias = APIError | BudgetExceededError | InvalidParameterError
@@ -119,18 +113,6 @@ class CallState:
             runtime, target, request, record, runtime.clock(), reserved, budgets, self.trace
         )
         return self.attempt
-
-    def note(self, attempt: AttemptState, event: StreamEvent) -> StreamEvent:
-        """Keep what an event tells for the account; the end is booked and completed."""
-        if isinstance(event, (TextDelta, ThinkingDelta)):
-            attempt.pieces.append(event.text)
-        elif isinstance(event, ToolCallDelta):
-            attempt.pieces.append(event.arguments)
-        elif isinstance(event, UsageUpdate):
-            attempt.usage = event.usage
-        elif isinstance(event, StreamEnd):
-            return StreamEnd(self.answered(attempt, event.response))
-        return event
 
     def answered(self, attempt: AttemptState, response: LLMResponse) -> LLMResponse:
         """Book an answer and return it with what only the call knows.

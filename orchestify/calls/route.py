@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import NamedTuple, TypeAlias, TypeVar
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from orchestify.calls.attempt import AttemptState
 from orchestify.calls.call import CallState, TargetError
+from orchestify.calls.opened_stream import OpenedStream
 from orchestify.calls.request import Call
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.stream import CompletionStream
-from orchestify.calls.stream_bounds import StreamBounds
 from orchestify.calls.target import Target
 from orchestify.core.policies import DEFAULT_TIMEOUT_S
 from orchestify.errors import (
@@ -38,7 +38,6 @@ from orchestify.values import (
     LLMResponse,
     NativeEvent,
     StreamEvent,
-    TextDelta,
     TokenCount,
     TokenUsage,
     UsageUpdate,
@@ -50,17 +49,6 @@ MOST_AMENDMENTS = 4
 
 T = TypeVar("T")
 Send: TypeAlias = Callable[[CallState, AttemptState], Awaitable[T]]
-
-
-class OpenedStream(NamedTuple):
-    """A stream that has begun: its attempt, its source and the events that have come."""
-
-    attempt: AttemptState
-    source: AsyncGenerator[StreamEvent, None]
-    head: list[StreamEvent]
-
-    def __repr__(self) -> str:
-        return f"<OpenedStream {self.attempt.target.provider_id}: {len(self.head)} events>"
 
 
 class Route:
@@ -100,7 +88,8 @@ class Route:
     def stream(self, call: Call) -> CompletionStream:
         """Return the answer to a call as it arrives; nothing is sent before it is read."""
         state = self._begun(call, is_stream=True)
-        return CompletionStream(self._events(state), state)
+        opening = partial(self._until_one_answers, state, _open)
+        return CompletionStream(OpenedStream.events(opening), state)
 
     def count_tokens(self, call: Call) -> int:
         """Return about how many input tokens the call has at its first target."""
@@ -287,38 +276,6 @@ class Route:
             raise state.circuit_open(target)
         await breaker.probed(left_s)
 
-    async def _events(self, state: CallState) -> AsyncGenerator[StreamEvent, None]:
-        """Open a stream and yield its events; whatever ends it closes the account."""
-        attempt, source, head = await self._until_one_answers(state, _open)
-        own = attempt.target.defaults
-        silence_s = min(state.timeout_s, own.provider_timeout_s or state.timeout_s)
-        bounds = StreamBounds(attempt, silence_s, own.stream_timeout_s)
-        async with aclosing(source):
-            try:
-                with bounds:
-                    for event in head:
-                        bounds.came(event)
-                        yield state.note(attempt, event)
-                    bounds.wait()
-                    async for event in source:
-                        bounds.came(event)
-                        if type(event) is TextDelta:
-                            attempt.pieces.append(event.text)
-                            yield event
-                        else:
-                            yield state.note(attempt, event)
-                        bounds.wait()
-                if not attempt.closed:
-                    target = attempt.target
-                    raise StreamInterruptedError(provider=target.provider_id, model=target.model)
-            except BaseException as error:
-                ended = bounds.ended_by(error)
-                attempt.fail(ended)
-                state.ended(ended)
-                if ended is not error:
-                    raise ended from None
-                raise
-
     def _ordered(self, call: Call) -> list[Target]:
         """The targets of a call: the caller's model and chain over the agent's, by strategy."""
         targets = list(self.targets)
@@ -408,7 +365,7 @@ async def _open(state: CallState, attempt: AttemptState) -> OpenedStream:
                 if attempt.permit is not None and attempt.permit.limit_s is not None:
                     attempt.permit.succeeded()  # a probe is judged at its first output
                     attempt.permit = state.runtime.breaker(target).admit()
-                return OpenedStream(attempt, source, head)
+                return OpenedStream(state, attempt, source, head)
             if isinstance(event, UsageUpdate):
                 attempt.usage = event.usage
         raise StreamInterruptedError(provider=target.provider_id, model=target.model)
