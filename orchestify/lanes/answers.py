@@ -1,14 +1,15 @@
-"""What the answers of all protocols have in common: finish words, tool calls, the stream's face."""
+"""What answers of all protocols have in common: their face, finish words, errors, tokens, cost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import NoneType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from orchestify.lanes.classify import MINIMAX, REQUEST_ID_HEADERS, Failure
+from orchestify.lanes.classify import MINIMAX, Failure
 from orchestify.lanes.failures import (
     MISSHAPEN,
     MalformedError,
@@ -16,21 +17,32 @@ from orchestify.lanes.failures import (
     UnusableError,
     misread,
 )
+from orchestify.lanes.openai.dialects import COSTS, USAGE, CostField, Path, UsageFields
 from orchestify.lanes.parsing import encodable, encodable_text, parse_json
 from orchestify.values import (
     NOTHING,
+    UNKNOWN_USAGE,
     FinishReason,
     LLMResponse,
     StreamEvent,
-    TextDelta,
-    ThinkingDelta,
     ToolCall,
-    ToolCallDelta,
     Usage,
+    believed_usd,
 )
 
 MODEL_CHARS = 200
 """What of the name of the model that answered is kept."""
+
+MAX_TOKENS = 10**12  # no call has a trillion tokens
+
+_COUNTED = (
+    *("input_tokens", "output_tokens", "cache_read", "cache_write", "cache_write_1h"),
+    *("reasoning", "searches"),
+)
+_MODALITIES = ("input_audio", "input_image", "output_audio", "output_image", "cache_read_audio")
+_WORD_CHARS = 40
+# Anthropic's words for the usual speed and place, which change no price.
+_USUAL = frozenset({"standard", "global", "not_available"})
 
 
 class Answer(Protocol):
@@ -130,15 +142,6 @@ FAILED_CALLS = frozenset(
 _KNOWN = frozenset({*FINISH, *FAILED, *FAILED_CALLS})
 
 
-def kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return, in lower case, the headers that tell rate limits and the request's id."""
-    return {
-        lower: value if value.isascii() else encodable_text(value)
-        for name, value in headers.items()
-        if "ratelimit" in (lower := name.lower()) or lower in REQUEST_ID_HEADERS
-    }
-
-
 def is_finish_word(word: Any) -> bool:
     """Whether a word says, in any protocol, why an answer ended."""
     return _known(word) in _KNOWN
@@ -212,30 +215,6 @@ def tool_call(call_id: str, name: str, arguments: str) -> ToolCall:
     return ToolCall(call_id, name, {}, arguments, valid=False)
 
 
-def thoughts_in(value: Any) -> Iterator[str]:
-    """Yield the texts of thoughts, whatever shape they have: a text, objects with one, a list."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for each in value:
-            yield from thoughts_in(each)
-    elif isinstance(value, dict):
-        named = (value.get(name) for name in ("text", "thinking", "content", "summary"))
-        yield from thoughts_in(next((each for each in named if each), None))
-
-
-def events_of(response: LLMResponse) -> list[StreamEvent]:
-    """Return a whole answer as the pieces of a stream, without its end."""
-    events: list[StreamEvent] = []
-    if response.thinking is not None and response.thinking.text:
-        events.append(ThinkingDelta(response.thinking.text))
-    if response.content:
-        events.append(TextDelta(response.content))
-    for index, call in enumerate(response.tool_calls):
-        events.append(ToolCallDelta(index, call.id, call.name, call.raw_arguments or ""))
-    return events
-
-
 def is_error(body: Mapping[str, Any]) -> bool:
     """Whether an answer with status 200, or an event of a stream, is an error by its shape.
 
@@ -255,49 +234,282 @@ def is_error(body: Mapping[str, Any]) -> bool:
     return any(body.get(name) for name in ("message", "detail", "errors"))
 
 
-_GROWING = ("text", "summary", "data", "thinking")
+def openai_usage(
+    raw: Any,
+    service_tier: Any = None,
+    fields: UsageFields = USAGE,
+    costs: Sequence[CostField] = COSTS,
+    *,
+    unseen: Literal["input", "output"] | None = "output",
+) -> Usage:
+    """Read the usage of a Chat Completions answer; unknown where there is none.
 
-
-class ThinkingBlocks:
-    """The blocks of one answer in the order they came; a piece continues the block before it.
-
-    It does where type and index are the same. Pieces are joined once, at the end.
+    A cost beside the counts that cannot be true is named among what cannot, as a prompt without
+    tokens is. What only the total holds is input as far as it was heard (Mistral counts audio
+    beside the prompt), and `unseen` says what the rest is: output where thinking is counted beside
+    the completion (xAI, Gemini), None where the total is not to be believed.
     """
+    if raw is None:
+        return UNKNOWN_USAGE
+    if not isinstance(raw, dict):
+        return replace(UNKNOWN_USAGE, invalid=("usage",))
+    counts = _Counts((raw,))
+    prompt, completion = counts.first(fields.prompt), counts.first(fields.completion)
+    if not (prompt or completion) and all(
+        _found(raw, path) is None for path in (*fields.prompt, *fields.completion)
+    ):
+        return UNKNOWN_USAGE
+    rest = counts.first(fields.total) - prompt - completion
+    if rest > 0 and unseen is not None and not counts.invalid:
+        more_input = rest if unseen == "input" else min(rest, counts.first(fields.input_audio))
+        prompt += more_input
+        completion += rest - more_input
+    if not prompt:
+        counts.invalid.append(fields.prompt[0][0])
+    if _figures(raw, costs)[0] and reported_cost_usd(raw, costs) is None:
+        counts.invalid.append("cost")
+    usage = counts.usage(
+        prompt,
+        completion,
+        cache_read=counts.first(fields.cache_read),
+        cache_write=counts.first(fields.cache_write),
+        reasoning=counts.first(fields.reasoning),
+        searches=counts.first(fields.searches),
+        service_tier=raw.get("service_tier") or service_tier,
+    )
+    heard = {}
+    for name in _MODALITIES:
+        if count := counts.first(getattr(fields, name)):
+            heard[name] = count
+    return _with_modalities(usage, heard) if heard else usage
 
-    def __init__(self) -> None:
-        self._blocks: list[tuple[dict[str, Any], dict[str, list[Any]]]] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._blocks)
+def anthropic_usage(raw: Any) -> Usage:
+    """Read the `usage` of a Messages answer; unknown where there is none.
 
-    def begin(self, block: Mapping[str, Any]) -> None:
-        """Add a block that continues none."""
-        self._blocks.append((dict(block), {}))
+    Where several models or a compaction took part, `iterations` lists what each used, and the
+    fields beside it only the last: the sum is what is billed, each at its own model's price.
+    `speed` and `inference_geo` change the price where they are not the usual ones. Sources:
+    Anthropic, "Compaction: understanding usage", "Advisor tool: usage", "Fast mode", "Data
+    residency".
+    """
+    if raw is not None and not isinstance(raw, dict):
+        return replace(UNKNOWN_USAGE, invalid=("usage",))
+    if raw is None or (raw.get("input_tokens") is None and raw.get("output_tokens") is None):
+        return UNKNOWN_USAGE
+    iterations = raw.get("iterations")
+    listed = iterations if isinstance(iterations, list) else ()
+    parts = [part for part in listed if isinstance(part, dict)]
+    counts = _Counts(parts or (raw,))
+    cache_read = counts.total("cache_read_input_tokens")
+    cache_write = counts.total("cache_creation_input_tokens")
+    whole = _Counts((raw,))
+    given = counts.total("input_tokens") + cache_read + cache_write
+    if not given:
+        counts.invalid.append("input_tokens")
+    usage = counts.usage(
+        given,
+        counts.total("output_tokens"),
+        cache_read=cache_read,
+        cache_write=cache_write,
+        cache_write_1h=counts.total("cache_creation", "ephemeral_1h_input_tokens"),
+        reasoning=whole.first((("output_tokens_details", "thinking_tokens"),)),
+        searches=whole.first((("server_tool_use", "web_search_requests"),)),
+        service_tier=raw.get("service_tier"),
+    )
+    told = (raw.get("speed"), raw.get("inference_geo"))
+    words = [word[:_WORD_CHARS] for word in told if word and isinstance(word, str)]
+    modifiers = tuple([word for word in words if word not in _USUAL])
+    if len(parts) > 1:
+        each = [
+            (_model_of(part), replace(one, modifiers=modifiers, service_tier=usage.service_tier))
+            for part, one in zip(parts, map(anthropic_usage, parts), strict=True)
+        ]
+        return replace(usage, modifiers=modifiers, iterations=tuple(each))
+    return replace(usage, modifiers=modifiers) if modifiers else usage
 
-    def add(self, piece: Mapping[str, Any]) -> None:
-        """Add a piece of a block, or a whole one."""
-        last = self._blocks[-1][0] if self._blocks else None
-        if last is None or any(last.get(name) != piece.get(name) for name in ("type", "index")):
-            last = {name: piece.get(name) for name in ("type", "index") if name in piece}
-            self._blocks.append((last, {}))
-        growing = self._blocks[-1][1]
-        for name, value in piece.items():
-            if name in _GROWING and value:
-                growing.setdefault(name, []).append(value)
-            if value is not None or name not in last:
-                last[name] = value
 
-    def whole(self) -> tuple[dict[str, Any], ...]:
-        """Return the blocks."""
-        return tuple(
-            encodable(fields | {name: _joined(pieces) for name, pieces in growing.items()})
-            for fields, growing in self._blocks
+def checked_usage(usage: Usage) -> Usage:
+    """Return a usage whose counts can be true; those that cannot are left out and named."""
+    counts = _Counts(({name: getattr(usage, name) for name in _COUNTED},))
+    given = {name: counts.first(((name,),)) for name in _COUNTED}
+    checked = counts.usage(**given, service_tier=usage.service_tier)
+    invalid = tuple(dict.fromkeys((*usage.invalid, *checked.invalid)))
+    checked = replace(checked, source=usage.source, invalid=invalid, modifiers=usage.modifiers)
+    heard = {name: getattr(usage, name) for name in _MODALITIES}
+    return _with_modalities(checked, heard) if any(heard.values()) else checked
+
+
+def _with_modalities(usage: Usage, heard: Mapping[str, int]) -> Usage:
+    """Return a usage with the parts that are no text, each as large as its whole at most."""
+    fresh = usage.input_tokens - usage.cache_read - usage.cache_write
+    cached = min(heard.get("cache_read_audio", 0), usage.cache_read)
+    audio = min(heard.get("input_audio", 0) - cached, fresh)
+    spoken = min(heard.get("output_audio", 0), usage.output_tokens)
+    return replace(
+        usage,
+        cache_read_audio=cached,
+        input_audio=max(audio, 0),
+        input_image=min(heard.get("input_image", 0), fresh - max(audio, 0)),
+        output_audio=spoken,
+        output_image=min(heard.get("output_image", 0), usage.output_tokens - spoken),
+    )
+
+
+def _model_of(iteration: Mapping[str, Any]) -> str:
+    """The model that an iteration ran on, "" for the one that was asked."""
+    model = iteration.get("model")
+    return model if isinstance(model, str) else ""
+
+
+def report_in(chunk: Mapping[str, Any], fields: UsageFields = USAGE) -> Any:
+    """Return the usage that a chunk or a whole answer reports, None where it reports none."""
+    for path in fields.reports:
+        if path[0] in chunk and (raw := _found(chunk, path)):
+            return raw
+    return None
+
+
+def merged(earlier: Any, later: Any) -> Any:
+    """Return a report with what a later one says; no count gives way to a 0 or to what is none.
+
+    A stream may report several times, and leave out what has not changed.
+    """
+    if not isinstance(earlier, dict):
+        return earlier if later is None else later
+    if not isinstance(later, dict):
+        return earlier
+    whole = dict(earlier)
+    for name, value in later.items():
+        before = whole.get(name)
+        if isinstance(before, dict):
+            whole[name] = merged(before, value)
+        elif not _is_count(before) or not before or (_is_count(value) and value):
+            whole[name] = before if value is None else value
+    return whole
+
+
+def beside_output(usage: Usage, output_name: str) -> Usage:
+    """Return the usage of an answer that has output: a reported 0 cannot be true, and is named.
+
+    `output_name` is the provider's name for the count. What is named and 0 the call estimates.
+    """
+    if usage.output_tokens or usage.source == "unknown":
+        return usage
+    return replace(usage, invalid=tuple(dict.fromkeys((*usage.invalid, output_name))))
+
+
+def reported_cost_usd(raw: Any, costs: Sequence[CostField] = COSTS) -> Decimal | None:
+    """Return what the provider says the call cost, None where it says nothing credible."""
+    if not isinstance(raw, dict):
+        return None
+    figures, per_usd = _figures(raw, costs)
+    total = Decimal(0)
+    for figure in figures:
+        usd = believed_usd(figure, per_usd)
+        if usd is None:
+            return None
+        total += usd
+    return believed_usd(total) if figures else None
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Reads counts by their path; `invalid` names those that cannot be true."""
+
+    sources: Sequence[Mapping[str, Any]]
+    invalid: list[str] = field(default_factory=list)
+
+    def first(self, paths: Sequence[Path]) -> int:
+        """Return the first count of the first source that is not 0."""
+        source = self.sources[0]
+        for path in paths:
+            value: Any = source if path[0] in source else None
+            for name in path if value is not None else ():
+                if isinstance(value, list) and value:
+                    value = value[0]
+                value = value.get(name) if isinstance(value, dict) else None
+            if value is not None and (value.__class__ is not int or not 0 <= value < MAX_TOKENS):
+                value = self._other(value, path)
+            if value:
+                return int(value)
+        return 0
+
+    def total(self, *path: str) -> int:
+        """Return the sum of one count over the sources."""
+        found = [(source, _found(source, path)) for source in self.sources]
+        return sum([int(each) if _is_count(each) else self._other(each, path) for _, each in found])
+
+    def usage(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        service_tier: Any,
+        cache_read: int = 0,
+        cache_write: int = 0,
+        cache_write_1h: int = 0,
+        reasoning: int = 0,
+        searches: int = 0,
+    ) -> Usage:
+        """Return the usage; a part that is larger than its whole is left out and named."""
+        if cache_read > input_tokens:
+            self.invalid.append("cache_read")
+            cache_read = 0
+        if cache_write > input_tokens - cache_read:
+            self.invalid.append("cache_write")
+            cache_write = 0
+        if cache_write_1h > cache_write:
+            self.invalid.append("cache_write_1h")
+            cache_write_1h = 0
+        if reasoning > output_tokens:
+            self.invalid.append("reasoning")
+            reasoning = 0
+        return Usage(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cache_read=cache_read,
+            cache_write=cache_write,
+            cache_write_1h=cache_write_1h,
+            reasoning=reasoning,
+            searches=searches,
+            service_tier=service_tier if isinstance(service_tier, str) else None,
+            invalid=tuple(dict.fromkeys(self.invalid)) if self.invalid else (),
         )
 
+    def _other(self, value: Any, path: Path) -> int:
+        """Return a count that is a whole float, else 0; what is there and is no count is named."""
+        if _is_count(value):
+            return int(value)
+        if value is not None:
+            self.invalid.append(".".join(path))
+        return 0
 
-def _joined(pieces: list[Any]) -> Any:
-    if all(isinstance(piece, str) for piece in pieces):
-        return "".join(pieces)
-    if all(isinstance(piece, list) for piece in pieces):
-        return [each for piece in pieces for each in piece]
-    return pieces[-1]
+
+def _is_count(value: Any) -> bool:
+    is_whole = value.__class__ is int or (isinstance(value, float) and value.is_integer())
+    return is_whole and 0 <= value < MAX_TOKENS
+
+
+def _found(source: Mapping[str, Any], path: Path) -> Any:
+    value: Any = source
+    for name in path:
+        if isinstance(value, list) and value:
+            value = value[0]
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _figures(raw: Mapping[str, Any], costs: Sequence[CostField]) -> tuple[list[Any], int]:
+    """Return the figures that make up the reported cost, and how many of their units are a USD."""
+    for each in costs:
+        figure = _found(raw, each.path) if each.path[0] in raw else None
+        if figure is None or (each.per_usd != 1 and not figure):
+            continue
+        if isinstance(figure, dict):
+            continue
+        upstream = _found(raw, each.upstream) if raw.get(each.upstream_if) else None
+        return [usd for usd in (figure, upstream) if usd is not None], each.per_usd
+    return [], 1

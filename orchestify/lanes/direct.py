@@ -14,11 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from msgspec import DecodeError
+from msgspec.json import decode
 
 from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError, InvalidParameterError
-from orchestify.lanes.answers import Answer, kept_headers
+from orchestify.lanes.answers import Answer
 from orchestify.lanes.anthropic import answer as anthropic_answer
 from orchestify.lanes.anthropic.fitting import fitted as fitted_message
 from orchestify.lanes.anthropic.native import BETA_HEADER, fitted_native, growing
@@ -32,17 +34,23 @@ from orchestify.lanes.failures import (
     bare,
 )
 from orchestify.lanes.fitting import Fitting
-from orchestify.lanes.http.endpoint import Endpoint, Sealed, check_base_url, read_body
+from orchestify.lanes.http.endpoint import Endpoint, Sealed, check_base_url, kept_headers, read_body
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.lane import DEFAULT_URLS
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.openai.answer import ChatAnswer
 from orchestify.lanes.openai.dialects import dialect_of
-from orchestify.lanes.openai.fitting import fitted as fitted_chat
 from orchestify.lanes.openai.gemini_count import COUNT_KEY_HEADER, count_body, count_path
 from orchestify.lanes.openai.learning import NOTHING_LEARNED, Learned
-from orchestify.lanes.openai.request import body_of as chat_body
-from orchestify.lanes.parsing import BOUNDS, LARGE, AnswerBounds, OversizeError, parse_whole
+from orchestify.lanes.openai.request import body_of as chat_body, fitted as fitted_chat
+from orchestify.lanes.parsing import (
+    BOUNDS,
+    LARGE,
+    MAX_DEPTH,
+    AnswerBounds,
+    OversizeError,
+    parse_whole,
+)
 from orchestify.lanes.redaction import secrets_of, written_chars
 from orchestify.lanes.stream import StreamRun
 from orchestify.resources.bounded import bounded_setdefault
@@ -104,8 +112,10 @@ class DirectLane:
         fitting = self._fitted(request)
         request = fitting.request
         try:
-            answer = await self._read(*await self._exchange(request), request)
-            return _warned(answer, fitting.warnings)
+            response = await self._post(request, stream=False)
+            body = await read_body(response, self._bounds.size)
+            answer = await self._read(body, kept_headers(response.headers), request)
+            return _warned(answer, fitting.warnings) if fitting.warnings else answer
         except asyncio.CancelledError as error:
             raise bare(error)  # noqa: B904
         except FAILURES as error:
@@ -160,11 +170,6 @@ class DirectLane:
         """Ask for a fitted request's input tokens."""
         return None
 
-    async def _exchange(self, request: CompletionRequest) -> tuple[bytes, Mapping[str, str]]:
-        """Send one request and return the answer's body and the headers it keeps."""
-        response = await self._post(request, stream=False)
-        return await read_body(response, self._bounds.size), kept_headers(response.headers)
-
     def _post(
         self, request: CompletionRequest, *, stream: bool
     ) -> Awaitable[aiohttp.ClientResponse]:
@@ -199,9 +204,15 @@ class DirectLane:
         self, body: bytes, headers: Mapping[str, str], request: CompletionRequest
     ) -> LLMResponse:
         """Return the answer in a body, read in a thread where it is large."""
-        if len(body) < LARGE:
-            return self._parsed(body, headers, request)
-        return await self._off_loop(self._parsed, body, headers, request)  # type: ignore[no-any-return]
+        if len(body) >= LARGE:
+            return await self._off_loop(self._parsed, body, headers, request)  # type: ignore[no-any-return]
+        if body.count(b"{") + body.count(b"[") <= min(MAX_DEPTH, self._bounds.objects):
+            try:
+                value = decode(body)
+            except DecodeError:  # a half of a character, NaN, what is no UTF-8
+                return self._parsed(body, headers, request)
+            return self._answer(value, request, headers)
+        return self._parsed(body, headers, request)
 
     def _parsed(
         self, body: bytes, headers: Mapping[str, str], request: CompletionRequest
@@ -285,10 +296,11 @@ class OpenAILane(DirectLane):
             await self._counting.aclose()
 
     def _fitted(self, request: CompletionRequest) -> Fitting:
-        return fitted_chat(request, self._dialect, self._learned_of(request.model).refused)
+        learned = self._learned.get(request.model, NOTHING_LEARNED)
+        return fitted_chat(request, self._dialect, learned.refused)
 
     def _request_body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
-        field = self._learned_of(request.model).max_tokens
+        field = self._learned.get(request.model, NOTHING_LEARNED).max_tokens
         dialect = replace(self._dialect, max_tokens=field) if field else self._dialect
         return chat_body(request, dialect, stream=stream)
 
@@ -300,15 +312,12 @@ class OpenAILane(DirectLane):
 
     def _learn(self, failure: Failure, request: CompletionRequest) -> bool:
         """Learn from a refusal what a model takes; whether the request goes out otherwise now."""
-        learned = self._learned_of(request.model).after(failure, request)
+        learned = self._learned.get(request.model, NOTHING_LEARNED).after(failure, request)
         if learned is None:
             return False
         bounded_setdefault(self._learned, request.model, learned)
         self._learned[request.model] = learned
         return True
-
-    def _learned_of(self, model: str) -> Learned:
-        return self._learned.get(model, NOTHING_LEARNED)
 
     async def _counted(self, request: CompletionRequest) -> int | None:
         body = count_body(request) if self._counting else None
@@ -377,8 +386,6 @@ def _openai_url(base_url: str) -> str:
 
 
 def _warned(response: LLMResponse, warnings: tuple[str, ...]) -> LLMResponse:
-    if not warnings:
-        return response
     return replace(response, warnings=(*warnings, *response.warnings))
 
 

@@ -2,13 +2,13 @@
 
 A provider refuses some requests as a whole for one thing in them. What can be left out or changed
 is, and a word says so; what cannot is an `InvalidParameterError` before anything is sent. The
-rules of each protocol are in `anthropic/fitting.py` and `openai/fitting.py`.
+rules of each protocol are in `anthropic/fitting.py` and `openai/request.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestify.errors import InvalidParameterError
@@ -25,12 +25,12 @@ from orchestify.values import (
 BLANK_DROPPED = "blank_text_dropped"
 
 
+@dataclass(slots=True)
 class Fitting:
     """A request while it is fitted to its target, and the words for what was changed."""
 
-    def __init__(self, request: CompletionRequest) -> None:
-        self.request = request
-        self.warnings: tuple[str, ...] = ()
+    request: CompletionRequest
+    warnings: tuple[str, ...] = ()
 
     def change(self, *warnings: str, **fields: Any) -> None:
         """Change fields of the request; each warning is told once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestify.lanes.large_json import parse_in_steps, steps_of
@@ -121,6 +121,7 @@ def encodable_text(text: str) -> str:
     return text
 
 
+@dataclass(slots=True)
 class TextPieces:
     """Text that comes in pieces, of which two may share a character.
 
@@ -128,11 +129,8 @@ class TextPieces:
     it is left out.
     """
 
-    __slots__ = ("half", "pieces")
-
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-        self.half = ""
+    pieces: list[str] = field(default_factory=list)
+    half: str = ""
 
     def add(self, piece: str) -> str:
         """Add a piece and return the text that it completes."""

@@ -15,7 +15,7 @@ from msgspec import DecodeError
 from msgspec.json import decode
 
 from orchestify.errors import APIError
-from orchestify.lanes.answers import Answer, events_of, kept_headers, reading
+from orchestify.lanes.answers import Answer, reading
 from orchestify.lanes.failures import (
     MISSHAPEN,
     CutError,
@@ -26,7 +26,7 @@ from orchestify.lanes.failures import (
     misread,
     refused_inline,
 )
-from orchestify.lanes.http.endpoint import PIECE_BYTES, let_go, read_body
+from orchestify.lanes.http.endpoint import PIECE_BYTES, kept_headers, let_go, read_body
 from orchestify.lanes.http.sse import ErrorData, EventReader
 from orchestify.lanes.http.transport import FAILURES
 from orchestify.lanes.parsing import (
@@ -44,6 +44,7 @@ from orchestify.values import (
     StreamEvent,
     TextDelta,
     ThinkingDelta,
+    ToolCallDelta,
     UsageUpdate,
 )
 
@@ -178,7 +179,7 @@ class StreamRun:
         """Return the events of an answer that is no stream."""
         body = await read_body(response, self._bounds.size, begun=begun)
         whole = await self._read_whole(body, kept_headers(response.headers))
-        return [*events_of(whole), StreamEnd(whole)]
+        return [*_events_of(whole), StreamEnd(whole)]
 
     async def _taken(self, data: str) -> Sequence[StreamEvent]:
         """Return what one event brought that is large, or no small object of strict JSON."""
@@ -295,3 +296,15 @@ def _value_in(data: str) -> Any:
         return parse_json(data)
     except ValueError:
         return data
+
+
+def _events_of(response: LLMResponse) -> list[StreamEvent]:
+    """Return a whole answer as the pieces of a stream, without its end."""
+    events: list[StreamEvent] = []
+    if response.thinking is not None and response.thinking.text:
+        events.append(ThinkingDelta(response.thinking.text))
+    if response.content:
+        events.append(TextDelta(response.content))
+    for index, call in enumerate(response.tool_calls):
+        events.append(ToolCallDelta(index, call.id, call.name, call.raw_arguments or ""))
+    return events

@@ -14,7 +14,7 @@ from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.litellm.access import litellm_model
 from orchestify.lanes.litellm.request import fitted as fitted_litellm
 from orchestify.lanes.openai.dialects import OPENAI, dialect_of
-from orchestify.lanes.openai.fitting import fitted as fitted_chat
+from orchestify.lanes.openai.request import fitted as fitted_chat
 from orchestify.models.thinking import thinking_of_agent
 from orchestify.values import CompletionRequest, LLMMessage
 

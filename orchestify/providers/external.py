@@ -20,8 +20,8 @@ from orchestify.errors import (
     RequestTimeoutError,
     StreamInterruptedError,
 )
+from orchestify.lanes.answers import checked_usage
 from orchestify.lanes.failures import interrupted
-from orchestify.lanes.reported_usage import checked_usage
 from orchestify.providers.base import LLMProvider
 from orchestify.values import (
     UNKNOWN_USAGE,

@@ -13,9 +13,12 @@ from typing import Any
 
 from orchestify.lanes.answers import (
     MODEL_CHARS,
+    anthropic_usage,
+    beside_output,
     finish_reason,
     is_error,
     is_finish_word,
+    merged,
     name_in,
     reading,
     text_in,
@@ -24,7 +27,6 @@ from orchestify.lanes.answers import (
 from orchestify.lanes.anthropic.request import JSON_TOOL, uses_json_tool
 from orchestify.lanes.failures import MalformedError, misread, refused_inline
 from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable, parse_json
-from orchestify.lanes.reported_usage import anthropic_usage, beside_output, merged
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,

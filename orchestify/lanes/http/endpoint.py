@@ -1,4 +1,4 @@
-"""HTTP for a direct lane: one endpoint, its headers, its proxy; requests, bodies, streams."""
+"""HTTP for a direct lane: one endpoint, its headers, proxy and sessions; requests and bodies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -15,12 +17,12 @@ from yarl import URL
 from orchestify.core.addresses import AddressRule, address_problem, exposure, not_reached
 from orchestify.core.provider_types import FIXED_HOSTS
 from orchestify.errors import ConfigError, EndpointRefusedError
-from orchestify.lanes.classify import failure_from_body
+from orchestify.lanes.classify import REQUEST_ID_HEADERS, failure_from_body
 from orchestify.lanes.failures import IdleError, MalformedError, RefusedError
 from orchestify.lanes.http.certificates import trusted
 from orchestify.lanes.http.proxies import STRAIGHT, proxy_for
 from orchestify.lanes.http.resolving import GuardedResolver, SilentResolver
-from orchestify.lanes.http.sessions import Sessions
+from orchestify.lanes.parsing import encodable_text
 
 MAX_BODY_BYTES = 64 << 20
 MAX_ERROR_BYTES = 64 << 10
@@ -34,6 +36,12 @@ DRAIN_S = 0.1  # how long a stream's connection may take to become free again
 
 
 _Sockets: TypeAlias = Callable[[tuple[Any, ...]], socket.socket]
+_Kept: TypeAlias = dict[AbstractEventLoop, aiohttp.ClientSession]
+_Keeper: TypeAlias = AsyncGenerator[None, None]
+
+# Held until they are closed: aiohttp complains of sessions, asyncio of tasks that are collected.
+_KEEPERS: dict[aiohttp.ClientSession, _Keeper] = {}
+_CLOSING: set[asyncio.Task[None]] = set()
 
 
 class Sealed:
@@ -96,10 +104,10 @@ class Endpoint:
         """
         response = await self.request(
             "POST",
-            self._url(path),
+            self._urls.get(path) or self._url(path),
             body=body,
             headers=headers,
-            timeout=self._timeout(connect_timeout_s),
+            timeout=self._timeouts.get(connect_timeout_s) or self._timeout(connect_timeout_s),
         )
         if response.status >= 300:
             raise await refusal(response)
@@ -144,20 +152,16 @@ class Endpoint:
         await self._sessions.aclose()
 
     def _url(self, path: str) -> URL:
-        known = self._urls.get(path)
-        if known is None:
-            route, _, query = path.partition("?")
-            whole = self._base.path.rstrip("/") + route
-            known = self._base.with_path(whole, keep_query=True).update_query(query)
-            self._urls[path] = known
-        return known
+        route, _, query = path.partition("?")
+        whole = self._base.path.rstrip("/") + route
+        url = self._base.with_path(whole, keep_query=True).update_query(query)
+        self._urls[path] = url
+        return url
 
     def _timeout(self, connect_timeout_s: float | None) -> aiohttp.ClientTimeout:
-        known = self._timeouts.get(connect_timeout_s)
-        if known is None:
-            known = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s)
-            self._timeouts = {connect_timeout_s: known}
-        return known
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s)
+        self._timeouts = {connect_timeout_s: timeout}
+        return timeout
 
 
 def check_base_url(base_url: str, provider_id: str, *, sends_key: bool, allow_http: bool) -> None:
@@ -270,3 +274,106 @@ async def read_body(
     finally:
         response.close()
     return b"".join(pieces)[:limit]
+
+
+def kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return, in lower case, the headers that tell rate limits and the request's id."""
+    kept = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if "ratelimit" in lower or lower in REQUEST_ID_HEADERS:
+            kept[lower] = value if value.isascii() else encodable_text(value)
+    return kept
+
+
+class Sessions:
+    """The open sessions of one lane, by event loop.
+
+    Nobody has to close them. Each has a keeper, an async generator that waits inside the loop;
+    a loop that ends closes its async generators (PEP 525; `asyncio.run` does it), and the
+    keeper its session. When the lane itself is dropped, or the interpreter exits, what is still
+    open is closed from outside.
+    """
+
+    def __init__(self, open_session: Callable[[], aiohttp.ClientSession]) -> None:
+        self._open_session = open_session
+        self._kept: _Kept = {}
+        weakref.finalize(self, _close_all, self._kept)
+
+    @property
+    def current(self) -> aiohttp.ClientSession | None:
+        """The running loop's session, None where none is open."""
+        session = self._kept.get(asyncio.get_running_loop())
+        return None if session is None or session.closed else session
+
+    async def open(self) -> aiohttp.ClientSession:
+        """Open a session for the running loop and return it."""
+        loop = asyncio.get_running_loop()
+        for other in [other for other in list(self._kept) if other.is_closed()]:
+            _close_behind(self._kept.pop(other))
+        session = self._open_session()
+        keeper = _keep(session, self._kept, loop)
+        self._kept[loop] = session
+        _KEEPERS[session] = keeper
+        await anext(keeper)
+        return session
+
+    async def aclose(self) -> None:
+        """Close the running loop's session at once, and those of other loops in their own time."""
+        session = self._kept.pop(asyncio.get_running_loop(), None)
+        if session is not None:
+            await _close(session)
+        _close_all(self._kept)
+
+
+async def _keep(session: aiohttp.ClientSession, kept: _Kept, loop: AbstractEventLoop) -> _Keeper:
+    try:
+        yield
+    finally:
+        if kept.get(loop) is session:
+            del kept[loop]
+        try:
+            await session.close()
+        finally:
+            _KEEPERS.pop(session, None)
+
+
+async def _close(session: aiohttp.ClientSession) -> None:
+    keeper = _KEEPERS.get(session)
+    if keeper is not None:
+        with contextlib.suppress(RuntimeError):  # the loop is closing it already
+            await keeper.aclose()
+
+
+def _close_all(kept: _Kept) -> None:
+    for loop, session in list(kept.items()):
+        kept.pop(loop, None)
+        if loop.is_closed():
+            _close_behind(session)
+        elif loop.is_running() or _a_loop_runs_here():
+            loop.call_soon_threadsafe(_close_in, loop, session)
+        else:
+            loop.run_until_complete(_close(session))
+
+
+def _close_in(loop: AbstractEventLoop, session: aiohttp.ClientSession) -> None:
+    task = loop.create_task(_close(session))
+    _CLOSING.add(task)
+    task.add_done_callback(_CLOSING.discard)
+
+
+def _close_behind(session: aiohttp.ClientSession) -> None:
+    """Close a session whose loop is closed: nothing waits in it any more."""
+    closing = _close(session)
+    with contextlib.suppress(StopIteration):
+        while closing.send(None) is None:
+            pass
+    closing.close()
+
+
+def _a_loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

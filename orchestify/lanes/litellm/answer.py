@@ -13,11 +13,11 @@ from orchestify.lanes.answers import (
     FAILED,
     FINISH,
     finish_reason,
-    kept_headers,
+    reported_cost_usd,
     tool_call,
 )
+from orchestify.lanes.http.endpoint import kept_headers
 from orchestify.lanes.litellm.usage import answered_usage
-from orchestify.lanes.reported_usage import reported_cost_usd
 from orchestify.values import NOTHING, FinishReason, LLMResponse, Thinking
 
 _SERVER_TOOL = "srvtoolu_"  # the ids of what Anthropic runs itself

@@ -18,8 +18,7 @@ from orchestify.lanes.anthropic.fitting import fitted as fitted_claude
 from orchestify.lanes.anthropic.request import asking_for_json
 from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.openai.dialects import litellm_dialect
-from orchestify.lanes.openai.fitting import fitted as fitted_chat
-from orchestify.lanes.openai.request import body_of
+from orchestify.lanes.openai.request import body_of, fitted as fitted_chat
 from orchestify.values import CompletionRequest, LLMMessage
 
 _CACHED = {"type": "ephemeral"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from orchestify.lanes.reported_usage import (
+from orchestify.lanes.answers import (
     anthropic_usage,
     checked_usage,
     openai_usage,

@@ -7,33 +7,29 @@ Chat completion chunk".
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
 from orchestify.lanes.answers import (
     MODEL_CHARS,
-    ThinkingBlocks,
+    beside_output,
     finish_reason,
     is_error,
     is_finish_word,
+    merged,
     name_in,
+    openai_usage,
     reading,
+    report_in,
+    reported_cost_usd,
     text_in,
-    thoughts_in,
 )
 from orchestify.lanes.failures import MalformedError, misread, refused_inline
 from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
 from orchestify.lanes.openai.tool_calls import ToolCalls
 from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable
-from orchestify.lanes.reported_usage import (
-    beside_output,
-    merged,
-    openai_usage,
-    report_in,
-    reported_cost_usd,
-)
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -92,7 +88,8 @@ class ChatAnswer:
         self._model = request.model
         self._holds = holds
         self._dialect = dialect
-        self._choices = _Choices(request.options.get("n"))
+        asked = None if request.options is NOTHING else request.options.get("n")
+        self._choices = _Choices(asked if asked.__class__ is int else 1)
         self._text = TextPieces()
         self._thoughts = TextPieces()
         self._blocks = ThinkingBlocks()
@@ -107,7 +104,7 @@ class ChatAnswer:
     @property
     def text(self) -> str:
         """All text so far."""
-        return str(self._text)
+        return "".join(self._text.pieces)
 
     @property
     def cost_usd(self) -> Decimal | None:
@@ -169,7 +166,10 @@ class ChatAnswer:
             self._is_plain = self._holds == "delta"
             self._model = name_in(chunk.get("model"))[:MODEL_CHARS] or self._model
         events: list[StreamEvent] = []
-        self._take_message(self._message_in(choice), events)
+        message = choice.get(self._holds)
+        if message.__class__ is not dict:
+            message = self._message_in(choice)
+        self._take_message(message, events)
         self._take_finish(choice.get("finish_reason"))
         events += usage
         return events
@@ -204,12 +204,17 @@ class ChatAnswer:
 
     def _take_message(self, message: Mapping[str, Any], events: list[StreamEvent]) -> None:
         self._take_thinking(message, events)
-        self._take_content(message.get("content"), events)
+        content = message.get("content")
+        if content.__class__ is str:
+            self._add_text(content, events)
+        else:
+            self._take_content(content, events)
         if message.get("refusal"):
             self._refused = True
             refusal = text_in(message["refusal"], "a refusal")
             self._add_text(refusal, events, is_refusal=True)
-        self._take_calls(message, events)
+        if message.get("tool_calls") or message.get("function_call"):
+            self._take_calls(message, events)
         if message.get("extra_content"):
             self._take_extra(message["extra_content"], None)
 
@@ -223,10 +228,8 @@ class ChatAnswer:
         self.complete = is_finish_word(word) or self._has_output
 
     def _take_content(self, content: Any, events: list[StreamEvent]) -> None:
-        """Take text, Mistral's list of parts, or an object where JSON was asked for."""
-        if content.__class__ is str:
-            self._add_text(content, events)
-        elif isinstance(content, list):
+        """Take Mistral's list of parts, or an object where JSON was asked for."""
+        if isinstance(content, list):
             for part in content:
                 self._take_part(part, events)
         elif isinstance(content, dict):
@@ -235,7 +238,11 @@ class ChatAnswer:
             self._add_text(text_in(content, "the text"), events)
 
     def _add_text(self, text: str, events: list[StreamEvent], *, is_refusal: bool = False) -> None:
-        if text := self._text.add(text):
+        if self._text.half or not text.isascii():
+            text = self._text.add(text)
+        elif text:
+            self._text.pieces.append(text)
+        if text:
             events.append(TextDelta(text, is_refusal))
 
     def _take_part(self, part: Any, events: list[StreamEvent]) -> None:
@@ -346,7 +353,7 @@ class ChatAnswer:
         if not usage.output_tokens and self._has_output:
             usage = beside_output(usage, "completion_tokens")
         thinking = None
-        if self._thoughts.pieces or self._blocks:
+        if self._thoughts.pieces or self._blocks.blocks:
             thinking = Thinking(str(self._thoughts), self._blocks.whole())
         cost_usd = reported_cost_usd(self._raw_usage, self._dialect.costs)
         return LLMResponse(
@@ -369,30 +376,28 @@ class ChatAnswer:
         return {"finish_reason": self._finish, "usage": self._raw_usage}
 
 
+@dataclass(slots=True)
 class _Choices:
     """Which choice of a stream is the answer.
 
-    Where several were asked for, the first one seen. Else there is one, even where its index is
+    Where several were `asked` for, the first one seen. Else there is one, even where its index is
     missing or counts up with each chunk; another begins with a role alone, or beside an index that
     stays.
     """
 
-    __slots__ = ("_asked", "_others", "index", "is_steady")
-
-    def __init__(self, asked: Any) -> None:
-        self._asked = asked if asked.__class__ is int else 1
-        self.index: Any = None
-        self.is_steady = False
-        self._others: set[int] = set()
+    asked: int
+    index: Any = None
+    is_steady: bool = False
+    others: set[int] = field(default_factory=set)
 
     def is_ours(self, choice: Mapping[str, Any]) -> bool:
         index = choice.get("index")
-        if index.__class__ is not int or index in self._others:
+        if index.__class__ is not int or index in self.others:
             return index.__class__ is not int
         if index == self.index:
             self.is_steady = True
-        elif self.index is not None and (self._asked > 1 or self._begins_another(choice)):
-            self._others.add(index)
+        elif self.index is not None and (self.asked > 1 or self._begins_another(choice)):
+            self.others.add(index)
             return False
         self.index = index
         return True
@@ -408,3 +413,60 @@ _CALLED = ("function", "custom")
 
 def _thought_in(block: Mapping[str, Any]) -> str:
     return "".join(thoughts_in(block.get("text") or block.get("summary")))
+
+
+def thoughts_in(value: Any) -> Iterator[str]:
+    """Yield the texts of thoughts, whatever shape they have: a text, objects with one, a list."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from thoughts_in(each)
+    elif isinstance(value, dict):
+        named = (value.get(name) for name in ("text", "thinking", "content", "summary"))
+        yield from thoughts_in(next((each for each in named if each), None))
+
+
+_GROWING = ("text", "summary", "data", "thinking")
+
+
+@dataclass(slots=True)
+class ThinkingBlocks:
+    """The blocks of one answer in the order they came; a piece continues the block before it.
+
+    It does where type and index are the same. Pieces are joined once, at the end.
+    """
+
+    blocks: list[tuple[dict[str, Any], dict[str, list[Any]]]] = field(default_factory=list)
+
+    def begin(self, block: Mapping[str, Any]) -> None:
+        """Add a block that continues none."""
+        self.blocks.append((dict(block), {}))
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        """Add a piece of a block, or a whole one."""
+        last = self.blocks[-1][0] if self.blocks else None
+        if last is None or any(last.get(name) != piece.get(name) for name in ("type", "index")):
+            last = {name: piece.get(name) for name in ("type", "index") if name in piece}
+            self.blocks.append((last, {}))
+        growing = self.blocks[-1][1]
+        for name, value in piece.items():
+            if name in _GROWING and value:
+                growing.setdefault(name, []).append(value)
+            if value is not None or name not in last:
+                last[name] = value
+
+    def whole(self) -> tuple[dict[str, Any], ...]:
+        """Return the blocks."""
+        return tuple(
+            encodable(fields | {name: _joined(pieces) for name, pieces in growing.items()})
+            for fields, growing in self.blocks
+        )
+
+
+def _joined(pieces: list[Any]) -> Any:
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    if all(isinstance(piece, list) for piece in pieces):
+        return [each for piece in pieces for each in piece]
+    return pieces[-1]

@@ -315,13 +315,6 @@ def litellm_dialect(model: str) -> Dialect:
     return LITELLM_DIALECTS.get(prefix, LITELLM)
 
 
-def max_tokens_field(dialect: Dialect, model: str) -> str:
-    """Return the name of the field that limits the answer."""
-    if dialect.max_tokens != "by_model":
-        return dialect.max_tokens
-    return "max_completion_tokens" if _always_thinks(model) else "max_tokens"
-
-
 def azure_takes_max_completion_tokens(api_version: str) -> bool:
     """Whether a version of Azure's API takes `max_completion_tokens` for every model."""
     return api_version in ("v1", "preview", "latest") or api_version >= _AZURE_SINCE
@@ -346,7 +339,7 @@ def refused_by_openai(model: str, *, thinking: bool) -> frozenset[str]:
     if _GROK_THINKS.search(model):
         return frozenset({"stop"})
     found = _SERIES.search(model)
-    if found is None or not _always_thinks(model):
+    if found is None or not always_thinks(model):
         return frozenset()
     if found[1]:
         return frozenset({"temperature", "top_p"})
@@ -356,7 +349,7 @@ def refused_by_openai(model: str, *, thinking: bool) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1_000)
-def _always_thinks(model: str) -> bool:
+def always_thinks(model: str) -> bool:
     """Whether a model is one of OpenAI's reasoning models (`gpt-5-chat` is none)."""
     found = _SERIES.search(model)
     if found is None:

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from orchestify import LLMProvider, LLMResponse, ProviderRegistry
-from orchestify.lanes.reported_usage import checked_usage, openai_usage
+from orchestify.lanes.answers import checked_usage, openai_usage
 from orchestify.providers.external import ExternalLane
 from orchestify.values import CompletionRequest, LLMMessage, Usage
 from tests.calls import Bench, Scripted, answer

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestify.errors import APIError, InvalidResponseError, StreamInterruptedError
-from orchestify.lanes.answers import finish_reason
+from orchestify.lanes.answers import finish_reason, merged, openai_usage
 from orchestify.lanes.anthropic import answer as anthropic
 from orchestify.lanes.anthropic.answer import MessageAnswer
 from orchestify.lanes.classify import error_class, failure_from_body, failure_from_data
@@ -17,7 +17,6 @@ from orchestify.lanes.failures import MalformedError, RefusedError
 from orchestify.lanes.openai import answer as openai
 from orchestify.lanes.openai.answer import ChatAnswer
 from orchestify.lanes.openai.dialects import dialect_of
-from orchestify.lanes.reported_usage import merged, openai_usage
 from orchestify.values import CompletionRequest, LLMMessage, LLMResponse, TextDelta, Usage
 from tests.streams import read_stream
 

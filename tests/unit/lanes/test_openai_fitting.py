@@ -8,9 +8,8 @@ import pytest
 from orchestify.errors import InvalidParameterError
 from orchestify.lanes.classify import Failure
 from orchestify.lanes.openai.dialects import dialect_of, litellm_dialect
-from orchestify.lanes.openai.fitting import fitted
 from orchestify.lanes.openai.learning import NOTHING_LEARNED, Learned
-from orchestify.lanes.openai.request import request_body
+from orchestify.lanes.openai.request import fitted, request_body
 from orchestify.values import (
     CompletionRequest,
     ImagePart,

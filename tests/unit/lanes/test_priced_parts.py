@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestify.lanes.reported_usage import anthropic_usage, checked_usage, openai_usage
+from orchestify.lanes.answers import anthropic_usage, checked_usage, openai_usage
 from orchestify.values import Usage
 
 

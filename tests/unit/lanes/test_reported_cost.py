@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from orchestify import LLMProvider, LLMResponse
+from orchestify.lanes.answers import openai_usage, reported_cost_usd
 from orchestify.lanes.litellm.usage import answered_usage
-from orchestify.lanes.reported_usage import openai_usage, reported_cost_usd
 from orchestify.models.pricing import Price, Rates, cost_of
 from orchestify.providers.external import ExternalLane
 from orchestify.values import MOST_USD, CompletionRequest, LLMMessage, Usage, bounded_usd
