@@ -21,9 +21,7 @@ def messages_of(messages: MessagesLike) -> tuple[LLMMessage, ...]:
         InvalidParameterError: it is empty, or a message has no form we know; its position and
             what is wrong are named, never its content.
     """
-    if isinstance(messages, str):
-        return (LLMMessage("user", messages),)
-    if isinstance(messages, (LLMMessage, Mapping)):
+    if isinstance(messages, (str, LLMMessage, Mapping)):
         messages = (messages,)
     try:
         given = list(messages)

@@ -7,8 +7,7 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from orchestify.calls.attempt import AttemptState
-from orchestify.calls.call import CallState
+from orchestify.calls.call import AttemptState, CallState
 from orchestify.errors import StreamInterruptedError
 from orchestify.models.estimate import estimate_output_tokens, family_of
 from orchestify.values import (

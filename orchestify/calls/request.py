@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from orchestify.calls.messages import MessagesLike, cache_control_of, messages_of
 from orchestify.errors import InvalidParameterError
+from orchestify.models.model_map import ModelEntry, has_thinking
 from orchestify.values import (
     EFFORTS,
     NOTHING,
@@ -44,6 +45,7 @@ _NUMBERS: Mapping[str, tuple[bool, float, float]] = {  # whether it is whole, at
     "max_attempts": (True, 1, math.inf),
     "thinking.budget_tokens": (True, 1024, math.inf),  # Anthropic, "Extended thinking"
 }
+CHARS_PER_TOKEN_AT_MOST = 8  # prose has 4 to 5; a prompt of more is surely too long
 MODEL_CHARS = 500  # a model's name is remembered in several places
 
 
@@ -181,7 +183,9 @@ def call_of(
     if max_tokens is not None:
         _check_number("max_tokens", max_tokens)
     call = Call(
-        messages=messages_of(messages),
+        messages=(LLMMessage("user", messages),)
+        if isinstance(messages, str)
+        else messages_of(messages),
         model=model,
         temperature=temperature,
         max_tokens=max_tokens,
@@ -193,6 +197,28 @@ def call_of(
     if keywords:
         _take_keywords(call, keywords)
     return call
+
+
+def lacking(request: CompletionRequest, entry: ModelEntry | None) -> str | None:
+    """Return what the model is known to lack for the request, in words; None where nothing."""
+    if request.thinking is not None and not has_thinking(request.model, entry):
+        return "has no extended thinking"
+    if entry is None:
+        return None
+    lack = None
+    characters, limit = 0, entry.max_input_tokens
+    for message in request.messages:
+        content = message.content
+        characters += len(content if isinstance(content, str) else message.text)
+    if request.tools and entry.tools is False:
+        lack = "cannot call tools"
+    elif entry.images is False and any(message.has_images for message in request.messages):
+        lack = "takes no images"
+    elif request.response_format is not None and entry.structured_output is False:
+        lack = "has no structured output"
+    elif limit is not None and characters > limit * CHARS_PER_TOKEN_AT_MOST:
+        lack = f"takes at most {limit} tokens of input"
+    return lack
 
 
 def tool_of(tool: ToolLike) -> Tool:

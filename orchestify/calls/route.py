@@ -9,10 +9,9 @@ from decimal import Decimal
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from orchestify.calls.attempt import AttemptState
-from orchestify.calls.call import CallState, TargetError
+from orchestify.calls.call import AttemptState, CallState, TargetError
 from orchestify.calls.opened_stream import OpenedStream
-from orchestify.calls.request import Call
+from orchestify.calls.request import Call, lacking
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.target import Target
@@ -29,7 +28,6 @@ from orchestify.errors import (
     StreamInterruptedError,
 )
 from orchestify.events.events import FallbackTaken, TargetSkipped
-from orchestify.models.capability import lacking
 from orchestify.models.pricing import CostRange
 from orchestify.policy.breaker import CircuitBreaker
 from orchestify.policy.strategy import Strategy
@@ -158,14 +156,14 @@ class Route:
 
     async def _over_targets(self, state: CallState, send: Send[T]) -> T:
         """Try each target with its retries until one answers; raise what all failed with."""
-        targets, models = self._ordered(state.call), self.runtime.prices.model_map
+        targets = self._ordered(state.call)
         if self.runtime.tracer is not None:
             state.begin_trace(self.runtime.tracer, targets[0])
         while targets:
             target = targets.pop(0)
             try:
                 request = state.call.request(target.defaults, model=target.model)
-                lack = lacking(request, models.entry(target.model, target.endpoint))
+                lack = lacking(request, self.runtime.entry(target))
                 if lack is not None:
                     raise InvalidParameterError(
                         f"{target.provider_id}/{target.model}: the model {lack}"
@@ -256,7 +254,7 @@ class Route:
             await runtime.ledger.open(attempt.record)
             attempt.opened = True
             attempt.limit_s = state.limit_s(attempt, following)
-            if attempt.limit_s >= state.remaining_s():
+            if attempt.limit_s >= state.deadline - runtime.clock():
                 return await send(state, attempt)
             return await _send_within(state, attempt, send)
         except BaseException as error:

@@ -27,12 +27,12 @@ from orchestify.ledger.summary import token_usage
 from orchestify.models.estimate import count_tokens
 from orchestify.models.model_map import ModelEntry
 from orchestify.models.price_book import PriceBook
-from orchestify.models.pricing import CostRange, Price, highest_cost_usd, plain_cost_usd
+from orchestify.models.pricing import CostRange, Price, cost_usd, highest_cost_usd
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
 from orchestify.policy.budget import Budget
 from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.resources.bounded import bounded_setdefault
-from orchestify.values import NOTHING, CircuitState, CompletionRequest, TokenUsage
+from orchestify.values import NOTHING, CircuitState, CompletionRequest, TokenUsage, Usage
 
 log = logging.getLogger("orchestify.usage")
 
@@ -165,15 +165,16 @@ class Runtime:
 
     def price(self, target: Target, answered: str = "") -> Price | None:
         """Return the price of the target's model, else of the model that answered."""
-        prices = self.prices
-        price = prices.price(target.provider_id, target.model, target.endpoint)
+        prices, key = self.prices, (target.provider_id, target.model, target.endpoint)
+        price = prices.found.get(key) or prices.price(*key)
         if price is None and answered and answered != target.model:
             price = prices.price(target.provider_id, answered, target.endpoint)
         return price
 
     def entry(self, target: Target) -> ModelEntry | None:
         """Return what the model map knows of the target's model."""
-        return self.prices.model_map.entry(target.model, target.endpoint)
+        models, key = self.prices.model_map, (target.model, target.endpoint)
+        return models.found.get(key) or models.entry(*key)
 
     def tokens(self, target: Target, request: CompletionRequest) -> tuple[int, int]:
         """Return an attempt's estimated input and its output cap, in tokens."""
@@ -198,7 +199,9 @@ class Runtime:
         price = self.price(target)
         if price is None:
             return None
-        asked = {**target.options, **options}
+        asked = target.options
+        if options is not NOTHING:
+            asked = {**asked, **options}
         return highest_cost_usd(price, int(tokens[0] * INPUT_MARGIN), tokens[1], asked)
 
     def expected_tokens(
@@ -229,7 +232,7 @@ class Runtime:
         price, tokens = self.price(target), self.tokens(target, request)
         if price is None:
             return CostRange()
-        least_usd = plain_cost_usd(price, int(tokens[0] * INPUT_AT_LEAST), 0)
+        least_usd = cost_usd(price, Usage(int(tokens[0] * INPUT_AT_LEAST)))
         return CostRange(least_usd, self.worst_case_usd(target, tokens, request.options))
 
     def budgets_of(

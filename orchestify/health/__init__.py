@@ -1,7 +1,7 @@
 """Health of providers: statistics of real calls, and checks that cost nothing.
 
 Read `health.py` first: it takes every attempt's record and answers for each provider.
-`provider_health.py` computes one provider's status; `monitor.py` runs checks in the background.
+`monitor.py` runs checks in the background.
 
 Other rooms import from: health, monitor.
 """

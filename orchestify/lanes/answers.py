@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import NoneType
@@ -11,7 +10,6 @@ from typing import Any, Literal, Protocol
 
 from orchestify.lanes.classify import MINIMAX, Failure
 from orchestify.lanes.failures import (
-    MISSHAPEN,
     MalformedError,
     RefusedError,
     UnusableError,
@@ -76,21 +74,14 @@ class Answer(Protocol):
         """Return the whole answer; `headers` are those it keeps."""
 
 
-@contextmanager
-def reading(answer: Answer) -> Iterator[None]:
-    """Give what fails in reading an answer the tokens and the cost that the answer reports.
+def unusable(error: Exception, answer: Answer) -> UnusableError:
+    """Return what fails in reading an answer, with the tokens and the cost that it reports.
 
-    Raises:
-        RefusedError, MalformedError: as they came; any other misreading is a MalformedError.
+    What is none of `UnusableError`, a misreading, becomes a `MalformedError`.
     """
-    try:
-        try:
-            yield
-        except MISSHAPEN:
-            raise misread("the answer") from None
-    except UnusableError as error:
-        error.usage, error.cost_usd = answer.usage, answer.cost_usd
-        raise
+    failure = error if isinstance(error, UnusableError) else misread("the answer")
+    failure.usage, failure.cost_usd = answer.usage, answer.cost_usd
+    return failure
 
 
 _STOP = ("stop", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "finish", "endoftext")
@@ -365,7 +356,8 @@ def _model_of(iteration: Mapping[str, Any]) -> str:
 def report_in(chunk: Mapping[str, Any], fields: UsageFields = USAGE) -> Any:
     """Return the usage that a chunk or a whole answer reports, None where it reports none."""
     for path in fields.reports:
-        if path[0] in chunk and (raw := _found(chunk, path)):
+        raw = chunk.get(path[0])
+        if raw and (len(path) == 1 or (raw := _found(chunk, path))):
             return raw
     return None
 

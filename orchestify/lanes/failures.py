@@ -50,6 +50,10 @@ class IdleError(Exception):
 MISSHAPEN = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError)
 
 
+UNREADABLE = (*MISSHAPEN, UnusableError)
+"""What reading an answer raises."""
+
+
 def misread(what: str) -> MalformedError:
     """Return the error for a part of an answer that has another type than the protocol's."""
     return MalformedError(f"{what} is of another shape than the protocol's", misread=True)

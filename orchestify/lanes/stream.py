@@ -15,9 +15,10 @@ from msgspec import DecodeError
 from msgspec.json import decode
 
 from orchestify.errors import APIError
-from orchestify.lanes.answers import Answer, reading
+from orchestify.lanes.answers import Answer, unusable
 from orchestify.lanes.failures import (
     MISSHAPEN,
+    UNREADABLE,
     CutError,
     IdleError,
     MalformedError,
@@ -255,8 +256,10 @@ class StreamRun:
         return StreamEnd(await self._off_loop(self._response_with, headers))
 
     def _response_with(self, headers: Mapping[str, str]) -> LLMResponse:
-        with reading(self._answer):
+        try:
             return self._answer.response(headers=kept_headers(headers))
+        except UNREADABLE as error:
+            raise unusable(error, self._answer) from None
 
     async def _failed(self, error: BaseException) -> APIError:
         explained = await self._explain(error)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.budgets.reservation import OnThreshold
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
-from orchestify.ledger.totals import Total, Totals
+
+if TYPE_CHECKING:  # the ledger in memory, and so its sums, stands on what is defined here
+    from orchestify.ledger.memory import Total, Totals
 
 
 @dataclass(frozen=True, slots=True)

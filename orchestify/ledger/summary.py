@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestify.ledger.totals import Total, Totals
+from orchestify.ledger.memory import Total, Totals
 from orchestify.values import TokenUsage
 
 

@@ -102,7 +102,18 @@ def count_tokens(
     family = family_of(model)
     total: float = family.request + family.message * len(messages)
     for message in messages:
-        total += _message_tokens(message, family)
+        content = message.content
+        pieces = _pieces(content if isinstance(content, str) else message.text)
+        for call in message.tool_calls:
+            pieces += _call_pieces(call)
+        if message.thinking is not None:
+            pieces += _pieces(message.thinking.text)
+        tokens = family.text * pieces
+        tokens += _TOKENS_PER_TOOL_CALL * (len(message.tool_calls) + (message.role == "tool"))
+        for part in () if isinstance(content, str) else content:
+            if isinstance(part, ImagePart):
+                tokens += _image_tokens(family, *_png_size(part))
+        total += tokens
     if tools:
         total += family.tools + sum(_tool_tokens(tool, family) for tool in tools)
     if response_format is not None and response_format.schema:
@@ -130,23 +141,6 @@ def family_of(model: str) -> Family:
     """Return the family that a model's name belongs to, `OTHER` for names nobody knows."""
     found = _FAMILY.search(model.lower().rsplit("/", 1)[-1])
     return FAMILIES[found.lastindex - 1] if found and found.lastindex else OTHER
-
-
-def _message_tokens(message: LLMMessage, family: Family) -> float:
-    pieces = _pieces(message.text)
-    for call in message.tool_calls:
-        pieces += _call_pieces(call)
-    if message.thinking:
-        pieces += _pieces(message.thinking.text)
-    total = family.text * pieces
-    total += _TOKENS_PER_TOOL_CALL * (len(message.tool_calls) + (message.role == "tool"))
-    if message.has_images:
-        total += sum(
-            _image_tokens(family, *_png_size(part))
-            for part in message.content
-            if isinstance(part, ImagePart)
-        )
-    return total
 
 
 def _call_pieces(call: ToolCall) -> int:

@@ -62,6 +62,10 @@ PROVIDER_OF_HOST: Mapping[str, str] = {
 }
 """API hosts, and the LiteLLM provider behind each; subdomains belong to their host."""
 
+# Extended thinking came with Claude 3.7. Source: Anthropic, "Building with extended thinking".
+_CLAUDE_WITHOUT_THINKING = re.compile(r"claude-(instant|[12]\b|3-(opus|sonnet|haiku)|3-5-)")
+# Companies whose entries in LiteLLM's map flag every model that thinks.
+_FLAG_THINKING = frozenset({"anthropic", "openai"})
 # A snapshot's date, or "-latest"; the name without it is the same model's alias.
 _SNAPSHOT = re.compile(r"(?:[-@](?:\d{8}|\d{4}-\d{2}-\d{2})|-latest)$")
 _OLLAMA_PORT = 11434
@@ -98,7 +102,7 @@ class ModelEntry:
 
 
 class ModelMap:
-    """The models LiteLLM knows, by its names for them."""
+    """The models LiteLLM knows, by its names for them; `found` are those that were asked for."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         self._entries = {
@@ -109,7 +113,7 @@ class ModelMap:
         self._providers = {
             entry["litellm_provider"].split("-")[0] for entry in self._entries.values()
         }.union(PROVIDER_OF_HOST.values())
-        self._found: dict[tuple[str, str | None], ModelEntry | None] = {}
+        self.found: dict[tuple[str, str | None], ModelEntry | None] = {}
 
     @staticmethod
     def load() -> ModelMap:
@@ -128,10 +132,10 @@ class ModelMap:
         """
         key = (model, provider)
         try:
-            return self._found[key]
+            return self.found[key]
         except KeyError:
             return bounded_setdefault(
-                self._found, key, self._entry(model, provider), limit=FOUND_KEPT
+                self.found, key, self._entry(model, provider), limit=FOUND_KEPT
             )
 
     def provider_of(self, type_: str, model: str, base_url: str | None = None) -> str | None:
@@ -179,6 +183,22 @@ class ModelMap:
     def _prefix(self, model: str) -> str | None:
         prefix, slash, _ = model.partition("/")
         return prefix if slash and prefix in self._providers else None
+
+
+def has_tools(entry: ModelEntry | None) -> bool:
+    """Whether a model can call tools; True where nobody knows."""
+    return entry is None or entry.tools is not False
+
+
+def has_thinking(model: str, entry: ModelEntry | None) -> bool:
+    """Whether a model has extended thinking; True where nobody knows."""
+    if _CLAUDE_WITHOUT_THINKING.search(model):
+        return False
+    if entry is None:
+        return True
+    if entry.thinking is None:
+        return entry.provider not in _FLAG_THINKING
+    return entry.thinking
 
 
 def provider_at(base_url: str) -> str | None:

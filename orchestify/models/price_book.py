@@ -75,14 +75,15 @@ class PriceBook:
     A price is the one in force when it was first asked for, in this process. genai-prices is
     imported at the first model that the other sources lack: 0.4 s and 60 MB, so ask for the
     configured models before the event loop runs, or in a thread. `uplifts` holds, by provider, the
-    field of LiteLLM's map that says how much dearer the provider's region is.
+    field of LiteLLM's map that says how much dearer the provider's region is. `found` are the
+    prices that were asked for, by what `price` takes.
     """
 
     config_prices: dict[str, ConfiguredPrice] = field(default_factory=dict)
     uplifts: dict[str, str] = field(default_factory=dict)
     model_map: ModelMap = field(default_factory=ModelMap.load)
     use_genai: bool = True
-    _known: dict[tuple[str, str, str | None], Price | None] = field(
+    found: dict[tuple[str, str, str | None], Price | None] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -99,7 +100,7 @@ class PriceBook:
         for name, config in providers.items():
             if uplift := uplift_of(config):
                 self.uplifts[name] = uplift
-        self._known.clear()
+        self.found.clear()
 
     def price(self, provider_id: str, model: str, endpoint: str | None = None) -> Price | None:
         """Return a model's price at a configured provider, None where nobody knows it.
@@ -109,9 +110,9 @@ class PriceBook:
         """
         key = (provider_id, model, endpoint)
         try:
-            return self._known[key]
+            return self.found[key]
         except KeyError:
-            return bounded_setdefault(self._known, key, self._find(provider_id, model, endpoint))
+            return bounded_setdefault(self.found, key, self._find(provider_id, model, endpoint))
 
     def compare(self, provider_id: str, model: str, endpoint: str | None = None) -> list[Price]:
         """Return every source's price: configuration, LiteLLM's map, genai-prices."""

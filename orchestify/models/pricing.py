@@ -16,6 +16,9 @@ PriceSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices"
 STANDARD_TIERS = frozenset({None, "", "standard", "default", "auto", "on_demand"})
 """What providers call the service tier that the plain price is for."""
 
+_DEARER = ("service_tier", "speed", "inference_geo")
+"""What a request may ask for that makes it dearer."""
+
 _MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
 
@@ -40,12 +43,6 @@ class Rates:
     output_audio: Decimal | None = None
     output_image: Decimal | None = None
     cache_read_audio: Decimal | None = None
-
-    @property
-    def dearest_output(self) -> Decimal:
-        """The rate of the dearest kind of output."""
-        rates = (self.output, self.reasoning, self.output_audio, self.output_image)
-        return max(rate for rate in rates if rate is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +112,10 @@ def cost_usd(price: Price, usage: Usage) -> Decimal:
 
     Parts that exceed their whole count as the whole.
     """
-    price = price.at_tier(usage.service_tier)
-    if usage.searches > 0:
-        return _tokens_usd(price, usage) + price.request_usd + usage.searches * price.search_usd
-    return _tokens_usd(price, usage) + price.request_usd
-
-
-def plain_cost_usd(price: Price, input_tokens: int, output_tokens: int) -> Decimal:
-    """Return what tokens without a cache, reasoning or searches cost; never below 0."""
-    rates = price.rates_for(input_tokens)
-    per_million = max(input_tokens, 0) * rates.input + max(output_tokens, 0) * rates.output
-    return per_million / _MILLION + price.request_usd
+    if price.service_tiers:
+        price = price.at_tier(usage.service_tier)
+    searched_usd = usage.searches * price.search_usd if usage.searches > 0 else 0
+    return _tokens_usd(price, usage) + price.request_usd + searched_usd
 
 
 def highest_cost_usd(
@@ -136,16 +126,20 @@ def highest_cost_usd(
     `options` are a request's own: a service tier, a speed or a place that it asks for counts where
     that is dearer; the provider may answer at the standard price all the same.
     """
-    asked = [str(options.get(name) or "") for name in ("service_tier", "speed", "inference_geo")]
-    factor = Decimal(1)
-    for word in asked:
+    highest, factor, prices = _ZERO, Decimal(1), [price]
+    for name in _DEARER if options else ():
+        word = str(options.get(name) or "")
         factor *= max(price.multipliers.get(word, 1), 1)
-    costs = []
-    for each in (price, *(price.at_tier(word) for word in asked)):
-        rates = each.rates_for(input_tokens)
-        per_million = input_tokens * rates.input + output_tokens * rates.dearest_output
-        costs.append(per_million / _MILLION * factor + each.request_usd)
-    return max(costs)
+        prices.append(price.at_tier(word))
+    for each in prices:
+        rates = each.rates_for(input_tokens) if each.tiers else each.rates
+        output = rates.output
+        for rate in (rates.reasoning, rates.output_audio, rates.output_image):
+            if rate is not None and rate > output:
+                output = rate
+        per_million = input_tokens * rates.input + output_tokens * output
+        highest = max(highest, per_million / _MILLION * factor + each.request_usd)
+    return highest
 
 
 def cost_of(
@@ -177,59 +171,55 @@ def cost_of(
 
 def _tokens_usd(price: Price, usage: Usage) -> Decimal:
     """What the tokens cost, without fees; `price` is that of the usage's service tier."""
-    rates = price.rates_for(usage.input_tokens)
-    read = _part(usage.cache_read, usage.input_tokens)
-    write = _part(usage.cache_write, usage.input_tokens - read)
-    write_1h = _part(usage.cache_write_1h, write)
-    write_rate = _given(rates.cache_write, rates.input)
-    per_million = _split_usd(
-        usage.input_tokens - read - write,
-        rates.input,
-        (usage.input_audio, rates.input_audio),
-        (usage.input_image, rates.input_image),
-    ) + _split_usd(
-        usage.output_tokens,
-        rates.output,
-        (usage.output_audio, rates.output_audio),
-        (usage.output_image, rates.output_image),
-        (usage.reasoning, rates.reasoning),
-    )
-    if read:
-        audio_rate = rates.cache_read_audio or rates.input_audio
-        per_million += _split_usd(
-            read, _given(rates.cache_read, rates.input), (usage.cache_read_audio, audio_rate)
+    rates = price.rates_for(usage.input_tokens) if price.tiers else price.rates
+    fresh, output = usage.input_tokens, max(usage.output_tokens, 0)
+    per_million = output * rates.output
+    if usage.cache_read or usage.cache_write:
+        read = _part(usage.cache_read, fresh)
+        write = _part(usage.cache_write, fresh - read)
+        fresh -= read + write
+        per_million += _cached_usd(rates, usage, read, write)
+    fresh = max(fresh, 0)
+    per_million += fresh * rates.input
+    if usage.input_audio or usage.input_image:
+        audio, image = (
+            (usage.input_audio, rates.input_audio),
+            (usage.input_image, rates.input_image),
         )
-    if write:
-        per_million += (write - write_1h) * write_rate
-        per_million += write_1h * _given(rates.cache_write_1h, write_rate)
+        per_million += _difference_usd(fresh, rates.input, audio, image)
+    if usage.output_audio or usage.output_image or usage.reasoning:
+        audio = (usage.output_audio, rates.output_audio)
+        image = (usage.output_image, rates.output_image)
+        thought = (usage.reasoning, rates.reasoning)
+        per_million += _difference_usd(output, rates.output, audio, image, thought)
     for modifier in usage.modifiers:
         per_million *= price.multipliers.get(modifier, 1)
     return per_million / _MILLION
 
 
-def _split_usd(whole: int, rate: Decimal, *parts: tuple[int, Decimal | None]) -> Decimal:
-    """What tokens cost a million times over, the parts of another kind at rates of their own."""
-    cost = max(whole, 0) * rate
+def _cached_usd(rates: Rates, usage: Usage, read: int, write: int) -> Decimal:
+    """What reading from a cache and writing to it costs, a million times over."""
+    read_rate = _given(rates.cache_read, rates.input)
+    audio = (usage.cache_read_audio, rates.cache_read_audio or rates.input_audio)
+    write_rate = _given(rates.cache_write, rates.input)
+    write_1h = _part(usage.cache_write_1h, write)
+    return (
+        read * read_rate
+        + _difference_usd(read, read_rate, audio)
+        + (write - write_1h) * write_rate
+        + write_1h * _given(rates.cache_write_1h, write_rate)
+    )
+
+
+def _difference_usd(whole: int, rate: Decimal, *parts: tuple[int, Decimal | None]) -> Decimal:
+    """What parts of tokens, at rates of their own, cost more a million times over."""
+    more = _ZERO
     for count, own in parts:
         if count and own is not None:
             part = _part(count, whole)
-            cost += part * (own - rate)
+            more += part * (own - rate)
             whole -= part
-    return cost
-
-
-def _has_parts(usage: Usage) -> bool:
-    """Whether anything of the usage has a rate of its own."""
-    return bool(
-        usage.cache_read
-        or usage.cache_write
-        or usage.reasoning
-        or usage.modifiers
-        or usage.input_audio
-        or usage.input_image
-        or usage.output_audio
-        or usage.output_image
-    )
+    return more
 
 
 def _covers(price: Price, usage: Usage) -> bool:

@@ -8,8 +8,7 @@ from orchestify.core.agents import AgentConfig, ThinkingBudget
 from orchestify.core.chains import chain_of
 from orchestify.core.config import Config
 from orchestify.core.providers import ProviderConfig
-from orchestify.models.capability import has_thinking
-from orchestify.models.model_map import ModelMap
+from orchestify.models.model_map import ModelMap, has_thinking
 from orchestify.values import ThinkingConfig
 
 

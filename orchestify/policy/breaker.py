@@ -121,8 +121,6 @@ class CircuitBreaker:
 
     def _judge(self, permit: Permit, *, ok: bool | None) -> None:
         """Take a permit's verdict; None frees a probe's place without one."""
-        if ok is not False and self._state == "closed":
-            return
         with self._lock:
             old = new = self._state
             if permit._changes == self._changes:
@@ -171,19 +169,17 @@ class CircuitBreaker:
             self.on_change(old, new)
 
 
+@dataclass(slots=True, eq=False)
 class Permit:
     """The right to send one request; only the first verdict counts.
 
     `limit_s` is how long a probe keeps its place, None for what is no probe.
     """
 
-    __slots__ = ("_breaker", "_changes", "_ended", "limit_s")
-
-    def __init__(self, breaker: CircuitBreaker, changes: int) -> None:
-        self._breaker = breaker
-        self._changes = changes
-        self._ended = False
-        self.limit_s: float | None = None
+    _breaker: CircuitBreaker
+    _changes: int
+    _ended: bool = False
+    limit_s: float | None = None
 
     def succeeded(self) -> None:
         """The target answered."""
@@ -198,6 +194,8 @@ class Permit:
         self._end(ok=None)
 
     def _end(self, *, ok: bool | None) -> None:
-        if not self._ended:
-            self._ended = True
+        if self._ended:
+            return
+        self._ended = True
+        if ok is False or self._breaker._state != "closed":
             self._breaker._judge(self, ok=ok)

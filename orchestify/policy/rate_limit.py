@@ -1,4 +1,4 @@
-"""The rate limit that is kept before a request is sent, and what the call path asks of one.
+"""The rate limit that is kept before a request is sent, and its throttle after a 429.
 
 Nothing here sends or retries. One lock guards the state, so callers may come from several
 event loops and threads; whoever waits, waits on its own loop.
@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, sqrt
 from typing import Any, Protocol
 
 from orchestify.errors import RateLimitError
@@ -22,12 +22,13 @@ from orchestify.policy.limit_algorithms import (
     new_counter,
 )
 from orchestify.policy.rate_limit_headers import RateHint
-from orchestify.policy.throttle import Throttle
 from orchestify.policy.wait_queue import CallLater, Waiter, WaitQueue, call_later
 from orchestify.values import Priority
 
 MINUTE_S = 60.0
 DAY_S = 86_400.0
+RECOVERY_S = 60.0  # from a slowed rate back to the full one, in a straight line
+SLOWEST = 1 / 64
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
 
@@ -131,7 +132,9 @@ class RateLimiter:
         rank = RANKS[priority]
         with self._lock:
             now = self.clock()
-            if self._is_first(rank) and self._has_slot() and self._wait_s(tokens, 0, 0, now) <= 0:
+            is_next = not self._queue.waiting or self._is_first(rank)
+            has_slot = self.concurrency is None or self._running < self.concurrency
+            if is_next and has_slot and self._wait_s(tokens, 0, 0, now) <= 0:
                 return self._take(tokens, now)
             check_deadline(self._turn_in_s(rank, tokens, now), deadline, now)
             self._tickets += 1
@@ -261,7 +264,8 @@ class RateLimiter:
             at = self._throttle.time(self.clock())
             for each in self._tokens:
                 each.correct(delta, taken_at, at)
-            self._queue.wake_head()
+            if self._queue.waiting:
+                self._queue.wake_head()
 
     def _give_back(self, tokens: int, taken_at: float) -> None:
         with self._lock:
@@ -273,47 +277,106 @@ class RateLimiter:
                 each.correct(-tokens, taken_at, at)
             self._queue.wake_head()
 
-    def _free_slot(self) -> None:
-        with self._lock:
-            self._running -= 1
-            if self.concurrency is not None:
-                self._queue.wake_head()
 
-
+@dataclass(slots=True, eq=False)
 class LocalGrant:
     """The right to send one request; `settle` it where its tokens are known, then `release` it."""
 
-    __slots__ = ("_limiter", "_penalties", "_released", "_settled", "_taken_at", "tokens")
-
-    def __init__(self, limiter: RateLimiter, tokens: int, taken_at: float, penalties: int) -> None:
-        self.tokens = tokens
-        self._limiter = limiter
-        self._taken_at = taken_at
-        self._penalties = penalties
-        self._settled = False
-        self._released = False
+    _limiter: RateLimiter = field(repr=False)
+    tokens: int
+    _taken_at: float
+    _penalties: int
+    _is_settled: bool = False
+    _is_released: bool = False
 
     def settle(self, actual_tokens: int) -> None:
         """Correct the estimate: give back what was too much, owe what was missing. Once."""
-        if not self._settled:
-            self._settled = True
+        if not self._is_settled:
+            self._is_settled = True
             self._limiter._correct(self.tokens, actual_tokens - self.tokens, self._taken_at)
 
     def give_back(self) -> None:
         """Give back the request and its tokens: nothing was sent. Instead of `settle`."""
-        if not self._settled:
-            self._settled = True
+        if not self._is_settled:
+            self._is_settled = True
             self._limiter._give_back(self.tokens, self._taken_at)
 
     def release(self) -> None:
         """Free the slot of a call that has ended; tokens that were not settled stay used. Once."""
-        if not self._released:
-            self._released = True
+        if self._is_released:
+            return
+        self._is_released = True
+        if not self._is_settled:
             self.settle(self.tokens)
-            self._limiter._free_slot()
+        limiter = self._limiter
+        with limiter._lock:
+            limiter._running -= 1
+            if limiter.concurrency is not None:
+                limiter._queue.wake_head()
 
     def _is_after_penalties(self) -> bool:
         return self._penalties == self._limiter._penalties
+
+
+class Throttle:
+    """A clock for limits: those counted on it are halved while it runs at half speed.
+
+    It stands still until `resume_at`, begins again with `speed` (1 is full) and gains speed
+    evenly until, `RECOVERY_S` later, it runs fully: multiplicative decrease, additive increase.
+    Source: D. Chiu and R. Jain, "Analysis of the increase and decrease algorithms for
+    congestion avoidance in computer networks", Computer Networks and ISDN Systems 17, 1989.
+    """
+
+    __slots__ = ("_begin", "_speed", "resume_at")
+
+    def __init__(self, now: float) -> None:
+        self.resume_at = now
+        self._speed = 1.0  # at `resume_at`
+        self._begin = 0.0  # this clock's time until `resume_at`
+
+    def time(self, now: float) -> float:
+        """Return this clock's time, in seconds, when it is `now`."""
+        passed_s = now - self.resume_at
+        if passed_s <= 0:
+            return self._begin
+        speed = self._speed
+        if speed == 1.0:
+            return self._begin + passed_s
+        rising_s = min(passed_s, RECOVERY_S)
+        gained = (1 - speed) * rising_s * rising_s / (2 * RECOVERY_S)
+        return self._begin + speed * rising_s + gained + (passed_s - rising_s)
+
+    def wait_s(self, clock_s: float, now: float) -> float:
+        """Seconds from `now` until this clock has gone on by `clock_s`, pauses included."""
+        target = self.time(now) + clock_s - self._begin
+        full = (1 + self._speed) / 2 * RECOVERY_S  # what it runs while it gains speed
+        if self._speed == 1.0:
+            after_s = target
+        elif target >= full:
+            after_s = RECOVERY_S + target - full
+        else:  # the root of speed * x + slope * x**2 == target, without cancellation
+            slope = (1 - self._speed) / (2 * RECOVERY_S)
+            after_s = 2 * target / (self._speed + sqrt(self._speed**2 + 4 * slope * target))
+        return max(0.0, self.resume_at + after_s - now)
+
+    def speed(self, now: float) -> float:
+        """Return how fast it runs, or will once it is resumed; 1 is full."""
+        passed_s = min(max(now - self.resume_at, 0.0), RECOVERY_S)
+        return self._speed + (1 - self._speed) * passed_s / RECOVERY_S
+
+    def pause(self, until: float, now: float) -> None:
+        """Stand still until then; an earlier end than the present one changes nothing."""
+        if until > max(now, self.resume_at):
+            self._restart(until, self.speed(now), now)
+
+    def halve(self, now: float) -> None:
+        """Go on at half the speed, or from the end of the pause on."""
+        self._restart(max(now, self.resume_at), max(SLOWEST, self.speed(now) / 2), now)
+
+    def _restart(self, resume_at: float, speed: float, now: float) -> None:
+        self._begin = self.time(now)
+        self.resume_at = resume_at
+        self._speed = speed
 
 
 def _request_counters(

@@ -66,42 +66,45 @@ class Waiter:
 
 
 class WaitQueue:
-    """Waiters in the order of their keys; joining and leaving cost O(log n) on average."""
+    """Waiters in the order of their keys; joining and leaving cost O(log n) on average.
 
-    __slots__ = ("_heap", "_waiting")
+    `waiting` are those that have a place, by their keys.
+    """
+
+    __slots__ = ("_heap", "waiting")
 
     def __init__(self) -> None:
         self._heap: list[QueuePosition] = []  # may hold keys of waiters that have left
-        self._waiting: dict[QueuePosition, Waiter] = {}
+        self.waiting: dict[QueuePosition, Waiter] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def head(self) -> Waiter | None:
         """Return the first waiter, None where there is none."""
         while self._heap:
-            waiter = self._waiting.get(self._heap[0])
+            waiter = self.waiting.get(self._heap[0])
             if waiter is not None and not waiter.is_stranded:
                 return waiter
-            self._waiting.pop(heapq.heappop(self._heap), None)
+            self.waiting.pop(heapq.heappop(self._heap), None)
         return None
 
     def join(self, waiter: Waiter) -> None:
         """Take a place."""
-        self._waiting[waiter.key] = waiter
+        self.waiting[waiter.key] = waiter
         heapq.heappush(self._heap, waiter.key)
 
     def leave(self, waiter: Waiter) -> None:
         """Give the place back and let the next one try."""
-        if self._waiting.pop(waiter.key, None) is None:
+        if self.waiting.pop(waiter.key, None) is None:
             return
-        if len(self._heap) > 2 * len(self._waiting) + 64:
-            self._heap = sorted(self._waiting)
+        if len(self._heap) > 2 * len(self.waiting) + 64:
+            self._heap = sorted(self.waiting)
         self.wake_head()
 
     def wake_head(self) -> None:
         """Let the head look whether it can go on."""
-        if self._waiting:
+        if self.waiting:
             head = self.head()
             if head is not None:
                 head.wake()

@@ -11,7 +11,7 @@ from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
 from orchestify.core.config import Config
 from orchestify.errors import InvalidParameterError
-from orchestify.models.capability import has_thinking
+from orchestify.models.model_map import has_thinking
 from orchestify.models.pricing import cost_usd
 from orchestify.values import Usage
 

@@ -13,8 +13,7 @@ from orchestify.errors import ConfigError, OrchestifyError
 from orchestify.lanes.lane import Lane
 from orchestify.lanes.litellm import LiteLLMLane
 from orchestify.lanes.mock import MockLane
-from orchestify.models import capability
-from orchestify.models.model_map import ModelEntry, ModelMap
+from orchestify.models.model_map import ModelEntry, ModelMap, has_thinking, has_tools
 from orchestify.models.price_book import PriceBook
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.targets import target_of
@@ -96,11 +95,11 @@ class ConfiguredProvider(LLMProvider):
 
     def supports_tools(self) -> bool:
         """Whether the default model can call tools; True where nobody knows."""
-        return capability.has_tools(self._entry())
+        return has_tools(self._entry())
 
     def supports_thinking(self) -> bool:
         """Whether the default model has extended thinking; True where nobody knows."""
-        return capability.has_thinking(self.config.default_model or "", self._entry())
+        return has_thinking(self.config.default_model or "", self._entry())
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, by a free request; None where there is none."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from orchestify.calls.request import Call
+from orchestify.calls.request import Call, lacking
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.chains import ChainEntry, chain_of
@@ -23,7 +23,6 @@ from orchestify.core.policies import (
 from orchestify.core.problems import KeyPath
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
 from orchestify.ledger.record import current_labels
-from orchestify.models.capability import lacking
 from orchestify.models.sampling import changed, left_out
 from orchestify.policy.budget import Budget
 from orchestify.providers.building import runtime_of

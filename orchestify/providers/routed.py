@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestify.calls.route import Route
-from orchestify.models.capability import has_thinking, has_tools
+from orchestify.models.model_map import has_thinking, has_tools
 from orchestify.providers.base import LLMProvider
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from orchestify.ledger.base import UsageReport, as_utc
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.report.formatting import (
     display_name,
     estimated_share,

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, fromstring
 
 from orchestify.errors import MissingExtraError
 from orchestify.ledger.base import UsageReport
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.report.formatting import (
     cache_hit_share,
     display_name,

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
 
 from orchestify.ledger.base import UsageReport
-from orchestify.ledger.totals import SUMS, Total
+from orchestify.ledger.memory import SUMS, Total
 from orchestify.report import DataFormatName
 from orchestify.report.formatting import cache_hit_share, estimated_share, known_cost
 

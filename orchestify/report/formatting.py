@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 
 NOTHING = "-"
 _DIME = Decimal("0.1")

@@ -11,8 +11,8 @@ from xml.etree.ElementTree import Element
 
 from orchestify.ledger.axes import axes_of
 from orchestify.ledger.base import UsageReport, UsageRow
+from orchestify.ledger.memory import Total
 from orchestify.ledger.record import utc_now
-from orchestify.ledger.totals import Total
 from orchestify.report.caveats import coverage, usage_caveats
 from orchestify.report.charts import Chart, charts_of, draw
 from orchestify.report.data import SHARE_PLACES, write_exact

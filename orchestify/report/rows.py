@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestify.ledger.axes import TIME_AXES
 from orchestify.ledger.base import UsageReport, UsageRow
-from orchestify.ledger.totals import OTHER, Total
+from orchestify.ledger.memory import OTHER, Total
 
 
 def in_reading_order(report: UsageReport) -> list[UsageRow]:

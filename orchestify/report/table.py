@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestify.ledger.base import UsageReport, UsageRow
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.report.caveats import coverage, usage_caveats
 from orchestify.report.formatting import (
     cache_hit_share,

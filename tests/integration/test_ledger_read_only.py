@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestify.errors import LedgerError
+from orchestify.ledger.memory import Total
 from orchestify.ledger.opening import open_ledger
-from orchestify.ledger.totals import Total
 from tests.ledger_version_1 import RECORDS, SUMS, make_sqlite
 from tests.ledgers import answered, opened
 

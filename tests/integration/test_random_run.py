@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestify.lanes.litellm import load
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.testing import StubServer
 from tests import random_calls
 from tests.calls import RecordingLedger

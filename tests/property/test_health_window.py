@@ -7,8 +7,7 @@ import threading
 
 from hypothesis import given, strategies as st
 
-from orchestify.health.health import Health
-from orchestify.health.provider_health import CallWindow, ObservedCall, quantile
+from orchestify.health.health import CallWindow, Health, ObservedCall, quantile
 from orchestify.ledger.record import Record
 from tests.clock import MIDNIGHT, ManualClock
 

@@ -14,10 +14,10 @@ from typing import TypeAlias
 from hypothesis import given, settings, strategies as st
 
 from orchestify.ledger.base import UsageReport
+from orchestify.ledger.memory import Total, Totals
 from orchestify.ledger.record import Record, new_id
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.ledger import SqlLedger
-from orchestify.ledger.totals import Total, Totals
 from orchestify.values import Usage
 from tests.ledgers import answered, database, opened
 

@@ -20,12 +20,12 @@ from orchestify.lanes.answers import (
     is_finish_word,
     merged,
     name_in,
-    reading,
     text_in,
     tool_call,
+    unusable,
 )
 from orchestify.lanes.anthropic.request import JSON_TOOL, uses_json_tool
-from orchestify.lanes.failures import MalformedError, misread, refused_inline
+from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
 from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable, parse_json
 from orchestify.values import (
     NOTHING,
@@ -58,7 +58,7 @@ def answer(
         MalformedError: no answer of this protocol. Both hold the usage that the body reports.
     """
     whole = MessageAnswer(request, bounds)
-    with reading(whole):
+    try:
         if not isinstance(body, dict):
             raise MalformedError("the answer is JSON, but no object")
         whole.feed({"type": "message_start", "message": body})
@@ -68,6 +68,8 @@ def answer(
             whole.feed({"type": "content_block_start", "index": index, "content_block": block})
         whole.feed({"type": "message_delta", "delta": body})
         return whole.response(body, headers)
+    except UNREADABLE as error:
+        raise unusable(error, whole) from None
 
 
 def _content(body: Mapping[str, Any]) -> list[Any]:

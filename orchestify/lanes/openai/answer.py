@@ -21,12 +21,12 @@ from orchestify.lanes.answers import (
     merged,
     name_in,
     openai_usage,
-    reading,
     report_in,
     reported_cost_usd,
     text_in,
+    unusable,
 )
-from orchestify.lanes.failures import MalformedError, misread, refused_inline
+from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
 from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
 from orchestify.lanes.openai.tool_calls import ToolCalls
 from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable
@@ -61,13 +61,15 @@ def answer(
         MalformedError: no answer of this protocol. Both hold the usage that the body reports.
     """
     whole = ChatAnswer(request, "message", dialect, bounds)
-    with reading(whole):
+    try:
         if not isinstance(body, dict):
             raise MalformedError("the answer is JSON, but no object")
-        whole.feed(body)
+        whole.take(body, body.get("choices"))
         if not whole.has_choice:
             raise MalformedError("the answer has no choices")
         return whole.response(body, headers)
+    except UNREADABLE as error:
+        raise unusable(error, whole) from None
 
 
 class ChatAnswer:
@@ -150,9 +152,10 @@ class ChatAnswer:
                 self._choices.is_steady = True
                 self._text.pieces.append(text)
                 return (TextDelta(text),)
-        return self._take_chunk(chunk, choices)
+        return self.take(chunk, choices)
 
-    def _take_chunk(self, chunk: Mapping[str, Any], choices: Any) -> Sequence[StreamEvent]:
+    def take(self, chunk: Mapping[str, Any], choices: Any) -> Sequence[StreamEvent]:
+        """Take a chunk that may bring anything, or a whole answer; raises as `feed` does."""
         usage = self._take_usage(chunk)
         if is_error(chunk):
             raise refused_inline(chunk)
@@ -357,7 +360,7 @@ class ChatAnswer:
             thinking = Thinking(str(self._thoughts), self._blocks.whole())
         cost_usd = reported_cost_usd(self._raw_usage, self._dialect.costs)
         return LLMResponse(
-            content=self.text,
+            content="".join(self._text.pieces),
             model=self._model,
             tokens_input=usage.input_tokens,
             tokens_output=usage.output_tokens,

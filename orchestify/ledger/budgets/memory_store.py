@@ -52,31 +52,36 @@ class MemoryStore:
         if self._waits_at or self._inbox or not self._lock.acquire(blocking=False):
             return None
         try:
-            now = self.now()
-            states = tuple([self._account(budget, now).state for budget in budgets])
-            for state in states:
+            now, states = self.now(), []
+            for budget in budgets:
+                state = self._account(budget, now).state
                 if state.decide(amount_usd) != "fits":
                     return None
+                states.append(state)
             for state in states:
                 state.reserve(amount_usd)
         finally:
             self._lock.release()
-        self._serve()
-        return Reservation(amount_usd, states, id=reservation_id)
+        if self._inbox or self._crossed:
+            self._serve()
+        return Reservation(amount_usd, tuple(states), id=reservation_id)
 
     def submit(self, request: ReservationRequest) -> None:
         """Answer the request, or let it wait at the first budget without room."""
-        self._put(request)
+        self._inbox.append(request)
+        self._serve()
 
     def look(self, request: ReservationRequest) -> None:
         """Remove a request whose caller has left, or begin new periods where these are over."""
-        self._put(request)
+        self._inbox.append(request)
+        self._serve()
 
     def settle(
         self, reservation: Reservation, cost_usd: Decimal, possible_usd: Decimal = ZERO
     ) -> None:
         """Book a cost in the periods it was reserved in, and serve the requests waiting there."""
-        self._put(Settlement(reservation, cost_usd, possible_usd=possible_usd))
+        self._inbox.append(Settlement(reservation, cost_usd, possible_usd=possible_usd))
+        self._serve()
 
     def present(self, budget: Budget) -> BudgetState:
         """Return the budget's state itself, in its present period."""
@@ -90,28 +95,21 @@ class MemoryStore:
         self._serve()
         return replace(self.present(budget))
 
-    def _put(self, item: ReservationRequest | Settlement) -> None:
-        self._inbox.append(item)
-        self._serve()
-
     def _serve(self) -> None:
+        """Book and answer what is in the inbox, and tell the thresholds that were crossed."""
         while self._inbox and self._lock.acquire(blocking=False):
             try:
-                self._empty_inbox()
+                while self._inbox:
+                    item = self._inbox.popleft()
+                    if isinstance(item, Settlement):
+                        self._book(item)
+                    else:
+                        now = self.now()
+                        self._consider(item, [self._account(each, now) for each in item.budgets])
             finally:
                 self._lock.release()
         while self._crossed and self._on_threshold is not None:
             self._on_threshold(*self._crossed.popleft())
-
-    def _empty_inbox(self) -> None:
-        now: datetime | None = None
-        while self._inbox:
-            item = self._inbox.popleft()
-            if isinstance(item, Settlement):
-                self._book(item)
-            else:
-                now = now or self.now()
-                self._consider(item, [self._account(budget, now) for budget in item.budgets])
 
     def _consider(self, request: ReservationRequest, accounts: list[_Account]) -> None:
         """Answer a new request; remove one whose caller has left."""

@@ -116,7 +116,7 @@ class BudgetBook:
             LedgerError: the ledger is closed.
         """
         self._store.start()
-        own = tuple([self._own(budget) for budget in budgets])
+        own = tuple(map(self._own, budgets))
         if not amount_usd:
             return self._free(own, amount_usd)
         if self._is_closed:

@@ -14,10 +14,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import UpdateBase
 
 from orchestify.database.sqlite import driver_of
+from orchestify.ledger.memory import Total
 from orchestify.ledger.record import Record
 from orchestify.ledger.sql.rows import Row, completion_of, opening_of
 from orchestify.ledger.sql.schema import IS_OPEN, SUM_COLUMNS, plus, usage_days, usage_records
-from orchestify.ledger.totals import Total
 from orchestify.policy.budget import ZERO
 
 NOTHING_CORRECTED: Mapping[str, Decimal] = {}

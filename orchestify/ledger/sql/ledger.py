@@ -15,13 +15,13 @@ from orchestify.ledger.base import UsageReport
 from orchestify.ledger.budgets.reservation import OnThreshold
 from orchestify.ledger.budgets.sql_store import SqlStore
 from orchestify.ledger.budgets.store import BudgetBook
+from orchestify.ledger.memory import Totals
 from orchestify.ledger.record import Record, unsent, utc_now
 from orchestify.ledger.sql.backend import Backend
 from orchestify.ledger.sql.health_history import Snapshot, Take
 from orchestify.ledger.sql.rows import TEXT_KEPT
 from orchestify.ledger.sql.spool import Spool
 from orchestify.ledger.sql.upkeep import PRUNE_CHUNK, prune
-from orchestify.ledger.totals import Totals
 from orchestify.policy.wait_queue import CallLater, call_later
 
 

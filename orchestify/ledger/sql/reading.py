@@ -25,10 +25,10 @@ from sqlalchemy import (
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.axes import AXES, is_label, label_key
 from orchestify.ledger.base import UsageRow
+from orchestify.ledger.memory import SUMS, Total
 from orchestify.ledger.record import UNUSABLE
 from orchestify.ledger.sql.schema import IS_OPEN, SUM_COLUMNS, sum_usd, usage_days, usage_records
 from orchestify.ledger.sql.upkeep import pruned_before
-from orchestify.ledger.totals import SUMS, Total
 
 Span: TypeAlias = tuple[datetime | None, datetime | None]
 

@@ -42,8 +42,8 @@ from sqlalchemy.types import TypeDecorator
 from orchestify.database.sql import Database
 from orchestify.database.sqlite import Durability
 from orchestify.errors import LedgerError
+from orchestify.ledger.memory import Total
 from orchestify.ledger.record import utc_now
-from orchestify.ledger.totals import Total
 
 Upgrade: TypeAlias = Callable[[Connection], None]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestify.ledger.memory import Totals
 from orchestify.ledger.sql.rows import completion_of, opening_of, storable
-from orchestify.ledger.totals import Totals
 from orchestify.values import Usage
 from tests.ledgers import answered, opened
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.axes import TotalKey
-from orchestify.ledger.totals import Total, Totals
+from orchestify.ledger.memory import Total, Totals
 from tests.ledgers import NOON, answered, opened
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestify.models.capability import has_thinking, has_tools, lacking
-from orchestify.models.model_map import ModelEntry, ModelMap
+from orchestify.calls.request import lacking
+from orchestify.models.model_map import ModelEntry, ModelMap, has_thinking, has_tools
 from orchestify.values import (
     CompletionRequest,
     ImagePart,

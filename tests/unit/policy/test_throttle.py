@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestify.policy.throttle import Throttle
+from orchestify.policy.rate_limit import Throttle
 
 
 def test_it_runs_with_the_clock() -> None:

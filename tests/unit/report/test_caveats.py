@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 from orchestify.ledger.base import UsageReport
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.report import usage_caveats
 from orchestify.report.caveats import coverage
 

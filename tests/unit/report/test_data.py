@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from orchestify.ledger.base import UsageReport, UsageRow
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.report import usage_csv, usage_json
 from orchestify.report.data import write_exact
 

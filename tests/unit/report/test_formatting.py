@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.report.formatting import (
     display_name,
     known_cost,

@@ -8,8 +8,7 @@ import pytest
 
 from orchestify.errors import MissingExtraError
 from orchestify.ledger.base import UsageReport, UsageRow
-from orchestify.ledger.memory import MemoryLedger
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import MemoryLedger, Total
 from orchestify.report import usage_page
 from orchestify.report.charts import charts_of
 from orchestify.report.html import page

@@ -3,7 +3,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from orchestify.ledger.base import UsageReport, UsageRow
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.report.rows import in_reading_order, regroup, shortened
 
 CHEAP = Total(calls=1, input_tokens=9, cost_usd=Decimal("0.1"))

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from orchestify.ledger.base import UsageReport, UsageRow
-from orchestify.ledger.totals import Total
+from orchestify.ledger.memory import Total
 from orchestify.report import UsageTable
 
 SONNET = Total(
