@@ -5,14 +5,14 @@
         └ Route.complete          route.py: a CallState (call.py) is made, its deadline begins
            strategy               which targets, in which order
             └ for each target, until one answers: Call.request -> CompletionRequest
-               └ for each attempt (the only retry anywhere): an AttemptState (attempt.py)
+               └ for each attempt (the only retry anywhere): an AttemptState (call.py)
                    breaker        open: next target, nothing sent
                    rate limits    wait, at most what the deadline leaves
                    budgets        reserve the attempt's worst case, atomically
                    admit          half open: one probe
                    ledger         open the record
                    target.lane    Lane.send(CompletionRequest), or open_stream: lanes/lane.py
-                    └ body        lanes/openai, lanes/anthropic: request.py, as JSON
+                    └ body        lanes/openai, lanes/anthropic: request.py, as JSON (direct.py)
                        └ POST     lanes/http/endpoint.py: session, proxy, socket
                        ┌ bytes    read_body whole, or lanes/stream.py by lanes/http/sse.py
                     ┌ answer      lanes/openai, lanes/anthropic: answer.py -> LLMResponse
@@ -21,9 +21,9 @@
                                   record, tell health and observers: once, whatever happened
               LLMResponse         with cost, attempts and call_id (CallState.answered)
 
-A stream takes the same way until its first output, may be retried until then, and is a
-`CompletionStream` (stream.py) whose account is closed by its end, its error, `aclose` or its
-last reference. `litellm` and a host's own class are lanes like the others
+A stream takes the same way until its first output and may be retried until then; from there on
+`opened_stream.py` books what comes and bounds it. It is a `CompletionStream` (stream.py) whose
+account is closed by its end, its error, `aclose` or its last reference. `litellm` and a host's own class are lanes like the others
 (`lanes/litellm/lane.py`, `providers/external.py`).
 
 One frozen value goes down (CompletionRequest), one comes back (LLMResponse). Nothing here

@@ -422,15 +422,14 @@ class _Counts:
                     value = value[0]
                 value = value.get(name) if isinstance(value, dict) else None
             if value is not None and (value.__class__ is not int or not 0 <= value < MAX_TOKENS):
-                value = self._other(value, path)
+                value = self._count(value, path)
             if value:
                 return int(value)
         return 0
 
     def total(self, *path: str) -> int:
         """Return the sum of one count over the sources."""
-        found = [(source, _found(source, path)) for source in self.sources]
-        return sum([int(each) if _is_count(each) else self._other(each, path) for _, each in found])
+        return sum([self._count(_found(source, path), path) for source in self.sources])
 
     def usage(
         self,
@@ -469,8 +468,8 @@ class _Counts:
             invalid=tuple(dict.fromkeys(self.invalid)) if self.invalid else (),
         )
 
-    def _other(self, value: Any, path: Path) -> int:
-        """Return a count that is a whole float, else 0; what is there and is no count is named."""
+    def _count(self, value: Any, path: Path) -> int:
+        """Return a count, 0 where there is none; what is there and is no count is named."""
         if _is_count(value):
             return int(value)
         if value is not None:
