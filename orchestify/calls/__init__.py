@@ -22,7 +22,7 @@
               LLMResponse         with cost, attempts and call_id (CallState.answered)
 
 A stream takes the same way until its first output and may be retried until then; from there on
-`opened_stream.py` books what comes and bounds it. The caller reads a `CompletionStream` (stream.py),
+`opened_stream.py` books what comes and bounds it. Callers read a `CompletionStream` (stream.py),
 whose account is closed by its end, its error, `aclose` or its last reference. `litellm` and a
 host's own class are lanes like the others (`lanes/litellm/lane.py`, `providers/external.py`).
 
