@@ -13,7 +13,7 @@ MAX_EVENT_LINES = 100_000
 
 
 class EventTooLongError(Exception):
-    """An event passed `MAX_EVENT_BYTES` and had not ended, or has more than `MAX_EVENT_LINES`."""
+    """An event is longer than it may be and has not ended, or has too many lines."""
 
 
 class ErrorData(str):
@@ -56,7 +56,7 @@ class EventReader:
         pending += piece
         end = pending.rfind(b"\n\n", seen)
         if end < 0:
-            if len(pending) > MAX_EVENT_BYTES:
+            if len(pending) > self._most:
                 raise EventTooLongError
             return []
         text = pending[:end].decode("utf-8", "replace")
