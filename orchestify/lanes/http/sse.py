@@ -6,7 +6,7 @@ since providers leave the blank line out.
 
 from __future__ import annotations
 
-from orchestify.lanes.failures import MalformedError
+from orchestify.lanes.failures import too_long
 
 MAX_EVENT_BYTES = 64 << 20
 MAX_EVENT_LINES = 100_000
@@ -48,7 +48,7 @@ class EventReader:
         """
         self.size += len(piece)
         if self.size > self._most:
-            raise MalformedError(f"the answer is longer than {self._most >> 20} MiB")
+            raise too_long(self._most)
         if self._held_cr or b"\r" in piece:
             piece = self._with_line_feeds(piece)
         pending = self.pending
