@@ -13,7 +13,7 @@ MAX_EVENT_LINES = 100_000
 
 
 class EventTooLongError(Exception):
-    """An event is longer than it may be and has not ended, or has too many lines."""
+    """An event has more than `MAX_EVENT_LINES` lines."""
 
 
 class ErrorData(str):
@@ -43,7 +43,7 @@ class EventReader:
         """Return the data of the events that this piece completes.
 
         Raises:
-            EventTooLongError: the event that has begun is too long.
+            EventTooLongError: an event has too many lines.
             MalformedError: the stream is.
         """
         self.size += len(piece)
@@ -56,8 +56,6 @@ class EventReader:
         pending += piece
         end = pending.rfind(b"\n\n", seen)
         if end < 0:
-            if len(pending) > self._most:
-                raise EventTooLongError
             return []
         text = pending[:end].decode("utf-8", "replace")
         del pending[: end + 2]

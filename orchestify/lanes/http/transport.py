@@ -59,7 +59,7 @@ _MEANINGS = (
     _Meaning(
         EventTooLongError,
         InvalidResponseError,
-        f"an event of the stream is longer than an answer, or has over {MAX_EVENT_LINES:,} lines",
+        f"an event of the stream has more than {MAX_EVENT_LINES:,} lines",
         may_be_billed=True,
     ),
     _Meaning(

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestify.lanes.http.sse import EventReader, EventTooLongError
+from orchestify.lanes.failures import MalformedError
+from orchestify.lanes.http.sse import EventReader
 
 
 def read(*pieces: bytes) -> list[str]:
@@ -67,5 +68,5 @@ def test_a_large_event_is_read_whole() -> None:
 def test_an_event_without_end_is_refused() -> None:
     reader = EventReader(1000)
     reader.feed(b"data: " + b"x" * 900)
-    with pytest.raises(EventTooLongError):
+    with pytest.raises(MalformedError):
         reader.feed(b"x" * 200)
