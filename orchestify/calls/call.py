@@ -211,11 +211,13 @@ class CallState:
             retry_after_s=self.runtime.breaker(target).open_for_s,
         )
 
-    def paused(self, target: Target) -> RateLimitError:
-        """Return the error of a target whose provider asked for a pause."""
-        wait_s = self.runtime.passed_for_s(target)
-        return RateLimitError(
-            f"a 429 of this key asks that nothing be sent for {wait_s:.3g} s more",
+    def passed_by(self, target: Target) -> APIError | None:
+        """Return the error of a target that calls with another one pass by; None: they do not."""
+        wait_s, because = self.runtime.passed_for_s(target)
+        if wait_s <= 0:
+            return None
+        return because(
+            f"the provider refused this key before; it is passed by for {wait_s:.3g} s more",
             provider=target.provider_id,
             model=target.model,
             retry_after_s=wait_s,
@@ -463,13 +465,12 @@ class AttemptState:
             permit.released()
 
     def _teach(self, error: BaseException | None) -> None:
-        """Hold the target's key back for as long as the provider asks, and halve its rates."""
+        """Hold the target's key back for as long as the provider asks; a 429 halves its rates."""
         if not self.opened or not isinstance(error, _OF_THE_KEY):
             return
-        is_429 = isinstance(error, RateLimitError)
-        if is_429 and not error.retry_after_s:
-            self.runtime.pass_by(self.target)
-        if is_429 or error.retry_after_s:
+        if not error.retry_after_s:
+            self.runtime.pass_by(self.target, type(error))
+        if error.retry_after_s or isinstance(error, RateLimitError):
             pause = self.runtime.pause(self.target)
             pause.penalise(error.retry_after_s, sent_at=self.started)
 

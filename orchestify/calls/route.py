@@ -236,8 +236,8 @@ class Route:
             limiters = target.limiters
             if runtime.pauses or runtime.passed_until:
                 limiters = runtime.limiters_of(target)
-                if following and runtime.passed_for_s(target) > 0:
-                    raise state.paused(target)
+                if following and (passed_by := state.passed_by(target)):
+                    raise passed_by
             for limiter in limiters:
                 grant = await limiter.acquire(
                     attempt.tokens, priority=state.call.priority, deadline=state.leave_at

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Tracer
 from orchestify.core.policies import RateLimitConfig
+from orchestify.errors import APIError, RateLimitError
 from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.lanes.anthropic.claude_models import MAX_TOKENS
@@ -64,7 +65,8 @@ class Runtime:
     that tests can move time by hand and repeat a run. What a provider's answers teach is kept by
     whom it is about: `pauses` and `passed_until` by provider, model and credential, the breakers
     by provider and model (and their settings), the sizes of answers by provider, model and agent.
-    `passed_until` is until when calls with another target pass one by whose 429 named no time.
+    `passed_until` is until when calls with another target pass one by whose 401, 402, 403 or 429
+    named no time, and that error's class.
     `estimates` says whether somebody wants
     an attempt's worst case: a budget, a limit on tokens, a ledger that keeps records.
     `make_limiter` makes the limiters of providers and agents, where not in memory. `observers`
@@ -93,7 +95,9 @@ class Runtime:
     )
     _doubted: set[tuple[str, str]] = field(default_factory=set, repr=False)
     pauses: dict[TargetKey, RateLimiter] = field(default_factory=dict, repr=False)
-    passed_until: dict[TargetKey, float] = field(default_factory=dict, repr=False)
+    passed_until: dict[TargetKey, tuple[float, type[APIError]]] = field(
+        default_factory=dict, repr=False
+    )
     _outputs: dict[tuple[str, str, str], deque[int]] = field(default_factory=dict, repr=False)
 
     def breaker(self, target: Target) -> CircuitBreaker:
@@ -142,21 +146,24 @@ class Runtime:
             pause = bounded_setdefault(self.pauses, key, pause, may_go=_is_over)
         return pause
 
-    def pass_by(self, target: Target) -> None:
-        """Let calls with another target go there for a while: a 429 did not say for how long."""
-        key, until = (target.provider_id, target.model, target.credential), self.clock()
+    def pass_by(self, target: Target, because: type[APIError]) -> None:
+        """Let calls with another target go there for a while: no time was named."""
+        key = (target.provider_id, target.model, target.credential)
+        until = self.clock() + target.retry.max_delay_s
         self.passed_until.pop(key, None)
-        bounded_setdefault(self.passed_until, key, until + target.retry.max_delay_s)
+        bounded_setdefault(self.passed_until, key, (until, because))
 
     def paused_for_s(self, target: Target) -> float:
         """Return for how many seconds more the provider asked that nothing be sent."""
         pause = self.pauses.get((target.provider_id, target.model, target.credential))
         return 0.0 if pause is None else pause.resumes_in_s
 
-    def passed_for_s(self, target: Target) -> float:
-        """Return for how many seconds more calls with another target pass this one by."""
+    def passed_for_s(self, target: Target) -> tuple[float, type[APIError]]:
+        """Return for how many seconds more calls with another target pass this one by, and why."""
         key = (target.provider_id, target.model, target.credential)
-        return max(self.paused_for_s(target), self.passed_until.get(key, 0.0) - self.clock())
+        until, because = self.passed_until.get(key, (0.0, RateLimitError))
+        paused_s, passed_s = self.paused_for_s(target), until - self.clock()
+        return (paused_s, RateLimitError) if paused_s >= passed_s else (passed_s, because)
 
     def limiters_of(self, target: Target) -> tuple[Limiter, ...]:
         """Return the limiters a call at the target passes, in order."""

@@ -90,6 +90,23 @@ PriceSetting: TypeAlias = Annotated[
 ]
 
 
+class AnswerBounds(Model):
+    """What one answer may have at most; what has more is an `InvalidResponseError`.
+
+    The defaults are those of every lane. JSON objects are counted with arrays, in one body or one
+    event of a stream.
+    """
+
+    max_bytes: Count = Field(
+        default=64 << 20, description="After decompression, counted as they come"
+    )
+    max_tool_calls: Count = Field(default=4_096, description="Calls of tools")
+    max_json_objects: Count = Field(
+        default=1_000_000, description="JSON objects and arrays in a body, or in a stream's event"
+    )
+    max_header_bytes: Count = Field(default=64 << 10, description="Of one response header")
+
+
 def _enabled(value: object) -> object:
     value = reread(value)
     if not isinstance(value, bool) and value != "auto":
@@ -149,6 +166,9 @@ class ProviderConfig(Policies):
         default_factory=dict, description="Sent with every request"
     )
     price: PriceSetting | None = Field(default=None, description="One for all models, or by model")
+    answer_bounds: AnswerBounds = Field(
+        default=AnswerBounds(), description="What one answer may have at most"
+    )
     allow_http: Flag = Field(default=False, description="Send a key over plain http")
 
     _unset: tuple[str, ...] = PrivateAttr(default=())

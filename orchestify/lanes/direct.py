@@ -44,23 +44,19 @@ from orchestify.lanes.openai.gemini_count import COUNT_KEY_HEADER, count_body, c
 from orchestify.lanes.openai.learning import NOTHING_LEARNED, Learned
 from orchestify.lanes.openai.request import body_of as chat_body, fitted as fitted_chat
 from orchestify.lanes.parsing import (
-    BOUNDS,
     LARGE,
     MAX_DEPTH,
-    AnswerBounds,
     OversizeError,
     parse_whole,
 )
 from orchestify.lanes.redaction import secrets_of, written_chars
 from orchestify.lanes.stream import StreamRun
 from orchestify.resources.bounded import bounded_setdefault
-from orchestify.resources.thread_pools import ThreadPools
 from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEnd, StreamEvent
 
 MODELS_TIMEOUT_S = 30.0
 _NOT_OFFERED = frozenset({404, 405, 501})  # by servers of the protocol that do not count
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking")
-_READERS = ThreadPools(1, "read")  # of large answers
 _NOT_COUNTED = {"max_tokens", "metadata", "temperature", "top_p", "top_k", "stop_sequences"}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -95,16 +91,15 @@ class DirectLane:
         base_url: str,
         key_header: str,
         rule: AddressRule | None,
-        bounds: AnswerBounds = BOUNDS,
     ) -> None:
-        self._bounds = bounds
+        self._bounds = bounds = config.answer_bounds
         self._provider_id = provider_id
         self._config = config
         check_base_url(
             base_url, provider_id, sends_key=config.sends_key, allow_http=config.allow_http
         )
         self._endpoint = Endpoint(
-            base_url, _sealed(config, key_header, self.headers), rule, bounds.headers
+            base_url, _sealed(config, key_header, self.headers), rule, bounds.max_header_bytes
         )
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
@@ -113,7 +108,7 @@ class DirectLane:
         request = fitting.request
         try:
             response = await self._post(request, stream=False)
-            body = await read_body(response, self._bounds.size)
+            body = await read_body(response, self._bounds.max_bytes)
             answer = await self._read(body, kept_headers(response.headers), request)
             return _warned(answer, fitting.warnings) if fitting.warnings else answer
         except asyncio.CancelledError as error:
@@ -135,7 +130,7 @@ class DirectLane:
             open_response=lambda: self._post(request, stream=True),
             read_whole=lambda whole, headers: self._read(whole, headers, request),
             explain=lambda error: self._explained(error, request),
-            off_loop=self._off_loop,
+            off_loop=self._endpoint.off_loop,
             idle_timeout_s=request.idle_timeout_s,
             bounds=self._bounds,
         ).events()
@@ -205,8 +200,8 @@ class DirectLane:
     ) -> LLMResponse:
         """Return the answer in a body, read in a thread where it is large."""
         if len(body) >= LARGE:
-            return await self._off_loop(self._parsed, body, headers, request)  # type: ignore[no-any-return]
-        if body.count(b"{") + body.count(b"[") <= min(MAX_DEPTH, self._bounds.objects):
+            return await self._endpoint.off_loop(self._parsed, body, headers, request)  # type: ignore[no-any-return]
+        if body.count(b"{") + body.count(b"[") <= min(MAX_DEPTH, self._bounds.max_json_objects):
             try:
                 value = decode(body)
             except DecodeError:  # a half of a character, NaN, what is no UTF-8
@@ -228,12 +223,9 @@ class DirectLane:
         except ValueError:
             raise MalformedError(f"the answer is no JSON ({len(body)} bytes)") from None
 
-    def _off_loop(self, work: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]:
-        return _READERS.run(self._endpoint.party, work, *arguments)
-
     async def _models(self) -> list[str]:
         body = await self._endpoint.get(self.models_path, timeout_s=MODELS_TIMEOUT_S)
-        return await self._off_loop(self._listed, body)  # type: ignore[no-any-return]
+        return await self._endpoint.off_loop(self._listed, body)  # type: ignore[no-any-return]
 
     def _listed(self, body: bytes) -> list[str]:
         try:
@@ -255,7 +247,7 @@ class DirectLane:
                 request=request,
             )
             is_large = request is not None and written_chars(request) > LARGE
-            explained: APIError = await self._off_loop(explain) if is_large else explain()
+            explained: APIError = await self._endpoint.off_loop(explain) if is_large else explain()
         else:
             explained = transport_error(error, request.connect_timeout_s if request else None)
             explained.provider = self._provider_id
@@ -277,8 +269,9 @@ class OpenAILane(DirectLane):
         base_url = _openai_url(config.base_url or DEFAULT_URLS["openai"])
         self._dialect = dialect_of(base_url)
         self._learned: dict[str, Learned] = {}
-        self._answer = partial(openai_answer.answer, dialect=self._dialect)
-        self._growing = partial(ChatAnswer, dialect=self._dialect)
+        dialect, bounds = self._dialect, config.answer_bounds
+        self._answer = partial(openai_answer.answer, dialect=dialect, bounds=bounds)
+        self._growing = partial(ChatAnswer, dialect=dialect, bounds=bounds)
         super().__init__(provider_id, config, base_url, self._dialect.key_header, rule)
         self._counting: Endpoint | None = None
         if self._dialect.counts_tokens:
@@ -333,14 +326,14 @@ class AnthropicLane(DirectLane):
     models_path = "/v1/models?limit=1000"
     count_path = "/v1/messages/count_tokens"
     headers: Mapping[str, str] = MappingProxyType({"anthropic-version": VERSION})
-    _answer = staticmethod(anthropic_answer.answer)
-    _growing = staticmethod(growing)
 
     def __init__(
         self, provider_id: str, config: ProviderConfig, rule: AddressRule | None = None
     ) -> None:
         given = config.base_url or DEFAULT_URLS["anthropic"]
         base_url = re.sub(r"(/v1)*(/messages)?/*$", "", given)
+        self._answer = partial(anthropic_answer.answer, bounds=config.answer_bounds)
+        self._growing = partial(growing, bounds=config.answer_bounds)
         super().__init__(provider_id, config, base_url, "x-api-key", rule)
         own = {name.lower(): value for name, value in config.headers.items()}
         beta = own.get(BETA_HEADER)

@@ -54,6 +54,13 @@ UNREADABLE = (*MISSHAPEN, UnusableError)
 """What reading an answer raises."""
 
 
+def too_long(most_bytes: int) -> MalformedError:
+    """Return the error for an answer of more bytes than one may have."""
+    whole = most_bytes >= 1 << 20 and not most_bytes % (1 << 20)
+    most = f"{most_bytes >> 20} MiB" if whole else f"{most_bytes:,} bytes"
+    return MalformedError(f"the answer is longer than {most} (answer_bounds)")
+
+
 def misread(what: str) -> MalformedError:
     """Return the error for a part of an answer that has another type than the protocol's."""
     return MalformedError(f"{what} is of another shape than the protocol's", misread=True)

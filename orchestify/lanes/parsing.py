@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestify.core.providers import AnswerBounds
 from orchestify.lanes.large_json import parse_in_steps, steps_of
 
 MAX_DEPTH = 100
@@ -15,20 +16,6 @@ LARGE = 1 << 18
 """Bytes or characters from which on an answer is read in a thread."""
 
 _HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerBounds:
-    """What one answer may have at most; what has more is malformed.
-
-    `size` counts bytes after decompression, `objects` JSON objects and arrays of one body or event,
-    `calls` calls of tools, `headers` bytes of response headers.
-    """
-
-    size: int = 64 << 20
-    objects: int = 1_000_000
-    calls: int = 4_096
-    headers: int = 64 << 10
 
 
 BOUNDS = AnswerBounds()
@@ -51,8 +38,8 @@ def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
     if len(text) >= LARGE:
         return _parse_large(text, bounds)
     brackets = text.count("{") + text.count("[")
-    if brackets > bounds.objects:
-        raise OversizeError(f"the answer has more than {bounds.objects:,} JSON objects")
+    if brackets > bounds.max_json_objects:
+        raise OversizeError(f"the answer has more than {bounds.max_json_objects:,} JSON objects")
     try:
         parsed = json.loads(text)
     except json.JSONDecodeError:
@@ -68,8 +55,8 @@ def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
 
 def _parse_large(text: str, bounds: AnswerBounds) -> Any:
     brackets = sum(part.count("{") + part.count("[") for part in steps_of(text))
-    if brackets > bounds.objects:
-        raise OversizeError(f"the answer has more than {bounds.objects:,} JSON objects")
+    if brackets > bounds.max_json_objects:
+        raise OversizeError(f"the answer has more than {bounds.max_json_objects:,} JSON objects")
     parsed = parse_in_steps(text, _LENIENT, MAX_DEPTH)
     if _is_deeper(parsed, MAX_DEPTH):
         raise ValueError("nested too deep")

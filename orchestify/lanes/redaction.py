@@ -73,13 +73,25 @@ def _written(messages: Iterable[LLMMessage]) -> Iterable[str]:
 def _without_echo(text: str, written: str) -> str:
     """Replace every run of 16 characters or more that stands in `written`.
 
-    Each window of 16 holds a whole block of 8 that begins at a multiple of 8, so most windows
-    are ruled out by one search a block.
+    Each run holds a whole block of 8 that begins at a multiple of 8 of `written`; those that are
+    also somewhere in the text are looked at closely. The time grows as `written` does.
     """
-    blocks = {at for at in range(0, len(text), _BLOCK) if text[at : at + _BLOCK] in written}
+    parts = {text[at : at + _BLOCK] for at in range(len(text) - _BLOCK + 1)}
+    near = {
+        written[max(0, at - _BLOCK) : at + _ECHO_CHARS]
+        for at in range(0, len(written), _BLOCK)
+        if written[at : at + _BLOCK] in parts
+    }
+    runs = {text[at : at + _ECHO_CHARS] for at in range(len(text) - _ECHO_CHARS + 1)}
+    left = set(runs)
+    for each in near:
+        left.difference_update([each[at : at + _ECHO_CHARS] for at in range(_BLOCK + 1)])
+        if not left:
+            break
+    echoes = runs - left
     struck = bytearray(len(text))
     for at in range(len(text) - _ECHO_CHARS + 1):
-        if -(-at // _BLOCK) * _BLOCK in blocks and text[at : at + _ECHO_CHARS] in written:
+        if text[at : at + _ECHO_CHARS] in echoes:
             struck[at : at + _ECHO_CHARS] = b"\1" * _ECHO_CHARS
     kept = "".join("\0" if hit else char for char, hit in zip(text, struck, strict=True))
     return re.sub("\0+", "[...]", kept)

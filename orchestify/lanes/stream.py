@@ -14,6 +14,7 @@ import aiohttp
 from msgspec import DecodeError
 from msgspec.json import decode
 
+from orchestify.core.providers import AnswerBounds
 from orchestify.errors import APIError
 from orchestify.lanes.answers import Answer, unusable
 from orchestify.lanes.failures import (
@@ -34,7 +35,6 @@ from orchestify.lanes.parsing import (
     BOUNDS,
     LARGE,
     MAX_DEPTH,
-    AnswerBounds,
     OversizeError,
     parse_json,
 )
@@ -88,7 +88,7 @@ class StreamRun:
         self._off_loop = off_loop
         self._idle_timeout_s = idle_timeout_s
         self._bounds = bounds
-        self._reader = EventReader(bounds.size)
+        self._reader = EventReader(bounds.max_bytes)
         self._response: aiohttp.ClientResponse | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting_since: float | None = None
@@ -98,7 +98,7 @@ class StreamRun:
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
         """Yield what comes; the last is `StreamEnd`. Raises APIError."""
         answer, reader, off_loop = self._answer, self._reader, self._off_loop
-        few = min(MAX_DEPTH, self._bounds.objects)
+        few = min(MAX_DEPTH, self._bounds.max_json_objects)
         piece = data = found = chunk = events = cut = None
         async with self:
             response = self._response = await self._open_response()
@@ -178,7 +178,7 @@ class StreamRun:
 
     async def _whole(self, begun: bytes, response: aiohttp.ClientResponse) -> Sequence[StreamEvent]:
         """Return the events of an answer that is no stream."""
-        body = await read_body(response, self._bounds.size, begun=begun)
+        body = await read_body(response, self._bounds.max_bytes, begun=begun)
         whole = await self._read_whole(body, kept_headers(response.headers))
         return [*_events_of(whole), StreamEnd(whole)]
 

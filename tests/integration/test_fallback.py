@@ -188,7 +188,7 @@ async def test_targets_are_used_in_turn_also_where_calls_fall_back_to_them(
     server: StubServer,
 ) -> None:
     agents = {**CHAIN, "it": {**CHAIN["it"], "strategy": "least_recently_used"}}
-    server.script(Reply(status=401), model="a")
+    server.script(Reply(status=404), model="a")
     async with registry_on(server, ABC, agents) as registry:
         agent = registry.get_for_agent("it")
         used = [(await agent.complete("hi")).provider for _ in range(4)]

@@ -23,8 +23,6 @@ from orchestify.errors import (
     StreamInterruptedError,
 )
 from orchestify.lanes.litellm import LiteLLMLane, load
-from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange
-from orchestify.lanes.litellm.loading import load_clients
 from orchestify.testing import Reply, StubServer
 from orchestify.values import CompletionRequest, LLMMessage
 from tests.any_path import AnyPathServer
@@ -92,17 +90,61 @@ async def test_a_line_of_a_stream_is_bounded_too() -> None:
         await where.aclose()
 
 
-async def test_a_long_stream_of_short_lines_is_not_bounded() -> None:
-    clients = load_clients()
-    assert clients is not None
-    transport = clients.Transport(limit=1000)
-    async with AnyPathServer([b"data: 12345678\n\n"] * 500, headers=SSE) as server:
-        token = EXCHANGE.set(Exchange(stream=True))
-        async with clients.httpx.AsyncClient(transport=transport) as client:
-            answer = await client.post(server.url)
-        EXCHANGE.reset(token)
-        await transport.end()
-    assert len(answer.content) == 500 * 16
+async def test_a_stream_of_short_lines_is_bounded_too() -> None:
+    delta = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    chunk = json.dumps({**delta, "choices": [{"index": 0, "delta": {"content": "a"}}]})
+    body = [b"data: %s\n\n" % chunk.encode()] * 500
+    async with AnyPathServer(body, headers=SSE) as server:
+        where = lane(server.url, answer_bounds={"max_bytes": 40_000})
+        with pytest.raises(StreamInterruptedError, match="longer than 40,000 bytes"):
+            await drained(where)
+        await where.aclose()
+
+
+async def test_an_answer_of_more_calls_than_the_bound_is_refused_before_litellm_reads_it() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call] * 5_000}
+    body = json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
+    async with AnyPathServer(body, headers=JSON) as server:
+        where = lane(server.url)
+        with pytest.raises(InvalidResponseError, match="more than 4096 tool calls"):
+            await where.send(asked())
+        await where.aclose()
+
+
+async def test_an_event_of_more_calls_than_the_bound_is_refused_before_litellm_reads_it() -> None:
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    body = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call] * 5_000}}]})
+    async with AnyPathServer([b"data: %s\n\n" % body.encode()], headers=SSE) as server:
+        where = lane(server.url)
+        with pytest.raises(InvalidResponseError, match="more than 4096 tool calls"):
+            await drained(where)
+        await where.aclose()
+
+
+async def test_calls_are_counted_over_the_events_of_a_stream() -> None:
+    delta = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    calls = [{"index": at, "id": f"c{at}", "function": {"name": "f"}} for at in range(4)]
+    lines = [
+        json.dumps({**delta, "choices": [{"index": 0, "delta": {"tool_calls": [each]}}]})
+        for each in calls
+    ]
+    body = [b"data: %s\n\n" % line.encode() for line in lines]
+    async with AnyPathServer(body, headers=SSE) as server:
+        where = lane(server.url, answer_bounds={"max_tool_calls": 3})
+        with pytest.raises(StreamInterruptedError, match="more than 3 tool calls"):
+            await drained(where)
+        await where.aclose()
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_an_answer_of_more_objects_than_the_bound_is_refused(model: str) -> None:
+    body = b'{"choices": [' + b",".join([b"{}"] * 1_000_001) + b"]}"
+    async with AnyPathServer(body, headers=JSON) as server:
+        where = lane(server.url, model)
+        with pytest.raises(InvalidResponseError, match="more than 1,000,000 JSON objects"):
+            await where.send(asked(model))
+        await where.aclose()
 
 
 async def test_a_text_that_is_none_ends_a_stream_as_an_invalid_answer() -> None:

@@ -38,7 +38,7 @@ MIB = 1 << 20
 
 
 @asynccontextmanager
-async def answering(body: bytes, *headers: str) -> AsyncIterator[OpenAILane]:
+async def answering(body: bytes, *headers: str, **bounds: int) -> AsyncIterator[OpenAILane]:
     """Give a lane to a server that answers every request with the same bytes."""
     own = [f"content-length: {len(body)}", "connection: close"]
     head = "\r\n".join(["HTTP/1.1 200 OK", *own, *headers, "", ""])
@@ -59,7 +59,8 @@ async def answering(body: bytes, *headers: str) -> AsyncIterator[OpenAILane]:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     settings = {"type": "openai", "api_key": "key-of-the-tests", "base_url": url}
-    lane = OpenAILane("p", ProviderConfig.model_validate({**settings, "default_model": "m"}))
+    more = {"default_model": "m", "answer_bounds": bounds}
+    lane = OpenAILane("p", ProviderConfig.model_validate(settings | more))
     try:
         yield lane
     finally:
@@ -126,6 +127,26 @@ async def test_4096_calls_are_the_most_of_an_answer() -> None:
         with pytest.raises(InvalidResponseError, match="more than 4096 tool calls") as caught:
             await lane.send(REQUEST)
     assert caught.value.usage.input_tokens == 3
+
+
+async def test_each_bound_is_what_the_configuration_says() -> None:
+    async with answering(ANSWER, max_bytes=100) as lane:
+        with pytest.raises(InvalidResponseError, match="longer than 100 bytes"):
+            await lane.send(REQUEST)
+    async with answering(STREAM, max_bytes=50) as lane:
+        with pytest.raises(InvalidResponseError, match="longer than 50 bytes"):
+            await last_of(lane)
+    async with answering(ANSWER, max_json_objects=4) as lane:
+        with pytest.raises(InvalidResponseError, match="more than 4 JSON objects"):
+            await lane.send(REQUEST)
+    async with answering(ANSWER, f"x-long: {'l' * 3_000}", max_header_bytes=2_000) as lane:
+        with pytest.raises(InvalidResponseError, match="the answer is no HTTP"):
+            await lane.send(REQUEST)
+    calls = [{"index": at, "id": f"c{at}", "function": {"name": "f"}} for at in range(2)]
+    whole = json.dumps({"choices": [{"message": {"tool_calls": calls}}]}).encode()
+    async with answering(whole, max_tool_calls=1) as lane:
+        with pytest.raises(InvalidResponseError, match="more than 1 tool calls"):
+            await lane.send(REQUEST)
 
 
 async def longest_stop_s(lane: OpenAILane) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from orchestify.core.providers import AnswerBounds
 from orchestify.lanes.answers import (
     MODEL_CHARS,
     anthropic_usage,
@@ -26,7 +27,7 @@ from orchestify.lanes.answers import (
 )
 from orchestify.lanes.anthropic.request import JSON_TOOL, uses_json_tool
 from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
-from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable, parse_json
+from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable, parse_json
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -92,7 +93,7 @@ class MessageAnswer:
         self.complete = False
         self.ended = False
         self._model = request.model
-        self._most_calls = bounds.calls
+        self._most_calls = bounds.max_tool_calls
         self._json_tool = JSON_TOOL if uses_json_tool(request) else None
         self._text = TextPieces()
         self._blocks: list[_Block] = []

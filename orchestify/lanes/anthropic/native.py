@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from orchestify.core.providers import AnswerBounds
 from orchestify.errors import InvalidParameterError
 from orchestify.lanes.anthropic.answer import MessageAnswer
 from orchestify.lanes.anthropic.claude_models import (
@@ -21,6 +22,7 @@ from orchestify.lanes.anthropic.claude_models import (
 from orchestify.lanes.anthropic.fitting import fitted
 from orchestify.lanes.anthropic.request import system_note
 from orchestify.lanes.fitting import Fitting
+from orchestify.lanes.parsing import BOUNDS
 from orchestify.values import CompletionRequest, NativeEvent, NativeRequest, StreamEvent
 
 BETA_HEADER = "anthropic-beta"
@@ -49,9 +51,10 @@ def fitted_native(request: CompletionRequest, native: NativeRequest) -> Fitting:
     return fitting
 
 
-def growing(request: CompletionRequest) -> MessageAnswer:
+def growing(request: CompletionRequest, bounds: AnswerBounds = BOUNDS) -> MessageAnswer:
     """Return what a stream fills: in the provider's words as well, where the request was."""
-    return MessageAnswer(request) if request.native is None else NativeAnswer(request)
+    kind = MessageAnswer if request.native is None else NativeAnswer
+    return kind(request, bounds)
 
 
 class NativeAnswer(MessageAnswer):

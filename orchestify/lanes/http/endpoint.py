@@ -8,7 +8,7 @@ import socket
 import ssl
 import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -18,11 +18,12 @@ from orchestify.core.addresses import AddressRule, address_problem, exposure, no
 from orchestify.core.provider_types import FIXED_HOSTS
 from orchestify.errors import ConfigError, EndpointRefusedError
 from orchestify.lanes.classify import REQUEST_ID_HEADERS, failure_from_body
-from orchestify.lanes.failures import IdleError, MalformedError, RefusedError
+from orchestify.lanes.failures import IdleError, RefusedError, too_long
 from orchestify.lanes.http.certificates import trusted
 from orchestify.lanes.http.proxies import STRAIGHT, proxy_for
 from orchestify.lanes.http.resolving import GuardedResolver, SilentResolver
 from orchestify.lanes.parsing import encodable_text
+from orchestify.resources.thread_pools import ThreadPools
 
 MAX_BODY_BYTES = 64 << 20
 MAX_ERROR_BYTES = 64 << 10
@@ -31,6 +32,8 @@ MAX_HEADERS = 1_000
 PIECE_BYTES = 32 << 10
 """How much of a stream is read at a time, and how much more of it aiohttp keeps beside what the
 kernel gives at once (256 KiB). What nobody takes yet waits at the provider."""
+
+_READERS = ThreadPools(1, "read")  # of large answers
 
 DRAIN_S = 0.1  # how long a stream's connection may take to become free again
 
@@ -146,6 +149,10 @@ class Endpoint:
             proxy=self._proxy.url,
             proxy_headers=self._proxy.headers,
         )
+
+    def off_loop(self, work: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]:
+        """Do work in a thread, behind no work but that of the same party."""
+        return _READERS.run(self.party, work, *arguments)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -270,7 +277,7 @@ async def read_body(
             if size > limit:
                 if cut:
                     break
-                raise MalformedError(f"the answer is longer than {limit >> 20} MiB")
+                raise too_long(limit)
     finally:
         response.close()
     return b"".join(pieces)[:limit]

@@ -6,14 +6,14 @@ since providers leave the blank line out.
 
 from __future__ import annotations
 
-from orchestify.lanes.failures import MalformedError
+from orchestify.lanes.failures import too_long
 
 MAX_EVENT_BYTES = 64 << 20
 MAX_EVENT_LINES = 100_000
 
 
 class EventTooLongError(Exception):
-    """An event passed `MAX_EVENT_BYTES` and had not ended, or has more than `MAX_EVENT_LINES`."""
+    """An event has more than `MAX_EVENT_LINES` lines."""
 
 
 class ErrorData(str):
@@ -43,12 +43,12 @@ class EventReader:
         """Return the data of the events that this piece completes.
 
         Raises:
-            EventTooLongError: the event that has begun is too long.
+            EventTooLongError: an event has too many lines.
             MalformedError: the stream is.
         """
         self.size += len(piece)
         if self.size > self._most:
-            raise MalformedError(f"the answer is longer than {self._most >> 20} MiB")
+            raise too_long(self._most)
         if self._held_cr or b"\r" in piece:
             piece = self._with_line_feeds(piece)
         pending = self.pending
@@ -56,8 +56,6 @@ class EventReader:
         pending += piece
         end = pending.rfind(b"\n\n", seen)
         if end < 0:
-            if len(pending) > MAX_EVENT_BYTES:
-                raise EventTooLongError
             return []
         text = pending[:end].decode("utf-8", "replace")
         del pending[: end + 2]

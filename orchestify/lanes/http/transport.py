@@ -18,7 +18,7 @@ from orchestify.lanes.failures import (
     MalformedError,
     RefusedError,
 )
-from orchestify.lanes.http.sse import EventTooLongError
+from orchestify.lanes.http.sse import MAX_EVENT_LINES, EventTooLongError
 
 # RuntimeError is aiohttp's for a session that was closed meanwhile.
 FAILURES = (
@@ -59,7 +59,7 @@ _MEANINGS = (
     _Meaning(
         EventTooLongError,
         InvalidResponseError,
-        "an event of the stream is longer than 64 MiB",
+        f"an event of the stream has more than {MAX_EVENT_LINES:,} lines",
         may_be_billed=True,
     ),
     _Meaning(

@@ -18,10 +18,10 @@ from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 from yarl import URL
 
 from orchestify.core.addresses import AddressRule
+from orchestify.core.providers import AnswerBounds
 from orchestify.errors import OrchestifyError, RequestTimeoutError
-from orchestify.lanes.failures import MalformedError, RefusedError
+from orchestify.lanes.failures import RefusedError
 from orchestify.lanes.http.endpoint import (
-    MAX_BODY_BYTES,
     PIECE_BYTES,
     Endpoint,
     Sealed,
@@ -31,8 +31,10 @@ from orchestify.lanes.http.endpoint import (
 from orchestify.lanes.http.proxies import are_proxies_http
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.litellm.backends import ClientKind
+from orchestify.lanes.litellm.bounds import LineBounds, check_body
 from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange
 from orchestify.lanes.litellm.guard import LiteLLMGuard
+from orchestify.lanes.parsing import BOUNDS, LARGE, parse_whole
 from orchestify.resources.bounded import bounded_setdefault
 from orchestify.values import NOTHING
 
@@ -66,11 +68,11 @@ class Transport(httpx.AsyncBaseTransport):
         self,
         guard: LiteLLMGuard | None = None,
         rule: AddressRule | None = None,
-        limit: int = MAX_BODY_BYTES,
+        bounds: AnswerBounds = BOUNDS,
     ) -> None:
         self._guard = guard
         self._rule = rule
-        self._limit = limit
+        self._bounds = bounds
         self._endpoints: dict[str, Endpoint] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -78,7 +80,7 @@ class Transport(httpx.AsyncBaseTransport):
 
         Raises:
             RefusedError: another status.
-            OrchestifyError: no answer, or one that is too long.
+            OrchestifyError: no answer, or one that has more than the bounds allow.
         """
         exchange = EXCHANGE.get() or Exchange()
         if exchange.failure is not None:
@@ -99,7 +101,8 @@ class Transport(httpx.AsyncBaseTransport):
         url = URL(asked, encoded=True)
         body = await request.aread()
         exchange.sent = True
-        response = await self._endpoint(url).request(
+        endpoint = self._endpoint(url)
+        response = await endpoint.request(
             request.method,
             url,
             body=body or None,
@@ -112,17 +115,22 @@ class Transport(httpx.AsyncBaseTransport):
             raise await refusal(response)
         headers = [each for each in response.headers.items() if each[0].lower() not in _UNDONE]
         if exchange.stream:
-            stream = _Stream(response, exchange, self._limit)
+            stream = _Stream(response, exchange, self._bounds)
             return httpx.Response(response.status, headers=headers, stream=stream, request=request)
-        content = await read_body(response, self._limit)
-        exchange.take(response.headers, content)
+        content = await read_body(response, self._bounds.max_bytes)
+        if len(content) < LARGE:
+            check_body(content, self._bounds)
+            exchange.take(response.headers, content)
+        else:
+            parsed = await endpoint.off_loop(_parsed, content, self._bounds)
+            exchange.take(response.headers, parsed)
         return httpx.Response(response.status, headers=headers, content=content, request=request)
 
     def _endpoint(self, url: URL) -> Endpoint:
         place = str(url.origin())
         known = self._endpoints.get(place)
         if known is None:
-            made = Endpoint(place, Sealed({}), self._rule)
+            made = Endpoint(place, Sealed({}), self._rule, self._bounds.max_header_bytes)
             known = bounded_setdefault(self._endpoints, place, made, limit=MOST_PLACES)
         return known
 
@@ -162,20 +170,19 @@ class Clients:
 
 
 class _Stream(httpx.AsyncByteStream):
-    """The body of an answer as it comes; a line of it is as long as a whole answer at most."""
+    """The body of an answer as it comes, within the bounds of an answer."""
 
-    def __init__(self, response: aiohttp.ClientResponse, exchange: Exchange, limit: int) -> None:
-        self._response, self._exchange, self._limit = response, exchange, limit
+    def __init__(
+        self, response: aiohttp.ClientResponse, exchange: Exchange, bounds: AnswerBounds
+    ) -> None:
+        self._response, self._exchange, self._bounds = response, exchange, bounds
         exchange.close = response.close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        content, line = self._response.content, 0
+        content, lines = self._response.content, LineBounds(self._bounds)
         try:
             while piece := await content.read(PIECE_BYTES):
-                end = piece.rfind(b"\n")
-                line = line + len(piece) if end < 0 else len(piece) - end - 1
-                if line > self._limit:
-                    raise MalformedError(f"a line is longer than {self._limit >> 20} MiB")
+                lines.take(piece)
                 yield piece
         except FAILURES as error:
             self._exchange.failure = _explained(error, self._exchange)
@@ -210,6 +217,15 @@ def _make(kind: ClientKind, settings: ClientSettings, transport: Transport, lite
         or os.environ.get("OPENAI_ORGANIZATION"),
         **more,
     )
+
+
+def _parsed(content: bytes, bounds: AnswerBounds) -> Any:
+    """Return a large body, parsed; None where it is no JSON. Raises MalformedError."""
+    check_body(content, bounds)
+    try:
+        return parse_whole(content, bounds)
+    except ValueError:
+        return None
 
 
 def _headers(request: httpx.Request) -> list[tuple[str, str]]:

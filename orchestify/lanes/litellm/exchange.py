@@ -39,8 +39,8 @@ class Exchange:
                 self._body = json.loads(content)
         return self._body if isinstance(self._body, Mapping) else None
 
-    def take(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Keep a whole answer."""
+    def take(self, headers: Mapping[str, str], body: Any) -> None:
+        """Keep a whole answer: its bytes, or what was parsed of them."""
         self.headers, self._body = headers, body
 
     def note(self, details: Mapping[str, Any]) -> None:

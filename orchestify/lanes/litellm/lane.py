@@ -84,7 +84,7 @@ class LiteLLMLane:
         """Send one request and yield its events; the last is `StreamEnd`."""
         exchange = self._exchange(request, stream=True)
         stream = await self._explaining(self._call(request, exchange), request, exchange)
-        answer = StreamedAnswer(stream)
+        answer = StreamedAnswer(stream, self._config.answer_bounds)
         try:
             while (events := await self._events(stream, answer, request, exchange)) is not None:
                 for event in events:
@@ -152,7 +152,9 @@ class LiteLLMLane:
         if kind is None or clients is None:
             return {}
         if self._clients is None:
-            self._clients = clients.Clients(clients.Transport(self._guard, self._rule))
+            self._clients = clients.Clients(
+                clients.Transport(self._guard, self._rule, self._config.answer_bounds)
+            )
         settings = clients.ClientSettings(None, None)
         if kind != "handler":
             version = options.get("api_version") if kind == "azure" else None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestify.core.providers import AnswerBounds
 from orchestify.errors import APIError
 from orchestify.lanes.answers import tool_call
 from orchestify.lanes.failures import MalformedError, interrupted
@@ -50,8 +51,9 @@ class StreamedAnswer:
     counts itself, it appends to a stream that was cut as well.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, bounds: AnswerBounds) -> None:
         self._stream = stream
+        self._most_calls = bounds.max_tool_calls
         self._source: Any = None  # what LiteLLM reads; 1.110 lets go of it at the end
         self._seen = 0
         self._texts: list[str] = []
@@ -184,6 +186,8 @@ class StreamedAnswer:
             self._by_index[index] = None
             return
         if is_new:
+            if len(self._calls) == self._most_calls:
+                raise MalformedError(f"the answer has more than {self._most_calls} tool calls")
             call = _Call(len(self._calls), piece.id or "", piece.function.name or "")
             self._calls.append(call)
             self._by_index[index] = call

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
+from orchestify.core.providers import AnswerBounds
 from orchestify.lanes.answers import (
     MODEL_CHARS,
     beside_output,
@@ -29,7 +30,7 @@ from orchestify.lanes.answers import (
 from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
 from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
 from orchestify.lanes.openai.tool_calls import ToolCalls
-from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable
+from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -96,7 +97,7 @@ class ChatAnswer:
         self._thoughts = TextPieces()
         self._blocks = ThinkingBlocks()
         self._calls: ToolCalls | None = None
-        self._most_calls = bounds.calls
+        self._most_calls = bounds.max_tool_calls
         self._finish: Any = None
         self._refused = False
         self._raw_usage: Any = None

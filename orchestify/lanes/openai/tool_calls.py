@@ -24,7 +24,7 @@ _LOOKED_AT = 1 << 20
 class ToolCalls:
     """The calls of one answer, in the order they began."""
 
-    def __init__(self, most: int = BOUNDS.calls) -> None:
+    def __init__(self, most: int = BOUNDS.max_tool_calls) -> None:
         self._most = most
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}

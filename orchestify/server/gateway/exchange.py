@@ -155,6 +155,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
     async def _serve(self) -> None:
         tenant = (await require(self._request, "call")).tenant_id
         with self._service.call_slots.slot_of(tenant):
+            self._turn = self._service.stream_turns.of(tenant)
             await self._answer(tenant, await self._read(tenant))
 
     async def _read(self, tenant: str) -> AskedT:
@@ -220,7 +221,8 @@ class Exchange(Response, ABC, Generic[AskedT]):
                     await self._keep(event.response)
                     return text.encode() + events.ending
                 if text:
-                    await self._write(text.encode())
+                    await self._write(written := text.encode())
+                    await self._turn.sent(len(written))
                 text = ""
         except OrchestifyError as error:
             if not self._has_events:

@@ -237,6 +237,23 @@ class TestRetry:
         bench.clock.advance(8)
         assert (await route.complete("hi")).provider == "one"
 
+    @pytest.mark.parametrize("refused", [AuthenticationError, PermissionDeniedError])
+    async def test_a_refused_key_is_passed_by_while_another_target_remains(
+        self, refused: type[APIError]
+    ) -> None:
+        bench, one = Bench(), Scripted("one", refused(), refused(), "yes")
+        two = Scripted("two", "two", InvalidRequestError())
+        route = bench.route(one, two)
+        assert (await route.complete("hi")).provider == "two"
+        with pytest.raises(AllTargetsFailedError) as caught:
+            await route.complete("hi")
+        assert type(caught.value.errors[0]) is refused
+        assert len(one.sent) == 1
+        with pytest.raises(refused):
+            await bench.route(one).complete("hi")
+        bench.clock.advance(8)
+        assert (await route.complete("hi")).provider == "one"
+
     async def test_a_429_of_one_key_holds_back_no_other_key(self) -> None:
         bench = Bench()
         one = Scripted("one", RateLimitError(retry_after_s=3600.0), "yes")

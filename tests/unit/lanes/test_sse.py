@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestify.lanes.http import sse
-from orchestify.lanes.http.sse import EventReader, EventTooLongError
+from orchestify.lanes.failures import MalformedError
+from orchestify.lanes.http.sse import EventReader
 
 
 def read(*pieces: bytes) -> list[str]:
@@ -65,9 +65,8 @@ def test_a_large_event_is_read_whole() -> None:
     assert [len(data) for data in read(*pieces)] == [64 * 65_536]
 
 
-def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
-    reader = EventReader()
+def test_an_event_without_end_is_refused() -> None:
+    reader = EventReader(1000)
     reader.feed(b"data: " + b"x" * 900)
-    with pytest.raises(EventTooLongError):
+    with pytest.raises(MalformedError):
         reader.feed(b"x" * 200)

@@ -120,6 +120,11 @@ def test_a_reported_zero_is_a_cost():
     assert cost_of(UNKNOWN_USAGE, Decimal(0), None) == Cost(Decimal(0), "provider")
 
 
+def test_a_price_that_the_operator_wrote_stands_above_a_reported_zero():
+    assert cost_of(Usage(1_000_000, 0), Decimal(0), PLAIN) == Cost(Decimal(2), "config")
+    assert cost_of(Usage(1_000_000, 0), Decimal(0), PRICE) == Cost(Decimal(0), "provider")
+
+
 def test_unknown_usage_has_no_cost():
     assert cost_of(UNKNOWN_USAGE, None, PRICE) == UNPRICED
 
