@@ -47,6 +47,7 @@ class ProviderLookup:
         self._routed: dict[str, RoutedProvider] = {}
         self._keyed: dict[tuple[str, str], ConfiguredProvider] = {}
         self._configs = {name: each for name, each in config.providers.items() if each.is_enabled}
+        self._written = frozenset(self._configs)
         for name, each in self._configs.items():
             if each.type != "external":
                 self.register(name, provider_of(name, each, shared))
@@ -68,10 +69,18 @@ class ProviderLookup:
             self._routed.pop(provider_id, None)
             provider.join(self.route([self.target(provider_id)]))
         else:
-            self._configs.setdefault(provider_id, EXTERNAL)
-            self._external[provider_id] = ExternalLane(provider_id, provider)
+            lane = ExternalLane(provider_id, provider)
+            if provider_id not in self._written:
+                own = provider.config if isinstance(provider.config, ProviderConfig) else EXTERNAL
+                self._configs[provider_id] = own
+                self.runtime.prices.configure({provider_id: own})
+            if not provider.provider_id:
+                provider.provider_id = provider_id
+            self._external[provider_id] = lane
             self.providers[provider_id] = provider
-            self._routed[provider_id] = self.routed([self.target(provider_id)])
+            routed = self.routed([self.target(provider_id)])
+            self._routed[provider_id] = routed
+            provider.join(routed.route)
 
     def provider(self, provider_id: str) -> LLMProvider:
         """Return what callers get for a name: the provider, or what stands before a host's own.
@@ -196,7 +205,7 @@ class ProviderLookup:
         ):
             return provider
         config = self._configs[provider_id].model_copy(update={"api_key": agent.api_key})
-        if config.type == "external":
+        if not isinstance(provider, ConfiguredProvider):
             problem = f"agents.{agent_id}.api_key: {provider_id} is external and takes no key"
             raise ConfigError(problem)
         keyed = self._keyed.get((provider_id, agent_id))

@@ -36,6 +36,7 @@ from orchestify.providers.catalogue import ModelInfo
 from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
 from orchestify.providers.lookup import ProviderLookup
+from orchestify.providers.own_methods import check_own
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.values import CircuitState, TokenUsage
@@ -301,9 +302,7 @@ class ProviderRegistry:
 
     def monitor(self, interval_s: float = 30.0, timeout_s: float = CHECK_TIMEOUT_S) -> Monitor:
         """Return a background check: `async with registry.monitor(interval_s=30): ...`."""
-        checks = {
-            name: partial(check, provider) for name, provider in self._lookup.providers.items()
-        }
+        checks = {name: partial(check_own, each) for name, each in self._lookup.providers.items()}
         return Monitor(checks, self._runtime.health, interval_s=interval_s, timeout_s=timeout_s)
 
     async def aclose(self) -> None:
