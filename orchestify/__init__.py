@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         ProviderNotFoundError as ProviderNotFoundError,
         RateLimitError as RateLimitError,
         RequestTimeoutError as RequestTimeoutError,
+        RunLimitError as RunLimitError,
         ServerError as ServerError,
         StoreError as StoreError,
         StreamInterruptedError as StreamInterruptedError,
@@ -98,6 +99,18 @@ if TYPE_CHECKING:
     )
     from orchestify.providers.registry import (
         ProviderRegistry as ProviderRegistry,
+    )
+    from orchestify.tools.loop import (
+        RunStream as RunStream,
+    )
+    from orchestify.tools.results import (
+        AnswerEnd as AnswerEnd,
+        RunEnd as RunEnd,
+        RunResult as RunResult,
+        ToolEnd as ToolEnd,
+        ToolResult as ToolResult,
+        ToolStart as ToolStart,
+        Turn as Turn,
     )
     from orchestify.values import (
         Attempt as Attempt,

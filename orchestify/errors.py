@@ -13,6 +13,7 @@
     ├── ConflictError                         the change meets another row, or a bound
     ├── AccessError                           the service refuses a request: 401, 403 or 429
     ├── BudgetExceededError                   a hard budget has no room for the call
+    ├── RunLimitError                         a run of the tool loop reached one of its limits
     ├── AllTargetsFailedError                 every target of a route failed; see `errors`
     └── APIError                              a provider, or the way to it
         ├── AuthenticationError               401: the key is wrong or missing
@@ -148,6 +149,18 @@ class BudgetExceededError(OrchestifyError):
         self.worst_case_usd = worst_case_usd
         self.period_ends_at = period_ends_at
         self.is_ledger_away = is_ledger_away
+
+
+class RunLimitError(OrchestifyError):
+    """A run of the tool loop ended at a limit, without a last answer.
+
+    `limit` is `max_turns`, `max_cost_usd` or `timeout_s`; `result` is the `RunResult` so far.
+    """
+
+    def __init__(self, message: str, *, limit: str = "", result: Any = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.result = result
 
 
 class APIError(OrchestifyError):

@@ -49,7 +49,21 @@ CHARS_PER_TOKEN_AT_MOST = 8  # prose has 4 to 5; a prompt of more is surely too 
 MODEL_CHARS = 500  # a model's name is remembered in several places
 
 
-class CallKeywords(TypedDict, total=False):
+class TurnKeywords(TypedDict, total=False):
+    """What every call takes by keyword only, alone or in a run of several; see `CallKeywords`."""
+
+    top_p: float | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    tool_choice: ToolChoiceLike | None
+    response_format: ResponseFormatLike | None
+    fallback: FallbackLike | None
+    max_attempts: int | None
+    priority: Priority
+    options: Mapping[str, Any] | None
+
+
+class CallKeywords(TurnKeywords, total=False):
     """What `complete` and `stream` take by keyword only; None says as little as leaving it out.
 
     `timeout_s` covers the whole call in seconds, waits and fallbacks included; of a stream, the
@@ -58,16 +72,7 @@ class CallKeywords(TypedDict, total=False):
     protocol, for targets that speak it.
     """
 
-    top_p: float | None
-    stop: str | Sequence[str] | None
-    seed: int | None
-    tool_choice: ToolChoiceLike | None
-    response_format: ResponseFormatLike | None
-    fallback: FallbackLike | None
     timeout_s: float | None
-    max_attempts: int | None
-    priority: Priority
-    options: Mapping[str, Any] | None
     native: NativeRequest | None
 
 

@@ -105,6 +105,13 @@ class Route:
         """Return what one attempt at the first target costs, at least and at most."""
         return self.runtime.cost_range(*self._first_asked(call))
 
+    def highest_cost_usd(self, call: Call) -> Decimal | None:
+        """Return what one attempt costs at most, at the dearest target; None where unpriced."""
+        targets = list(self.targets) if call.fallback is None else self._ordered(call)
+        costs = [self._worst_usd(call, target) for target in targets]
+        known = [cost for cost in costs if cost is not None]
+        return max(known) if len(known) == len(costs) else None
+
     def get_usage(self) -> TokenUsage:
         """Return the agent's usage since the last reset, or the provider's where there is none."""
         return self.runtime.usage(agent=self._agent, provider=self.targets[0].provider_id)

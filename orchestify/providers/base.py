@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Unpack
 
 from orchestify.calls.messages import MessagesLike
-from orchestify.calls.request import CallKeywords, Defaults, ThinkingLike, ToolLike, call_of
+from orchestify.calls.request import Call, CallKeywords, Defaults, ThinkingLike, ToolLike, call_of
 from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import synchronous, synchronous_stream
@@ -20,7 +20,12 @@ from orchestify.health.monitor import CHECK_TIMEOUT_S, Monitor, check
 from orchestify.models.estimate import count_tokens
 from orchestify.models.pricing import CostRange
 from orchestify.providers.tracked_usage import tracked_by
+from orchestify.tools.functions import FunctionTool
+from orchestify.tools.loop import RunKeywords, RunStream, tool_loop
+from orchestify.tools.results import RunResult
+from orchestify.tools.toolset import RunToolLike, tool_set
 from orchestify.values import (
+    NOTHING,
     CompletionRequest,
     LLMMessage,
     LLMResponse,
@@ -48,6 +53,8 @@ class LLMProvider(ABC):
     config: ProviderConfig | Mapping[str, Any] | None = None
     _call_route: Route | None = None  # its registry's, once it is registered
     _usage_alone: TokenUsage = TokenUsage()  # what it has tracked without a registry
+    _functions: Mapping[str, FunctionTool] = NOTHING  # its registry's tools, by name
+    _tool_names: tuple[str, ...] = ()  # its agent's
 
     def __init__(
         self, provider_id: str = "", config: ProviderConfig | Mapping[str, Any] | None = None
@@ -110,8 +117,50 @@ class LLMProvider(ABC):
             return CompletionStream(self.open_stream(request))
         return route.stream(call)
 
+    async def run(
+        self,
+        messages: MessagesLike,
+        tools: Iterable[RunToolLike] | RunToolLike | None = None,
+        **keywords: Unpack[RunKeywords],
+    ) -> RunResult:
+        """Let the model call tools until it has its answer, and return all turns.
+
+        A tool is a Python function, the name or the schema of one that `register_tool` has
+        registered, or a tool that the provider runs itself. Without `tools` they are the agent's.
+        `RunKeywords` says what else is taken, and what bounds a run.
+
+        Raises:
+            RunLimitError: a limit ended the run; its `result` is what came so far.
+            InvalidParameterError: an argument cannot be used.
+            OrchestifyError: what `complete` raises.
+        """
+        given = tool_set(tools, self._tool_names, self._functions)
+        async with RunStream(
+            tool_loop(self, self._highest_cost_usd, messages, given, keywords)
+        ) as run:
+            async for _ in run.events():
+                pass
+        return run.result
+
+    def run_stream(
+        self,
+        messages: MessagesLike,
+        tools: Iterable[RunToolLike] | RunToolLike | None = None,
+        **keywords: Unpack[RunKeywords],
+    ) -> RunStream:
+        """Return a run as it goes; takes what `run` takes.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used. All else is raised on iterating.
+        """
+        given = tool_set(tools, self._tool_names, self._functions)
+        return RunStream(
+            tool_loop(self, self._highest_cost_usd, messages, given, keywords, is_stream=True)
+        )
+
     complete_sync = synchronous(complete)
     stream_sync = synchronous_stream(stream)
+    run_sync = synchronous(run)
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request, once, and return the whole answer.
@@ -209,9 +258,15 @@ class LLMProvider(ABC):
         if route is not None:
             route.reset_usage()
 
-    def join(self, route: Route) -> None:
-        """Let the calls take a registry's route from now on."""
+    def join(
+        self,
+        route: Route,
+        functions: Mapping[str, FunctionTool] = NOTHING,
+        tool_names: tuple[str, ...] = (),
+    ) -> None:
+        """Let the calls take a registry's route from now on, and the runs use its tools."""
         self._call_route = route
+        self._functions, self._tool_names = functions, tool_names
 
     def _track_usage(
         self, input_tokens: int, output_tokens: int, cost_usd: float | Decimal | None = None
@@ -265,6 +320,11 @@ class LLMProvider(ABC):
 
     async def aclose(self) -> None:
         """Close what is open."""
+
+    def _highest_cost_usd(self, call: Call) -> Decimal | None:
+        """Return what one attempt at a call costs at most, None where nobody knows."""
+        route = self._call_route or self._make_call_route()
+        return None if route is None else route.highest_cost_usd(call)
 
     def _make_call_route(self) -> Route | None:
         """Return the route of a provider that no registry has taken; None where it has none."""

@@ -31,7 +31,10 @@ from orchestify.values import NOTHING
 
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
 
-_OF_AGENT = ("temperature", "top_p", "stop", "thinking", "cache", "strategy", "fallback_on")
+_OF_AGENT = (
+    *("temperature", "top_p", "stop", "thinking", "cache", "tools", "strategy"),
+    "fallback_on",
+)
 _OF_TARGET = (
     *("retry", "circuit_breaker", "first_output_timeout_s", "attempt_timeout_s"),
     *("connect_timeout_s", "idle_timeout_s", "stream_timeout_s"),

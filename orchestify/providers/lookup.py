@@ -19,6 +19,7 @@ from orchestify.providers.external import ExternalLane
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.providers.targets import NO_AGENT, target_of
+from orchestify.tools.functions import FunctionTool
 
 FALLBACK_ERRORS = {
     "content_filter": "ContentFilterError",
@@ -32,7 +33,7 @@ class ProviderLookup:
     """Finds providers by name, and makes targets and routes of them.
 
     `providers` holds those that were configured or registered, by name in that order; `off`
-    says why others are not to be had.
+    says why others are not to be had. `functions` are the registered tools, by name.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ProviderLookup:
         self.settings = config.settings
         self.off = dict(config.off)
         self.providers: dict[str, LLMProvider] = {}
+        self.functions: dict[str, FunctionTool] = {}
         self._external: dict[str, Lane] = {}  # of the hosts' own providers
         self._routed: dict[str, RoutedProvider] = {}
         self._keyed: dict[tuple[str, str], ConfiguredProvider] = {}
@@ -67,7 +69,7 @@ class ProviderLookup:
             self.runtime.prices.configure({provider_id: provider.config})
             self.providers[provider_id] = provider
             self._routed.pop(provider_id, None)
-            provider.join(self.route([self.target(provider_id)]))
+            provider.join(self.route([self.target(provider_id)]), self.functions)
         else:
             lane = ExternalLane(provider_id, provider)
             if provider_id not in self._written:
@@ -80,7 +82,7 @@ class ProviderLookup:
             self.providers[provider_id] = provider
             routed = self.routed([self.target(provider_id)])
             self._routed[provider_id] = routed
-            provider.join(routed.route)
+            provider.join(routed.route, self.functions)
 
     def provider(self, provider_id: str) -> LLMProvider:
         """Return what callers get for a name: the provider, or what stands before a host's own.
@@ -130,7 +132,7 @@ class ProviderLookup:
 
     def routed(self, targets: Sequence[Target]) -> RoutedProvider:
         """Return a provider over targets, for callers that are no agent."""
-        return RoutedProvider(self.route(targets), self.providers[targets[0].provider_id])
+        return self._joined(self.route(targets), self.providers[targets[0].provider_id])
 
     def agent_provider(self, agent_id: str, agent: AgentConfig) -> RoutedProvider:
         """Return an agent's chain; targets that are off are left out.
@@ -159,7 +161,7 @@ class ProviderLookup:
             fallback_on=frozenset(FALLBACK_ERRORS[name] for name in agent.fallback_on),
             resolve=target,
         )
-        return RoutedProvider(route, self._provider_for(first, agent_id, agent))
+        return self._joined(route, self._provider_for(first, agent_id, agent), agent.tools)
 
     def default_provider(self, preferred: str | None) -> RoutedProvider:
         """Return a chain over all providers: the preferred, then `DEFAULT_ORDER`, then the rest.
@@ -183,6 +185,13 @@ class ProviderLookup:
         """Close all connections."""
         for provider in (*self.providers.values(), *self._keyed.values()):
             await provider.aclose()
+
+    def _joined(
+        self, route: Route, first: LLMProvider, tool_names: tuple[str, ...] = ()
+    ) -> RoutedProvider:
+        routed = RoutedProvider(route, first)
+        routed.join(route, self.functions, tool_names)
+        return routed
 
     def _find(self, provider_id: str) -> LLMProvider:
         provider = self.providers.get(provider_id)

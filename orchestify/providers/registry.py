@@ -39,6 +39,7 @@ from orchestify.providers.lookup import ProviderLookup
 from orchestify.providers.own_methods import check_own
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
+from orchestify.tools.functions import FunctionTool
 from orchestify.values import CircuitState, TokenUsage
 
 
@@ -104,6 +105,14 @@ class ProviderRegistry:
         """
         self._lookup.register(provider_id, provider)
         self._agents.clear()
+
+    def register_tool(self, name: str, function: Callable[..., Any]) -> None:
+        """Register a function that `run` calls by this name. A name's last one counts.
+
+        Raises:
+            InvalidParameterError: providers take no such name, or a parameter has no JSON Schema.
+        """
+        self._lookup.functions[name] = FunctionTool(function, name)
 
     def get(self, provider_id: str) -> LLMProvider:
         """Return a provider by name.

@@ -25,6 +25,7 @@ LAYERS = [
     ["report"],
     ["metrics", "telemetry"],
     ["providers"],
+    ["tools"],
     ["calls"],
     ["health"],
     ["ledger"],
