@@ -4,7 +4,7 @@
     ├── ConfigError (ValueError)              the YAML, the environment or a provider's settings
     ├── InvalidParameterError (ValueError)    an argument of a call; nothing was sent
     ├── ProviderNotFoundError (KeyError)
-    ├── AgentNotFoundError (KeyError)
+    ├── AgentNotFoundError (KeyError)         no such agent, or no such task
     ├── MissingExtraError (ImportError)       an optional part that is not installed
     ├── LedgerError                           the ledger's database cannot be used
     ├── VaultError                            the vault cannot be read or written
@@ -84,7 +84,7 @@ class ProviderNotFoundError(OrchestifyError, KeyError):
 
 
 class AgentNotFoundError(OrchestifyError, KeyError):
-    """No agent of that name is configured, or it is switched off."""
+    """No agent or task of that name is configured, or it is switched off."""
 
 
 class MissingExtraError(OrchestifyError, ImportError):

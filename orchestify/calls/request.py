@@ -35,7 +35,7 @@ OURS = frozenset(
     {"api_key", "key", "model", "base_url", "api_base", "messages", "stream", "timeout"}
     | {"retries", "max_retries", "num_retries", "fallbacks", "caching"}
 )
-PRIORITIES = ("high", "normal", "low")
+PRIORITIES = ("critical", "high", "medium", "normal", "low")
 _NUMBERS: Mapping[str, tuple[bool, float, float]] = {  # whether it is whole, at least, at most
     "temperature": (False, 0, math.inf),
     "max_tokens": (True, 1, math.inf),
@@ -59,7 +59,7 @@ class TurnKeywords(TypedDict, total=False):
     response_format: ResponseFormatLike | None
     fallback: FallbackLike | None
     max_attempts: int | None
-    priority: Priority
+    priority: Priority | None
     options: Mapping[str, Any] | None
 
 
@@ -130,7 +130,7 @@ class Call:
     fallback: tuple[FallbackTarget, ...] | None = None
     timeout_s: float | None = None
     max_attempts: int | None = None
-    priority: Priority = "normal"
+    priority: Priority | None = None
     options: Mapping[str, Any] = field(default=NOTHING, repr=False)
     native: NativeRequest | None = None
 
@@ -308,8 +308,8 @@ def _take_keywords(call: Call, given: CallKeywords) -> None:
     for name, value in given.items():
         if value is not None and name in _NUMBERS:
             _check_number(name, value)
-    call.priority = given.get("priority", "normal")
-    if call.priority not in PRIORITIES:
+    call.priority = given.get("priority")
+    if call.priority is not None and call.priority not in PRIORITIES:
         raise InvalidParameterError(f"priority is one of {', '.join(PRIORITIES)}")
     call.top_p, call.seed = given.get("top_p"), given.get("seed")
     call.timeout_s, call.max_attempts = given.get("timeout_s"), given.get("max_attempts")

@@ -99,6 +99,10 @@ def _state(config: Config) -> dict[str, Any]:
             }
             for name, (own, *fallback) in chains.items()
         },
+        "tasks": {
+            name: {"agent": each.agent, "priority": each.priority}
+            for name, each in config.tasks.items()
+        },
     }
 
 
@@ -119,7 +123,11 @@ def _show(config: Config, told: list[str], prices: list[ModelPrices]) -> None:
         fallback = "\n".join(row["fallback"])
         own = f"{row['provider']}/{row['model'] or ''}".rstrip("/")
         agents.add_row(name, own, fallback, "on" if row["on"] else "off")
-    for each in (providers, agents, *([_price_table(prices)] if prices else [])):
+    tasks = table("Tasks", "name", "agent", "priority")
+    for name, row in state["tasks"].items():
+        tasks.add_row(name, row["agent"], row["priority"])
+    shown = [providers, agents, *([tasks] if config.tasks else [])]
+    for each in (*shown, *([_price_table(prices)] if prices else [])):
         out.print(each)
         out.print()
     for line in told:

@@ -31,6 +31,7 @@ def cross_checks(
     if settings.default_provider is not None and settings.default_provider not in names:
         yield ("default_provider",), _no_such("provider", settings.default_provider, names)
     yield from _check_budgets(settings, known)
+    yield from _check_tasks(settings, agents, known["agents"])
     yield from check_names(agents, names)
     default = settings.default_provider
     lacks_default = default is None and not any(_may_be_default_provider(path) for path in reported)
@@ -102,6 +103,17 @@ def _check_budgets(settings: Settings, known: Mapping[str, Collection[str]]) -> 
         for kind, name in (("provider", budget.match.provider), ("agent", budget.match.agent)):
             if name is not None and name not in known[f"{kind}s"]:
                 yield ("budgets", index, "match", kind), _no_such(kind, name, known[f"{kind}s"])
+
+
+def _check_tasks(
+    settings: Settings, agents: Mapping[str, AgentConfig], names: Collection[str]
+) -> Iterator[Finding]:
+    for name, task in settings.tasks.items():
+        agent = agents.get(task.agent)
+        if task.agent not in names:
+            yield ("tasks", name, "agent"), _no_such("agent", task.agent, names)
+        elif agent is not None and not agent.enabled:
+            yield ("tasks", name, "agent"), "this agent is off (enabled: false)"
 
 
 def _check_chain(

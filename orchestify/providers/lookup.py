@@ -20,6 +20,7 @@ from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.providers.targets import NO_AGENT, target_of
 from orchestify.tools.functions import FunctionTool
+from orchestify.values import Priority
 
 FALLBACK_ERRORS = {
     "content_filter": "ContentFilterError",
@@ -134,8 +135,12 @@ class ProviderLookup:
         """Return a provider over targets, for callers that are no agent."""
         return self._joined(self.route(targets), self.providers[targets[0].provider_id])
 
-    def agent_provider(self, agent_id: str, agent: AgentConfig) -> RoutedProvider:
+    def agent_provider(
+        self, agent_id: str, agent: AgentConfig, priority: Priority = "normal"
+    ) -> RoutedProvider:
         """Return an agent's chain; targets that are off are left out.
+
+        Its calls have this `priority` at rate limits, where they name none.
 
         Raises:
             ProviderNotFoundError: one of its providers is not registered, or its own is off.
@@ -160,6 +165,7 @@ class ProviderLookup:
             strategy=self._strategy(agent, targets),
             fallback_on=frozenset(FALLBACK_ERRORS[name] for name in agent.fallback_on),
             resolve=target,
+            priority=priority,
         )
         return self._joined(route, self._provider_for(first, agent_id, agent), agent.tools)
 

@@ -40,7 +40,7 @@ from orchestify.providers.own_methods import check_own
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.tools.functions import FunctionTool
-from orchestify.values import CircuitState, TokenUsage
+from orchestify.values import CircuitState, Priority, TokenUsage
 
 
 class ProviderRegistry:
@@ -131,21 +131,28 @@ class ProviderRegistry:
             AgentNotFoundError: no such agent is configured, or it is off.
             ProviderNotFoundError: its provider is not registered, or is off.
         """
-        agents = self._config.agents if agents_config is None else agents_config
-        agent = agents.agents.get(agent_id)
-        if agent is None or not agent.enabled:
-            state = "is off" if agent else "is not configured"
-            known = ", ".join(name for name, each in agents.agents.items() if each.enabled)
-            raise AgentNotFoundError(f"agent {agent_id!r} {state}; there are: {known or 'none'}")
-        bound = self._agents.get(agent_id)
-        if bound is None or bound[0] is not agent:
-            bound = (agent, self._lookup.agent_provider(agent_id, agent))
-            self._agents[agent_id] = bound
-        return bound[1]
+        return self._bound(agent_id, agents_config, "normal")
+
+    def get_for_task(self, task: str, agents_config: AgentsConfig | None = None) -> LLMProvider:
+        """Return what `get_for_agent` returns for the task's agent, with the task's priority.
+
+        Raises:
+            AgentNotFoundError: no such task or no such agent is configured, or the agent is off.
+            ProviderNotFoundError: its provider is not registered, or is off.
+        """
+        found = self._config.tasks.get(task)
+        if found is None:
+            known = ", ".join(self._config.tasks) or "none"
+            raise AgentNotFoundError(f"task {task!r} is not configured; there are: {known}")
+        return self._bound(found.agent, agents_config, found.priority)
 
     def list_providers(self) -> list[str]:
         """Return the names of the registered providers, in order of registration."""
         return list(self._lookup.providers)
+
+    def list_tasks(self) -> list[str]:
+        """Return the names of the configured tasks, in order."""
+        return list(self._config.tasks)
 
     def list_agents(self) -> list[str]:
         """Return the names of the configured agents that are on, in order."""
@@ -345,12 +352,27 @@ class ProviderRegistry:
     def __repr__(self) -> str:
         return f"<ProviderRegistry: {', '.join(self._lookup.providers) or 'empty'}>"
 
+    def _bound(
+        self, agent_id: str, agents_config: AgentsConfig | None, priority: Priority
+    ) -> LLMProvider:
+        agents = self._config.agents if agents_config is None else agents_config
+        agent = agents.agents.get(agent_id)
+        if agent is None or not agent.enabled:
+            state = "is off" if agent else "is not configured"
+            known = ", ".join(name for name, each in agents.agents.items() if each.enabled)
+            raise AgentNotFoundError(f"agent {agent_id!r} {state}; there are: {known or 'none'}")
+        bound = self._agents.get((agent_id, priority))
+        if bound is None or bound[0] is not agent:
+            bound = (agent, self._lookup.agent_provider(agent_id, agent, priority))
+            self._agents[agent_id, priority] = bound
+        return bound[1]
+
     def _start(self, config: Config, shared: SharedParts = NOTHING_SHARED) -> None:
         self._config, providers = config, config.providers
         on = {name: each for name, each in providers.providers.items() if each.is_enabled}
         self._runtime = runtime_of(on, providers.settings, shared)
         self._lookup = ProviderLookup(self._runtime, providers, shared)
-        self._agents: dict[str, tuple[AgentConfig, RoutedProvider]] = {}
+        self._agents: dict[tuple[str, Priority], tuple[AgentConfig, RoutedProvider]] = {}
         if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):
             begin_import()
 

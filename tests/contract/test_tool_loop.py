@@ -94,7 +94,7 @@ async def test_a_run_goes_on_at_a_target_of_another_protocol(server: StubServer)
                    base_url: "{server.anthropic_url}"}}
           gpt: {{type: openai, api_key: k, default_model: gpt-4o, base_url: "{server.openai_url}"}}
         agents:
-          worker: {{provider: claude, thinking: true, fallback: [gpt]}}
+          worker: {{provider: claude, fallback: [gpt]}}
     """)
     thought = Reply(thinking="let me see", tool_calls=ASKED.tool_calls)
     async with ProviderRegistry.from_config(config) as registry:
