@@ -1,8 +1,8 @@
 """LiteLLM's model map, read as data: prices, context windows, capabilities.
 
 The map is the file `model_prices_and_context_window_backup.json` of the installed litellm
-package. It is found without importing litellm and takes about 20 ms and 8 MB to read. Models that it
-no longer lists, and that older configurations name, stand with their dates in
+package. It is found without importing litellm and takes about 20 ms and 8 MB to read. Models that
+it no longer lists, and that older configurations name, stand with their dates in
 `retired_models.json`, in its form and without prices.
 """
 
@@ -107,7 +107,9 @@ class ModelEntry:
 class ModelMap:
     """The models LiteLLM knows, by its names for them; `found` are those that were asked for."""
 
-    def __init__(self, entries: Mapping[str, Entry], retired: Mapping[str, Entry] = NOTHING) -> None:
+    def __init__(
+        self, entries: Mapping[str, Entry], retired: Mapping[str, Entry] = NOTHING
+    ) -> None:
         """Take the map's entries, and those of `retired` models that it does not list."""
         listed = {
             name: entry

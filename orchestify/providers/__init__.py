@@ -25,7 +25,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestify.host_package import with_hosts_folders
 from orchestify.lazy_names import lazy_names
+
+__path__ = with_hosts_folders(__name__, __path__)
 
 if TYPE_CHECKING:
     from orchestify.errors import (
