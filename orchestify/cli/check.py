@@ -39,6 +39,7 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     from orchestify.models.retirement import retirement_notes  # noqa: PLC0415
     from orchestify.models.sampling import sampling_notes  # noqa: PLC0415
     from orchestify.models.thinking import thinking_notes  # noqa: PLC0415
+    from orchestify.models.unanswerable import unanswerable  # noqa: PLC0415
 
     try:
         config = load_config(path)
@@ -48,6 +49,10 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
             click.echo(
                 "`orchestify init` writes a configuration; `orchestify check PATH` reads one"
             )
+        ctx.exit(PROBLEMS)
+    never = unanswerable(config)
+    if never:
+        _show_problems(ConfigError(never), as_json=as_json)
         ctx.exit(PROBLEMS)
     told = [
         *config_warnings(config),
