@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestify.host_package import with_hosts_folders
 from orchestify.lazy_names import lazy_names
+from orchestify.version import version
+
+__path__ = with_hosts_folders(__name__, __path__)
 
 if TYPE_CHECKING:
     from orchestify.calls.stream import (
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
         ProviderNotFoundError as ProviderNotFoundError,
         RateLimitError as RateLimitError,
         RequestTimeoutError as RequestTimeoutError,
+        RunLimitError as RunLimitError,
         ServerError as ServerError,
         StoreError as StoreError,
         StreamInterruptedError as StreamInterruptedError,
@@ -99,6 +104,18 @@ if TYPE_CHECKING:
     from orchestify.providers.registry import (
         ProviderRegistry as ProviderRegistry,
     )
+    from orchestify.tools.loop import (
+        RunStream as RunStream,
+    )
+    from orchestify.tools.results import (
+        AnswerEnd as AnswerEnd,
+        RunEnd as RunEnd,
+        RunResult as RunResult,
+        ToolEnd as ToolEnd,
+        ToolResult as ToolResult,
+        ToolStart as ToolStart,
+        Turn as Turn,
+    )
     from orchestify.values import (
         Attempt as Attempt,
         CompletionRequest as CompletionRequest,
@@ -126,15 +143,5 @@ if TYPE_CHECKING:
     __version__: str
 
 
-def _version() -> str:
-    """Return the installed version; a checkout that was never installed has none."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow to import
-
-    try:
-        return version("orchestify")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
 if not TYPE_CHECKING:
-    __getattr__, __dir__, __all__ = lazy_names(__name__, __version__=_version)
+    __getattr__, __dir__, __all__ = lazy_names(__name__, __version__=version)

@@ -4,7 +4,7 @@
     ├── ConfigError (ValueError)              the YAML, the environment or a provider's settings
     ├── InvalidParameterError (ValueError)    an argument of a call; nothing was sent
     ├── ProviderNotFoundError (KeyError)
-    ├── AgentNotFoundError (KeyError)
+    ├── AgentNotFoundError (KeyError)         no such agent, or no such task
     ├── MissingExtraError (ImportError)       an optional part that is not installed
     ├── LedgerError                           the ledger's database cannot be used
     ├── VaultError                            the vault cannot be read or written
@@ -13,6 +13,7 @@
     ├── ConflictError                         the change meets another row, or a bound
     ├── AccessError                           the service refuses a request: 401, 403 or 429
     ├── BudgetExceededError                   a hard budget has no room for the call
+    ├── RunLimitError                         a run of the tool loop reached one of its limits
     ├── AllTargetsFailedError                 every target of a route failed; see `errors`
     └── APIError                              a provider, or the way to it
         ├── AuthenticationError               401: the key is wrong or missing
@@ -83,7 +84,7 @@ class ProviderNotFoundError(OrchestifyError, KeyError):
 
 
 class AgentNotFoundError(OrchestifyError, KeyError):
-    """No agent of that name is configured, or it is switched off."""
+    """No agent or task of that name is configured, or it is switched off."""
 
 
 class MissingExtraError(OrchestifyError, ImportError):
@@ -148,6 +149,18 @@ class BudgetExceededError(OrchestifyError):
         self.worst_case_usd = worst_case_usd
         self.period_ends_at = period_ends_at
         self.is_ledger_away = is_ledger_away
+
+
+class RunLimitError(OrchestifyError):
+    """A run of the tool loop ended at a limit, without a last answer.
+
+    `limit` is `max_turns`, `max_cost_usd` or `timeout_s`; `result` is the `RunResult` so far.
+    """
+
+    def __init__(self, message: str, *, limit: str = "", result: Any = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.result = result
 
 
 class APIError(OrchestifyError):

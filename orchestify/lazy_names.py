@@ -22,7 +22,8 @@ def lazy_names(
     `made` holds further names, each with what makes its value.
     """
     caller = sys._getframe(1)
-    homes, everything = _homes(caller.f_code), caller.f_globals
+    everything = caller.f_globals
+    homes = {name: at for name, at in _homes(caller.f_code).items() if name not in everything}
     names = sorted((*homes, *made))
 
     def get(name: str) -> Any:
@@ -42,6 +43,6 @@ def _homes(code: CodeType) -> dict[str, str]:
     for step in dis.get_instructions(code):
         if step.opname == "IMPORT_NAME":
             module = step.argval
-        elif step.opname == "IMPORT_FROM" and module != __name__:
+        elif step.opname == "IMPORT_FROM":
             homes[step.argval] = module
     return {name: home for name, home in homes.items() if home.startswith("orchestify.")}

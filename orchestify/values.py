@@ -18,7 +18,7 @@ FinishReason: TypeAlias = Literal[
 ]
 UsageSource: TypeAlias = Literal["reported", "estimated", "unknown"]
 Effort: TypeAlias = Literal["minimal", "low", "medium", "high", "xhigh", "max"]
-Priority: TypeAlias = Literal["high", "normal", "low"]
+Priority: TypeAlias = Literal["critical", "high", "medium", "normal", "low"]
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 
 ROLES = ("system", "user", "assistant", "tool")

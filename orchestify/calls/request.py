@@ -35,7 +35,7 @@ OURS = frozenset(
     {"api_key", "key", "model", "base_url", "api_base", "messages", "stream", "timeout"}
     | {"retries", "max_retries", "num_retries", "fallbacks", "caching"}
 )
-PRIORITIES = ("high", "normal", "low")
+PRIORITIES = ("critical", "high", "medium", "normal", "low")
 _NUMBERS: Mapping[str, tuple[bool, float, float]] = {  # whether it is whole, at least, at most
     "temperature": (False, 0, math.inf),
     "max_tokens": (True, 1, math.inf),
@@ -49,7 +49,21 @@ CHARS_PER_TOKEN_AT_MOST = 8  # prose has 4 to 5; a prompt of more is surely too 
 MODEL_CHARS = 500  # a model's name is remembered in several places
 
 
-class CallKeywords(TypedDict, total=False):
+class TurnKeywords(TypedDict, total=False):
+    """What every call takes by keyword only, alone or in a run of several; see `CallKeywords`."""
+
+    top_p: float | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    tool_choice: ToolChoiceLike | None
+    response_format: ResponseFormatLike | None
+    fallback: FallbackLike | None
+    max_attempts: int | None
+    priority: Priority | None
+    options: Mapping[str, Any] | None
+
+
+class CallKeywords(TurnKeywords, total=False):
     """What `complete` and `stream` take by keyword only; None says as little as leaving it out.
 
     `timeout_s` covers the whole call in seconds, waits and fallbacks included; of a stream, the
@@ -58,16 +72,7 @@ class CallKeywords(TypedDict, total=False):
     protocol, for targets that speak it.
     """
 
-    top_p: float | None
-    stop: str | Sequence[str] | None
-    seed: int | None
-    tool_choice: ToolChoiceLike | None
-    response_format: ResponseFormatLike | None
-    fallback: FallbackLike | None
     timeout_s: float | None
-    max_attempts: int | None
-    priority: Priority
-    options: Mapping[str, Any] | None
     native: NativeRequest | None
 
 
@@ -125,7 +130,7 @@ class Call:
     fallback: tuple[FallbackTarget, ...] | None = None
     timeout_s: float | None = None
     max_attempts: int | None = None
-    priority: Priority = "normal"
+    priority: Priority | None = None
     options: Mapping[str, Any] = field(default=NOTHING, repr=False)
     native: NativeRequest | None = None
 
@@ -303,8 +308,8 @@ def _take_keywords(call: Call, given: CallKeywords) -> None:
     for name, value in given.items():
         if value is not None and name in _NUMBERS:
             _check_number(name, value)
-    call.priority = given.get("priority", "normal")
-    if call.priority not in PRIORITIES:
+    call.priority = given.get("priority")
+    if call.priority is not None and call.priority not in PRIORITIES:
         raise InvalidParameterError(f"priority is one of {', '.join(PRIORITIES)}")
     call.top_p, call.seed = given.get("top_p"), given.get("seed")
     call.timeout_s, call.max_attempts = given.get("timeout_s"), given.get("max_attempts")

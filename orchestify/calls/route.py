@@ -35,6 +35,7 @@ from orchestify.values import (
     CompletionRequest,
     LLMResponse,
     NativeEvent,
+    Priority,
     StreamEvent,
     TokenCount,
     TokenUsage,
@@ -61,12 +62,13 @@ class Route:
         strategy: Strategy[Target] | None = None,
         fallback_on: frozenset[str] = frozenset(),
         resolve: Callable[[str, str | None], Target] | None = None,
+        priority: Priority = "normal",
     ) -> None:
         """Make a route over `targets`, in order of preference.
 
         `strategy` reorders them for each call, `fallback_on` names error classes that go on to
         the next target although they do not by themselves, and `resolve` finds targets that a
-        caller names.
+        caller names. `priority` is that of calls which name none.
         """
         self.runtime = runtime
         self.targets = tuple(targets)
@@ -74,6 +76,7 @@ class Route:
         self._strategy = strategy
         self._fallback_on = fallback_on
         self._resolve = resolve
+        self._priority = priority
 
     def __repr__(self) -> str:
         chain = ", ".join(f"{each.provider_id}/{each.model}" for each in self.targets)
@@ -104,6 +107,13 @@ class Route:
     def estimate_cost(self, call: Call) -> CostRange:
         """Return what one attempt at the first target costs, at least and at most."""
         return self.runtime.cost_range(*self._first_asked(call))
+
+    def highest_cost_usd(self, call: Call) -> Decimal | None:
+        """Return what one attempt costs at most, at the dearest target; None where unpriced."""
+        targets = list(self.targets) if call.fallback is None else self._ordered(call)
+        costs = [self._worst_usd(call, target) for target in targets]
+        known = [cost for cost in costs if cost is not None]
+        return max(known) if len(known) == len(costs) else None
 
     def get_usage(self) -> TokenUsage:
         """Return the agent's usage since the last reset, or the provider's where there is none."""
@@ -240,7 +250,9 @@ class Route:
                     raise passed_by
             for limiter in limiters:
                 grant = await limiter.acquire(
-                    attempt.tokens, priority=state.call.priority, deadline=state.leave_at
+                    attempt.tokens,
+                    priority=state.call.priority or self._priority,
+                    deadline=state.leave_at,
                 )
                 attempt.grants.append((limiter, grant))
             if attempt.budgets:

@@ -12,6 +12,7 @@ import click
 
 from orchestify.cli.errors import CONFIG_ERROR, INTERRUPTED, PROBLEMS, show_error
 from orchestify.errors import ConfigError, OrchestifyError
+from orchestify.version import version
 
 COMMANDS = {
     "init": ("init", "Write a commented configuration from the keys in the environment."),
@@ -77,9 +78,7 @@ class LazyCommands(click.Group):
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
-        import orchestify  # noqa: PLC0415 - its version is looked up only here
-
-        click.echo(f"orchestify {orchestify.__version__}")
+        click.echo(f"orchestify {version()}")
         ctx.exit()
 
 

@@ -39,6 +39,7 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
     from orchestify.models.retirement import retirement_notes  # noqa: PLC0415
     from orchestify.models.sampling import sampling_notes  # noqa: PLC0415
     from orchestify.models.thinking import thinking_notes  # noqa: PLC0415
+    from orchestify.models.unanswerable import unanswerable  # noqa: PLC0415
 
     try:
         config = load_config(path)
@@ -48,6 +49,10 @@ def command(ctx: click.Context, path: Path, prices: bool, as_json: bool) -> None
             click.echo(
                 "`orchestify init` writes a configuration; `orchestify check PATH` reads one"
             )
+        ctx.exit(PROBLEMS)
+    never = unanswerable(config)
+    if never:
+        _show_problems(ConfigError(never), as_json=as_json)
         ctx.exit(PROBLEMS)
     told = [
         *config_warnings(config),
@@ -99,6 +104,10 @@ def _state(config: Config) -> dict[str, Any]:
             }
             for name, (own, *fallback) in chains.items()
         },
+        "tasks": {
+            name: {"agent": each.agent, "priority": each.priority}
+            for name, each in config.tasks.items()
+        },
     }
 
 
@@ -119,7 +128,11 @@ def _show(config: Config, told: list[str], prices: list[ModelPrices]) -> None:
         fallback = "\n".join(row["fallback"])
         own = f"{row['provider']}/{row['model'] or ''}".rstrip("/")
         agents.add_row(name, own, fallback, "on" if row["on"] else "off")
-    for each in (providers, agents, *([_price_table(prices)] if prices else [])):
+    tasks = table("Tasks", "name", "agent", "priority")
+    for name, row in state["tasks"].items():
+        tasks.add_row(name, row["agent"], row["priority"])
+    shown = [providers, agents, *([tasks] if config.tasks else [])]
+    for each in (*shown, *([_price_table(prices)] if prices else [])):
         out.print(each)
         out.print()
     for line in told:

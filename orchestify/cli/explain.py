@@ -34,12 +34,14 @@ def command(
     """Show what a call of AGENT does, and the file and line where each setting is written.
 
     The chain of targets, the policies in force, which targets would be skipped now and why,
-    the most attempts one call can make and the most it can cost. Sends nothing.
+    the most attempts one call can make and the most it can cost. A task's name stands for its
+    agent. Sends nothing.
     """
     from orchestify.providers.explain import explain  # noqa: PLC0415 - slow to import
 
     config = load(path)
-    check_agent(config, agent)
+    if agent not in config.tasks:
+        check_agent(config, agent)
     plan = explain(config, agent, input_tokens=input_tokens, max_tokens=max_tokens)
     if as_json:
         print_json(_as_dict(plan))

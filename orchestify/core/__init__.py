@@ -7,3 +7,7 @@ Read `config.py` first: it reads files (`files`, `yaml_reader`), substitutes var
 Other rooms import from: addresses, agents, chains, config, error_messages, policies, problems,
 provider_types, providers, references, warnings, yaml_reader.
 """
+
+from orchestify.host_package import with_hosts_folders
+
+__path__ = with_hosts_folders(__name__, __path__)

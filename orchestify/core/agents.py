@@ -82,6 +82,9 @@ class AgentConfig(Policies):
         default=None, description="Whether and how much the model thinks"
     )
     cache: Flag = Field(default=False, description="Mark system prompt and tools as cacheable")
+    tools: Texts = Field(
+        default=(), description="Of run: names that the host registers by register_tool"
+    )
     fallback: tuple[FallbackEntry, ...] = Field(default=(), description="Where to go when it fails")
     fallback_on: tuple[Literal["content_filter", "invalid_request"], ...] = Field(
         default=(), description="Failures that fall back although they need not"

@@ -21,6 +21,7 @@ from orchestify.core.policies import (
     RateLimitConfig,
     RetryConfig,
     Settings,
+    TaskConfig,
     policies_for,
 )
 from orchestify.core.problems import in_file_order
@@ -50,6 +51,7 @@ __all__ = [
     "RetryConfig",
     "Settings",
     "TargetConfig",
+    "TaskConfig",
     "ThinkingBudget",
     "config_schema",
     "load_config",

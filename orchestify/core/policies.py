@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from orchestify.core.error_messages import refuse
 from orchestify.core.fields import Count, Model, Number, Positive, Seconds, Share, Text, Usd
@@ -223,11 +223,32 @@ class AlertsConfig(Model):
     daily_cost_usd: Usd | None = Field(default=None, description="Of all calls of a day, UTC")
 
 
+class TaskConfig(Model):
+    """A task that a host names in place of an agent: who does it, and with which priority."""
+
+    agent: Text = Field(description="A name among the agents; the text alone means it")
+    priority: Literal["critical", "high", "medium", "normal", "low"] = Field(
+        default="normal", description="At rate limits, of calls that name none; medium: normal"
+    )
+
+
+def _task(value: object) -> object:
+    return {"agent": value} if isinstance(value, str) else value
+
+
+TaskEntry: TypeAlias = Annotated[
+    TaskConfig, BeforeValidator(_task, json_schema_input_type=str | TaskConfig)
+]
+
+
 class Settings(Policies):
     """The top level of a configuration: policies, and keys that stand nowhere else."""
 
     default_provider: Text | None = Field(
         default=None, description="The provider of agents that name none"
+    )
+    tasks: dict[str, TaskEntry] = Field(
+        default_factory=dict, description="Tasks by name, each an agent's"
     )
     budgets: tuple[BudgetConfig, ...] = ()
     ledger: LedgerConfig | None = None

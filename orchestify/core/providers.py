@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -32,6 +33,7 @@ from orchestify.core.variables import Variables
 
 PLAIN_HTTP = "a key would go over plain http to a public host; use https, or set allow_http: true"
 
+_ANTHROPICS = "api.anthropic.com"
 _NEED_NO_MODEL = frozenset({"mock", "external"})
 _DIRECT_TYPES = frozenset({"anthropic", "openai"})
 _OUR_FIELDS = frozenset(
@@ -189,6 +191,15 @@ class ProviderConfig(Policies):
             return None
         return max_temperature(self.type, model, self.base_url)
 
+    def model_problem(self, model: str) -> str | None:
+        """Say that a model cannot be Claude's where Anthropic is asked for it, None: it may be."""
+        host = urlsplit(self.base_url).hostname if self.base_url else _ANTHROPICS
+        if self.type != "anthropic" or self.engine == "mock" or host != _ANTHROPICS:
+            return None
+        if model.removeprefix("anthropic/").startswith("claude"):
+            return None
+        return "no model of Anthropic's, where it goes: their names begin with claude-"
+
     @property
     def off_reason(self) -> str | None:
         """Why the provider is off, in words that hold names of variables only; None: it is on."""
@@ -238,6 +249,9 @@ class ProviderConfig(Policies):
     def _contradictions(self) -> Iterator[tuple[KeyPath, str]]:
         if self.is_enabled and not self.default_model and self.type not in _NEED_NO_MODEL:
             yield ("default_model",), f"missing; {self._needs_one}"
+        what = self.model_problem(self.default_model) if self.default_model else None
+        if what is not None and self.is_enabled:
+            yield ("default_model",), what
         wants_address = self.company is not None and "base_url" in self.company.wants
         if self.is_enabled and wants_address and self.base_url is None:
             yield ("base_url",), f"missing; {self._needs_one}"

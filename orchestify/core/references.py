@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from orchestify.core.addresses import exposure
@@ -11,6 +12,7 @@ from orchestify.core.error_messages import Finding
 from orchestify.core.policies import Settings
 from orchestify.core.problems import KeyPath, did_you_mean
 from orchestify.core.providers import PLAIN_HTTP, ProviderConfig
+from orchestify.core.scalars import reread
 
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages")
 
@@ -31,6 +33,7 @@ def cross_checks(
     if settings.default_provider is not None and settings.default_provider not in names:
         yield ("default_provider",), _no_such("provider", settings.default_provider, names)
     yield from _check_budgets(settings, known)
+    yield from _check_tasks(settings, agents, known["agents"])
     yield from check_names(agents, names)
     default = settings.default_provider
     lacks_default = default is None and not any(_may_be_default_provider(path) for path in reported)
@@ -73,6 +76,31 @@ def check_sendable(
             yield ("agents", name, "temperature"), what
 
 
+def unused_providers(values: Mapping[str, Any]) -> frozenset[str]:
+    """Return the providers, as written, that no agent which is on can reach.
+
+    `values` are those of the files, before variables are filled in. None is unused where no agent
+    is on, since a host then asks for providers by name, or where a name may hold a variable.
+    """
+    providers, agents = values.get("providers"), values.get("agents")
+    if not isinstance(providers, Mapping) or not isinstance(agents, Mapping):
+        return frozenset()
+    default = values.get("default_provider")
+    used: list[Any] = [default]
+    on = [each for each in agents.values() if _is_on(each)]
+    for agent in on:
+        chain = agent.get("fallback") or ()
+        used.append(agent.get("provider", default))
+        used += chain if isinstance(chain, (list, tuple)) else [chain]
+    names = [each.get("provider") if isinstance(each, Mapping) else each for each in used]
+    plain = all(name is None or (isinstance(name, str) and name in providers) for name in names)
+    return frozenset(providers).difference(names) if on and plain else frozenset()
+
+
+def _is_on(agent: object) -> bool:
+    return isinstance(agent, Mapping) and reread(agent.get("enabled")) is not False
+
+
 def _endpoint_problem(provider: ProviderConfig) -> str | None:
     """Say that an address ends in a path which the lane itself adds to it, or None."""
     path = urlsplit(provider.base_url or "").path.rstrip("/")
@@ -104,6 +132,17 @@ def _check_budgets(settings: Settings, known: Mapping[str, Collection[str]]) -> 
                 yield ("budgets", index, "match", kind), _no_such(kind, name, known[f"{kind}s"])
 
 
+def _check_tasks(
+    settings: Settings, agents: Mapping[str, AgentConfig], names: Collection[str]
+) -> Iterator[Finding]:
+    for name, task in settings.tasks.items():
+        agent = agents.get(task.agent)
+        if task.agent not in names:
+            yield ("tasks", name, "agent"), _no_such("agent", task.agent, names)
+        elif agent is not None and not agent.enabled:
+            yield ("tasks", name, "agent"), "this agent is off (enabled: false)"
+
+
 def _check_chain(
     agent: AgentConfig,
     own: str | None,
@@ -113,11 +152,23 @@ def _check_chain(
     if own is not None and own in providers:
         yield from _check_own(agent, providers[own])
     seen = {_target(own, agent.model, providers)}
+    yield from _check_model(("model",), own, agent.model, providers)
     for index, entry in enumerate(agent.fallback):
+        at: KeyPath = ("fallback", index, "model")
+        yield from _check_model(at, entry.provider, entry.model, providers)
         target = _target(entry.provider, entry.model, providers)
         if entry.provider in names and target in seen:
             yield ("fallback", index), "the same provider and model stand earlier in the chain"
         seen.add(target)
+
+
+def _check_model(
+    at: KeyPath, name: str | None, model: str | None, providers: Mapping[str, ProviderConfig]
+) -> Iterator[Finding]:
+    provider = providers.get(name or "")
+    what = provider.model_problem(model) if provider is not None and model else None
+    if what is not None:
+        yield at, what
 
 
 def _check_own(agent: AgentConfig, provider: ProviderConfig) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,12 @@ from orchestify.core.files import (
 from orchestify.core.policies import BudgetMatch, Settings
 from orchestify.core.problems import MOST_SHOWN, KeyPath, did_you_mean
 from orchestify.core.providers import AlreadySubstituted, ProviderConfig
-from orchestify.core.references import check_names, check_sendable, cross_checks
+from orchestify.core.references import (
+    check_names,
+    check_sendable,
+    cross_checks,
+    unused_providers,
+)
 from orchestify.core.substitution import VaultKeys, substitute
 from orchestify.core.variables import Variables
 
@@ -53,7 +58,8 @@ def validate(sources: Sources, environ: Mapping[str, str]) -> ValidParts:
     parts = ValidParts()
     vault = VaultKeys(environ, sources.folder)
     parts.settings = _settings(sources, vault) or parts.settings
-    parts.providers, _ = _entries(sources, "providers", ProviderConfig, vault)
+    spare = unused_providers(sources.values)
+    parts.providers, _ = _entries(sources, "providers", ProviderConfig, vault, spare)
     parts.agents, faulty = _entries(sources, "agents", AgentConfig, vault)
     if sources.broken:
         return parts
@@ -121,9 +127,16 @@ def _settings(sources: Sources, vault: VaultKeys) -> Settings | None:
 
 
 def _entries(
-    sources: Sources, kind: str, model: type[ModelT], vault: VaultKeys
+    sources: Sources,
+    kind: str,
+    model: type[ModelT],
+    vault: VaultKeys,
+    spare: Collection[str] = (),
 ) -> tuple[dict[str, ModelT], dict[str, ModelT]]:
-    """Return the valid entries by name, and the others without the keys that are wrong."""
+    """Return the valid entries by name, and the others without the keys that are wrong.
+
+    A `spare` one whose variables are not set is off, as `enabled: auto` would have it.
+    """
     valid: dict[str, ModelT] = {}
     faulty: dict[str, ModelT] = {}
     values = sources.values.get(kind, {})
@@ -131,6 +144,10 @@ def _entries(
         sources.report((kind,), NOT_A_MAPPING)
     for name, value in values.items() if isinstance(values, dict) else ():
         path, written = (kind, name), {} if value is None else value
+        if name in spare and isinstance(written, dict) and "enabled" not in written:
+            variables = Variables(vault.environ)
+            variables.substitute(written, path)
+            written = {**written, "enabled": "auto"} if variables.unset else written
         entry, is_valid = _validated(sources, path, written, model, vault)
         if entry is not None:
             (valid if is_valid else faulty)[name] = entry

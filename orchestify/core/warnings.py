@@ -25,9 +25,11 @@ def config_warnings(config: Config) -> tuple[str, ...]:
 
 def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
     for name, provider in config.providers.providers.items():
+        if provider.off_reason and provider.enabled == "auto" and not _is_written(config, name):
+            yield ("providers", name), f"{provider.off_reason}; no agent uses it, so it is off"
         if provider.sends_key and _is_exposed(provider):
             yield ("providers", name, "base_url"), _IN_THE_CLEAR
-        if _lacks_key(provider):
+        if lacks_key(provider):
             yield ("providers", name), "no api_key; the provider will refuse every call"
     for name, agent in config.agents.agents.items():
         for index, entry in enumerate(chain_of(config, name, agent)[1:]):
@@ -52,13 +54,18 @@ def _is_exposed(provider: ProviderConfig | None) -> bool:
     return provider is not None and exposure(provider.base_url) != "none"
 
 
-def _lacks_key(provider: ProviderConfig) -> bool:
+def lacks_key(provider: ProviderConfig) -> bool:
     """Whether a provider goes to its company's own address, which wants a key, without one."""
     company = provider.company
     direct = provider.engine in {None, "direct"} and provider.type in {"anthropic", "openai"}
     wants = "api_key" in company.wants if company else direct
     own = provider.base_url == (company.base_url if company else None)
     return wants and own and provider.is_enabled and not provider.sends_key
+
+
+def _is_written(config: Config, name: str) -> bool:
+    """Whether `enabled` stands in the file; else an unset variable has turned the provider off."""
+    return config.origin(("providers", name, "enabled")) is not None
 
 
 def _provider_of(config: Config, agent: AgentConfig) -> ProviderConfig | None:

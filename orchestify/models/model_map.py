@@ -1,7 +1,9 @@
 """LiteLLM's model map, read as data: prices, context windows, capabilities.
 
 The map is the file `model_prices_and_context_window_backup.json` of the installed litellm
-package. It is found without importing litellm and takes about 20 ms and 8 MB to read.
+package. It is found without importing litellm and takes about 20 ms and 8 MB to read. Models that
+it no longer lists, and that older configurations name, stand with their dates in
+`retired_models.json`, in its form and without prices.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 
 from orchestify.errors import ConfigError
 from orchestify.resources.bounded import bounded_setdefault
+from orchestify.values import NOTHING
 
 Entry: TypeAlias = Mapping[str, Any]
 
@@ -104,12 +107,17 @@ class ModelEntry:
 class ModelMap:
     """The models LiteLLM knows, by its names for them; `found` are those that were asked for."""
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
-        self._entries = {
+    def __init__(
+        self, entries: Mapping[str, Entry], retired: Mapping[str, Entry] = NOTHING
+    ) -> None:
+        """Take the map's entries, and those of `retired` models that it does not list."""
+        listed = {
             name: entry
             for name, entry in entries.items()
             if name != "sample_spec" and "litellm_provider" in entry
         }
+        self._retired = frozenset(retired) - listed.keys()
+        self._entries = {**retired, **listed}
         self._providers = {
             entry["litellm_provider"].split("-")[0] for entry in self._entries.values()
         }.union(PROVIDER_OF_HOST.values())
@@ -157,7 +165,9 @@ class ModelMap:
         return sorted(
             name.removeprefix(f"{provider}/")
             for name, entry in self._entries.items()
-            if entry["litellm_provider"] == provider and entry.get("mode") == "chat"
+            if entry["litellm_provider"] == provider
+            and entry.get("mode") == "chat"
+            and name not in self._retired
         )
 
     def _entry(self, model: str, provider: str | None) -> ModelEntry | None:
@@ -221,9 +231,16 @@ def _load() -> ModelMap:
     folders = spec.submodule_search_locations if spec else None
     try:
         text = Path((folders or [""])[0], MAP_FILE).read_text(encoding="utf-8")
-        return ModelMap(json.loads(text))
+        return ModelMap(json.loads(text), retired_models())
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"litellm's {MAP_FILE} cannot be read; reinstall litellm") from error
+
+
+def retired_models() -> dict[str, Entry]:
+    """Return the models that were taken out of service, by LiteLLM's names for them."""
+    table = Path(__file__).with_name("retired_models.json").read_text(encoding="utf-8")
+    models: dict[str, Entry] = json.loads(table)["models"]
+    return {name: models.get(entry.get("same_as", ""), entry) for name, entry in models.items()}
 
 
 def _model_entry(name: str, entry: Entry, *, assumed: bool) -> ModelEntry:

@@ -13,7 +13,7 @@ from orchestify.core.warnings import warning_at
 from orchestify.models.model_map import ModelMap, provider_at
 from orchestify.models.price_book import PriceBook, prices_of
 
-_COMPANIES = {"openai": "OpenAI", "anthropic": "Anthropic"}
+_COMPANIES = {"openai": "OpenAI"}  # a model that is not Claude's is no warning but a problem
 _TYPE_OF_COMPANY = {"openai": "openai", "anthropic": "anthropic", "gemini": "gemini"}
 _SHOWN = 3
 

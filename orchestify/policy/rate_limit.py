@@ -29,7 +29,7 @@ MINUTE_S = 60.0
 DAY_S = 86_400.0
 RECOVERY_S = 60.0  # from a slowed rate back to the full one, in a straight line
 SLOWEST = 1 / 64
-RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
+RANKS: dict[Priority, int] = {"critical": 0, "high": 1, "medium": 2, "normal": 2, "low": 3}
 
 
 class Grant(Protocol):
@@ -87,7 +87,9 @@ class RateLimiter:
     call_later: CallLater = call_later
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
     _queue: WaitQueue = field(default_factory=WaitQueue, init=False, repr=False)
-    _queued_requests: list[int] = field(default_factory=lambda: [0, 0, 0], init=False, repr=False)
+    _queued_requests: list[int] = field(
+        default_factory=lambda: [0] * (max(RANKS.values()) + 1), init=False, repr=False
+    )
     _bursts: list[LimitCounter] = field(init=False, repr=False)  # of requests, those of the minute
     _requests: list[LimitCounter] = field(init=False, repr=False)
     _tokens: list[LimitCounter] = field(init=False, repr=False)

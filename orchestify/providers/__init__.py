@@ -7,6 +7,7 @@ target has a lane (`orchestify.lanes`).
     base.py          LLMProvider: complete, stream, and what else a caller sees
     configured.py    the base of the four kinds: claude, openai_provider, litellm_provider, mock
     external.py      the lane of a host's own class
+    own_methods.py, tracked_usage.py    what else such a class is asked, and tells
     routed.py        what a caller gets for an agent, a default chain, a host's own provider
     registry.py      providers by name and agent, and the account of all calls
     lookup.py        providers by name; the targets and routes that lead to them
@@ -24,7 +25,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestify.host_package import with_hosts_folders
 from orchestify.lazy_names import lazy_names
+
+__path__ = with_hosts_folders(__name__, __path__)
 
 if TYPE_CHECKING:
     from orchestify.errors import (

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable
-from functools import partial
-from typing import Unpack
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Unpack
 
 from orchestify.calls.messages import MessagesLike
-from orchestify.calls.request import CallKeywords, Defaults, ThinkingLike, ToolLike, call_of
+from orchestify.calls.request import Call, CallKeywords, Defaults, ThinkingLike, ToolLike, call_of
 from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import synchronous, synchronous_stream
+from orchestify.core.providers import ProviderConfig
 from orchestify.health.health import Health, ProviderHealth
 from orchestify.health.monitor import CHECK_TIMEOUT_S, Monitor, check
 from orchestify.models.estimate import count_tokens
 from orchestify.models.pricing import CostRange
+from orchestify.providers.tracked_usage import tracked_by
+from orchestify.tools.functions import FunctionTool
+from orchestify.tools.loop import RunKeywords, RunStream, tool_loop
+from orchestify.tools.results import RunResult
+from orchestify.tools.toolset import RunToolLike, tool_set
 from orchestify.values import (
+    NOTHING,
     CompletionRequest,
     LLMMessage,
     LLMResponse,
@@ -28,17 +37,31 @@ from orchestify.values import (
 
 __all__ = ["LLMMessage", "LLMProvider", "LLMResponse", "TokenUsage"]
 
+_log = logging.getLogger("orchestify.usage")
+
 
 class LLMProvider(ABC):
     """What a host calls: `complete` and `stream`, asynchronous or not.
 
     A provider of a host's own overrides either `complete` and `stream`, or `send` and
     `open_stream`, and is registered with `ProviderRegistry.register`; the registry calls it
-    through the same path as its own and books what its answers say.
+    through the same path as its own and books what its answers say. Its constructor need not be
+    called.
     """
 
     provider_id: str = ""
+    config: ProviderConfig | Mapping[str, Any] | None = None
     _call_route: Route | None = None  # its registry's, once it is registered
+    _usage_alone: TokenUsage = TokenUsage()  # what it has tracked without a registry
+    _functions: Mapping[str, FunctionTool] = NOTHING  # its registry's tools, by name
+    _tool_names: tuple[str, ...] = ()  # its agent's
+
+    def __init__(
+        self, provider_id: str = "", config: ProviderConfig | Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep a name and a configuration, for a host's own class to read."""
+        self.provider_id = provider_id
+        self.config = config
 
     @property
     @abstractmethod
@@ -94,8 +117,50 @@ class LLMProvider(ABC):
             return CompletionStream(self.open_stream(request))
         return route.stream(call)
 
+    async def run(
+        self,
+        messages: MessagesLike,
+        tools: Iterable[RunToolLike] | RunToolLike | None = None,
+        **keywords: Unpack[RunKeywords],
+    ) -> RunResult:
+        """Let the model call tools until it has its answer, and return all turns.
+
+        A tool is a Python function, the name or the schema of one that `register_tool` has
+        registered, or a tool that the provider runs itself. Without `tools` they are the agent's.
+        `RunKeywords` says what else is taken, and what bounds a run.
+
+        Raises:
+            RunLimitError: a limit ended the run; its `result` is what came so far.
+            InvalidParameterError: an argument cannot be used.
+            OrchestifyError: what `complete` raises.
+        """
+        given = tool_set(tools, self._tool_names, self._functions)
+        async with RunStream(
+            tool_loop(self, self._highest_cost_usd, messages, given, keywords)
+        ) as run:
+            async for _ in run.events():
+                pass
+        return run.result
+
+    def run_stream(
+        self,
+        messages: MessagesLike,
+        tools: Iterable[RunToolLike] | RunToolLike | None = None,
+        **keywords: Unpack[RunKeywords],
+    ) -> RunStream:
+        """Return a run as it goes; takes what `run` takes.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used. All else is raised on iterating.
+        """
+        given = tool_set(tools, self._tool_names, self._functions)
+        return RunStream(
+            tool_loop(self, self._highest_cost_usd, messages, given, keywords, is_stream=True)
+        )
+
     complete_sync = synchronous(complete)
     stream_sync = synchronous_stream(stream)
+    run_sync = synchronous(run)
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request, once, and return the whole answer.
@@ -184,13 +249,51 @@ class LLMProvider(ABC):
     def get_usage(self) -> TokenUsage:
         """Return the usage since the last reset."""
         route = self._call_route or self._make_call_route()
-        return TokenUsage() if route is None else route.get_usage()
+        return replace(self._usage_alone) if route is None else route.get_usage()
 
     def reset_usage(self) -> None:
         """Start a new period; a call under way is counted in the new one."""
         route = self._call_route or self._make_call_route()
+        self._usage_alone = TokenUsage()
         if route is not None:
             route.reset_usage()
+
+    def join(
+        self,
+        route: Route,
+        functions: Mapping[str, FunctionTool] = NOTHING,
+        tool_names: tuple[str, ...] = (),
+    ) -> None:
+        """Let the calls take a registry's route from now on, and the runs use its tools."""
+        self._call_route = route
+        self._functions, self._tool_names = functions, tool_names
+
+    def _track_usage(
+        self, input_tokens: int, output_tokens: int, cost_usd: float | Decimal | None = None
+    ) -> None:
+        """Tell what the present call used; for a host's own class, from its `complete` or `stream`.
+
+        The registry books it as the call's usage, unless the answer itself says what was used.
+        Where no registry calls the provider, `get_usage` of the provider counts it.
+        """
+        tracked = tracked_by(self)
+        if tracked is not None:
+            tracked.add(input_tokens, output_tokens, cost_usd)
+        elif self._call_route is not None:
+            _log.warning(
+                "%s told of usage outside a call of its registry, which is not booked; call it as "
+                "registry.get(%r) returns it",
+                *(type(self).__name__, self.provider_id),
+            )
+        else:
+            alone = self._usage_alone
+            self._usage_alone = TokenUsage(
+                alone.total_input + input_tokens,
+                alone.total_output + output_tokens,
+                alone.total_cost_usd + float(cost_usd or 0),
+                alone.call_count + 1,
+                alone.unpriced_calls + (cost_usd is None),
+            )
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider offers, by a free request; None where there is none."""
@@ -207,12 +310,21 @@ class LLMProvider(ABC):
         """
         route = self._call_route or self._make_call_route()
         health = Health() if route is None else route.runtime.health
-        checks = {self.provider_id: partial(check, self)}
+        checks = {self.provider_id: self._check}
         found = await Monitor(checks, health, timeout_s=timeout_s).check_now()
         return found[self.provider_id]
 
+    async def _check(self) -> bool | None:
+        """Ask the provider by a free request; what a health check does."""
+        return await check(self)
+
     async def aclose(self) -> None:
         """Close what is open."""
+
+    def _highest_cost_usd(self, call: Call) -> Decimal | None:
+        """Return what one attempt at a call costs at most, None where nobody knows."""
+        route = self._call_route or self._make_call_route()
+        return None if route is None else route.highest_cost_usd(call)
 
     def _make_call_route(self) -> Route | None:
         """Return the route of a provider that no registry has taken; None where it has none."""

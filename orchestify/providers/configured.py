@@ -28,6 +28,7 @@ class ConfiguredProvider(LLMProvider):
     """
 
     type: ClassVar[str]
+    config: ProviderConfig
 
     def __init__(
         self,
@@ -48,14 +49,13 @@ class ConfiguredProvider(LLMProvider):
         Raises:
             ConfigError: the configuration cannot be used, or is of another type.
         """
-        self.provider_id = provider_id
         if not isinstance(config, ProviderConfig):
             config = ProviderConfig.model_validate({"type": self.type, **config})
         if config.type != self.type:
             raise ConfigError(
                 f"providers.{provider_id}.type: {type(self).__name__} takes {self.type}"
             )
-        self.config = config
+        super().__init__(provider_id, config)
         self._rule = rule
         self._fetches = fetches
         self._takes_unbounded = takes_unbounded
@@ -80,10 +80,6 @@ class ConfiguredProvider(LLMProvider):
     def route(self) -> Route:
         """The route that its calls take."""
         return self._call_route or self._make_call_route()
-
-    def join(self, route: Route) -> None:
-        """Let the calls take a registry's route from now on."""
-        self._call_route = route
 
     def send(self, request: CompletionRequest) -> Coroutine[Any, Any, LLMResponse]:
         """Send one request through the lane; no policy, no booking."""

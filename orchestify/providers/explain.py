@@ -31,7 +31,10 @@ from orchestify.values import NOTHING
 
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
 
-_OF_AGENT = ("temperature", "top_p", "stop", "thinking", "cache", "strategy", "fallback_on")
+_OF_AGENT = (
+    *("temperature", "top_p", "stop", "thinking", "cache", "tools", "strategy"),
+    "fallback_on",
+)
 _OF_TARGET = (
     *("retry", "circuit_breaker", "first_output_timeout_s", "attempt_timeout_s"),
     *("connect_timeout_s", "idle_timeout_s", "stream_timeout_s"),
@@ -142,6 +145,8 @@ def explain(
 ) -> Explanation:
     """Explain a call of `input_tokens` whose answer has at most `max_tokens`.
 
+    `agent_id` may be a task's name, whose agent is meant then.
+
     `lookup` is a running registry's, whose circuits, limits and budgets then count; without
     it they are those of a new process. A circuit that is open now does not lower what a call
     may take at most, as it may close before.
@@ -149,6 +154,13 @@ def explain(
     Raises:
         AgentNotFoundError: no such agent is configured, or it is off.
     """
+    task = None if agent_id in config.agents.agents else config.tasks.get(agent_id)
+    of_task = []
+    if task is not None:
+        at = config.origin(("tasks", agent_id))
+        priority_at = config.origin(("tasks", agent_id, "priority"))
+        of_task = [Setting("task", agent_id, at), Setting("priority", task.priority, priority_at)]
+        agent_id = task.agent
     agent = config.agents.agents.get(agent_id)
     if agent is None or not agent.enabled:
         raise AgentNotFoundError(f"agent {agent_id!r} is {'off' if agent else 'not configured'}")
@@ -159,7 +171,7 @@ def explain(
     return Explanation(
         agent=agent_id,
         input_tokens=input_tokens,
-        settings=tuple(planner.agent_settings(links[0])),
+        settings=(*of_task, *planner.agent_settings(links[0])),
         budgets=tuple(planner.budgets(links)),
         targets=tuple(
             planner.target(link, len(links) - number) for number, link in enumerate(links, 1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestify.calls.stream import CompletionStream
 from orchestify.errors import (
@@ -23,6 +24,7 @@ from orchestify.errors import (
 from orchestify.lanes.answers import checked_usage
 from orchestify.lanes.failures import interrupted
 from orchestify.providers.base import LLMProvider
+from orchestify.providers.tracked_usage import TrackedUsage, tracking
 from orchestify.values import (
     UNKNOWN_USAGE,
     CompletionRequest,
@@ -36,12 +38,22 @@ from orchestify.values import (
     believed_usd,
 )
 
+UNNAMED_MODEL = "external"
+"""The model in the account of calls whose model nobody named: the provider knows its own."""
+
+T = TypeVar("T")
+
+_log = logging.getLogger("orchestify.calls")
+
 
 class ExternalLane:
     """Sends by a host's own provider: its `send` and `open_stream`, or `complete` and `stream`.
 
-    Its `complete` is given, by name, what was asked for and is not None; an error that is none
-    of ours becomes an `APIError` that names its class. See `orchestify.lanes.lane.Lane`.
+    Its `complete` is given, by name, what was asked for and is not None, and its model only where
+    one is configured or asked for. What its signature lacks is refused; but `options`, and thinking
+    that only the configuration asks for, are left out, told once in the log and in each answer's
+    `warnings`. An error that is none of ours becomes an `APIError` that names its class. See
+    `orchestify.lanes.lane.Lane`.
     """
 
     def __init__(self, provider_id: str, provider: LLMProvider) -> None:
@@ -52,6 +64,7 @@ class ExternalLane:
         """
         self._provider_id = provider_id
         self._provider = provider
+        self._told: set[str] = set()  # what was left out, and is in the log
         kind = type(provider)
         self._sends = kind.send is not LLMProvider.send
         self._streams = kind.open_stream is not LLMProvider.open_stream
@@ -76,22 +89,33 @@ class ExternalLane:
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Let the host's provider answer."""
         failure: APIError
+        tracked = TrackedUsage(self._provider)
         try:
-            if self._sends:
-                response = await self._provider.send(request)
-            else:
-                complete = self._provider.complete
-                response = await complete(**_arguments(request, complete))
-            return self._checked(response)
+            with tracking(tracked):
+                if self._sends:
+                    warnings: tuple[str, ...] = ()
+                    response = await self._provider.send(_with_own_model(request))
+                else:
+                    complete = self._provider.complete
+                    given, warnings = self._arguments(request, complete)
+                    response = await complete(**given)
+            return self._checked(response, tracked, warnings)
+        except APIError as error:
+            failure = error
         except OrchestifyError:
             raise
         except Exception as error:  # a provider that is not ours
             failure = self._translated(error, request.model)
-        raise failure
+        raise _with_tracked(failure, tracked)
 
     async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Let the host's provider stream; texts become events."""
-        events = self._provider.open_stream(request) if self._streams else self._texts(request)
+        tracked = TrackedUsage(self._provider)
+        if self._streams:
+            given = self._provider.open_stream(_with_own_model(request))
+            events = _tracked_events(given, tracked)
+        else:
+            events = self._texts(request, tracked)
         texts: list[str] = []
         usage: Usage | None = None
         has_output = False
@@ -100,7 +124,7 @@ class ExternalLane:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, StreamEnd):
-                        yield StreamEnd(self._checked(event.response))
+                        yield StreamEnd(self._checked(event.response, tracked))
                         return
                     if isinstance(event, UsageUpdate):
                         usage = checked_usage(event.usage)
@@ -118,30 +142,37 @@ class ExternalLane:
             raise
         except Exception as error:  # a provider that is not ours
             failure = self._translated(error, request.model)
+        failure = _with_tracked(failure, tracked)
+        usage = usage or failure.usage
         raise interrupted(failure, "".join(texts), usage) if has_output else failure
 
-    async def _texts(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+    async def _texts(
+        self, request: CompletionRequest, tracked: TrackedUsage
+    ) -> AsyncGenerator[StreamEvent, None]:
         method: Any = self._provider.stream
-        opened = method(**_arguments(request, method))
-        texts: AsyncIterator[str] = await opened if inspect.isawaitable(opened) else opened
+        given, warnings = self._arguments(request, method)
+        with tracking(tracked):
+            opened = method(**given)
+            texts: AsyncIterator[str] = await opened if inspect.isawaitable(opened) else opened
         pieces: list[str] = []
-        try:
-            async for text in texts:
+        async with aclosing(_tracked_events(texts, tracked)) as told:
+            async for text in told:
                 pieces.append(text)
                 yield TextDelta(text)
-        finally:
-            if isinstance(texts, (AsyncGenerator, CompletionStream)):
-                await texts.aclose()
-        yield StreamEnd(
-            LLMResponse("".join(pieces), request.model, 0, 0, "stop", usage=UNKNOWN_USAGE)
-        )
+        answer = LLMResponse("".join(pieces), request.model, 0, 0, "stop", warnings=warnings)
+        yield StreamEnd(answer)
 
-    def _checked(self, response: object) -> LLMResponse:
+    def _checked(
+        self, response: object, tracked: TrackedUsage, warnings: tuple[str, ...] = ()
+    ) -> LLMResponse:
         if not isinstance(response, LLMResponse):
             raise InvalidResponseError(
                 f"the provider returned a {type(response).__name__}, not an LLMResponse"
             )
-        response = replace(response, usage=_usage_of(response))
+        response = tracked.fill(response)
+        response = replace(
+            response, usage=_usage_of(response), warnings=(*response.warnings, *warnings)
+        )
         if response.cost_usd is None:
             return response
         cost_usd = believed_usd(response.cost_usd)
@@ -150,6 +181,32 @@ class ExternalLane:
         usage = response.usage or UNKNOWN_USAGE
         usage = replace(usage, invalid=(*usage.invalid, "cost"))
         return replace(response, usage=usage, cost_usd=None, cost_source="none")
+
+    def _arguments(
+        self, request: CompletionRequest, method: Any
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return the arguments that a method takes, and the warnings of what it does not.
+
+        Raises:
+            InvalidParameterError: it lacks one that cannot be left out.
+        """
+        given, parameters = _given(request), inspect.signature(method).parameters
+        if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            return given, ()
+        lacking = [name for name in given if name not in parameters]
+        where = f"{type(self._provider).__name__}.{method.__name__}"
+        needed = [name for name in lacking if not _may_be_left_out(name, request)]
+        if needed:
+            raise InvalidParameterError(
+                f"{where} takes no {', '.join(needed)}; give it such a parameter, or leave that "
+                "out of the call and the agent"
+            )
+        for name in lacking:
+            if name not in self._told and given[name]:
+                self._told.add(name)
+                _log.warning("%s takes no %s; it is left out", where, name)
+        warnings = tuple(f"{name}_dropped" for name in lacking if given.pop(name))
+        return given, warnings
 
     def _translated(self, error: Exception, model: str) -> APIError:
         kind: type[APIError] = APIError
@@ -181,12 +238,17 @@ def _usage_of(response: LLMResponse) -> Usage:
     return checked_usage(Usage(response.tokens_input, response.tokens_output))
 
 
-def _arguments(request: CompletionRequest, method: Any) -> dict[str, Any]:
-    """The request as the arguments that a method takes, None left out."""
+def _with_own_model(request: CompletionRequest) -> CompletionRequest:
+    """Return the request without the word that stands for a model nobody named."""
+    return replace(request, model="") if request.model == UNNAMED_MODEL else request
+
+
+def _given(request: CompletionRequest) -> dict[str, Any]:
+    """The request as arguments by name, None left out."""
     thinking = request.thinking
     given = {
         "messages": list(request.messages),
-        "model": request.model or None,
+        "model": _with_own_model(request).model or None,
         "temperature": request.temperature,
         "max_tokens": request.max_tokens,
         "tools": [_tool(tool) for tool in request.tools] or None,
@@ -198,13 +260,39 @@ def _arguments(request: CompletionRequest, method: Any) -> dict[str, Any]:
         "response_format": request.response_format,
         "options": dict(request.options) or None,
     }
-    parameters = inspect.signature(method).parameters
-    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    return {
-        name: value
-        for name, value in given.items()
-        if value is not None and (takes_all or name in parameters)
-    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _may_be_left_out(name: str, request: CompletionRequest) -> bool:
+    """Whether an answer is what was asked for without this argument."""
+    if name == "thinking":
+        return request.thinking_off or request.thinking_configured
+    return name == "options"
+
+
+def _with_tracked(failure: APIError, tracked: TrackedUsage) -> APIError:
+    """Return a failure with what the provider told of its usage before."""
+    if failure.usage is None and tracked.usage is not UNKNOWN_USAGE:
+        failure.usage, failure.cost_usd = tracked.usage, tracked.cost_usd
+    return failure
+
+
+async def _tracked_events(
+    source: AsyncIterator[T], tracked: TrackedUsage
+) -> AsyncGenerator[T, None]:
+    """Yield what a provider's stream yields; what it tells between is its call's."""
+    try:
+        while True:
+            with tracking(tracked):
+                try:
+                    event = await anext(source)
+                except StopAsyncIteration:
+                    return
+            yield event
+    finally:
+        if isinstance(source, (AsyncGenerator, CompletionStream)):
+            with tracking(tracked):
+                await source.aclose()
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from orchestify.providers.external import ExternalLane
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.providers.targets import NO_AGENT, target_of
+from orchestify.tools.functions import FunctionTool
+from orchestify.values import Priority
 
 FALLBACK_ERRORS = {
     "content_filter": "ContentFilterError",
@@ -32,7 +34,7 @@ class ProviderLookup:
     """Finds providers by name, and makes targets and routes of them.
 
     `providers` holds those that were configured or registered, by name in that order; `off`
-    says why others are not to be had.
+    says why others are not to be had. `functions` are the registered tools, by name.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class ProviderLookup:
         self.settings = config.settings
         self.off = dict(config.off)
         self.providers: dict[str, LLMProvider] = {}
+        self.functions: dict[str, FunctionTool] = {}
         self._external: dict[str, Lane] = {}  # of the hosts' own providers
         self._routed: dict[str, RoutedProvider] = {}
         self._keyed: dict[tuple[str, str], ConfiguredProvider] = {}
         self._configs = {name: each for name, each in config.providers.items() if each.is_enabled}
+        self._written = frozenset(self._configs)
         for name, each in self._configs.items():
             if each.type != "external":
                 self.register(name, provider_of(name, each, shared))
@@ -66,12 +70,20 @@ class ProviderLookup:
             self.runtime.prices.configure({provider_id: provider.config})
             self.providers[provider_id] = provider
             self._routed.pop(provider_id, None)
-            provider.join(self.route([self.target(provider_id)]))
+            provider.join(self.route([self.target(provider_id)]), self.functions)
         else:
-            self._configs.setdefault(provider_id, EXTERNAL)
-            self._external[provider_id] = ExternalLane(provider_id, provider)
+            lane = ExternalLane(provider_id, provider)
+            if provider_id not in self._written:
+                own = provider.config if isinstance(provider.config, ProviderConfig) else EXTERNAL
+                self._configs[provider_id] = own
+                self.runtime.prices.configure({provider_id: own})
+            if not provider.provider_id:
+                provider.provider_id = provider_id
+            self._external[provider_id] = lane
             self.providers[provider_id] = provider
-            self._routed[provider_id] = self.routed([self.target(provider_id)])
+            routed = self.routed([self.target(provider_id)])
+            self._routed[provider_id] = routed
+            provider.join(routed.route, self.functions)
 
     def provider(self, provider_id: str) -> LLMProvider:
         """Return what callers get for a name: the provider, or what stands before a host's own.
@@ -121,10 +133,14 @@ class ProviderLookup:
 
     def routed(self, targets: Sequence[Target]) -> RoutedProvider:
         """Return a provider over targets, for callers that are no agent."""
-        return RoutedProvider(self.route(targets), self.providers[targets[0].provider_id])
+        return self._joined(self.route(targets), self.providers[targets[0].provider_id])
 
-    def agent_provider(self, agent_id: str, agent: AgentConfig) -> RoutedProvider:
+    def agent_provider(
+        self, agent_id: str, agent: AgentConfig, priority: Priority = "normal"
+    ) -> RoutedProvider:
         """Return an agent's chain; targets that are off are left out.
+
+        Its calls have this `priority` at rate limits, where they name none.
 
         Raises:
             ProviderNotFoundError: one of its providers is not registered, or its own is off.
@@ -149,8 +165,9 @@ class ProviderLookup:
             strategy=self._strategy(agent, targets),
             fallback_on=frozenset(FALLBACK_ERRORS[name] for name in agent.fallback_on),
             resolve=target,
+            priority=priority,
         )
-        return RoutedProvider(route, self._provider_for(first, agent_id, agent))
+        return self._joined(route, self._provider_for(first, agent_id, agent), agent.tools)
 
     def default_provider(self, preferred: str | None) -> RoutedProvider:
         """Return a chain over all providers: the preferred, then `DEFAULT_ORDER`, then the rest.
@@ -175,6 +192,13 @@ class ProviderLookup:
         for provider in (*self.providers.values(), *self._keyed.values()):
             await provider.aclose()
 
+    def _joined(
+        self, route: Route, first: LLMProvider, tool_names: tuple[str, ...] = ()
+    ) -> RoutedProvider:
+        routed = RoutedProvider(route, first)
+        routed.join(route, self.functions, tool_names)
+        return routed
+
     def _find(self, provider_id: str) -> LLMProvider:
         provider = self.providers.get(provider_id)
         if provider is not None:
@@ -196,7 +220,7 @@ class ProviderLookup:
         ):
             return provider
         config = self._configs[provider_id].model_copy(update={"api_key": agent.api_key})
-        if config.type == "external":
+        if not isinstance(provider, ConfiguredProvider):
             problem = f"agents.{agent_id}.api_key: {provider_id} is external and takes no key"
             raise ConfigError(problem)
         keyed = self._keyed.get((provider_id, agent_id))

@@ -36,9 +36,11 @@ from orchestify.providers.catalogue import ModelInfo
 from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
 from orchestify.providers.lookup import ProviderLookup
+from orchestify.providers.own_methods import check_own
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
-from orchestify.values import CircuitState, TokenUsage
+from orchestify.tools.functions import FunctionTool
+from orchestify.values import CircuitState, Priority, TokenUsage
 
 
 class ProviderRegistry:
@@ -104,6 +106,14 @@ class ProviderRegistry:
         self._lookup.register(provider_id, provider)
         self._agents.clear()
 
+    def register_tool(self, name: str, function: Callable[..., Any]) -> None:
+        """Register a function that `run` calls by this name. A name's last one counts.
+
+        Raises:
+            InvalidParameterError: providers take no such name, or a parameter has no JSON Schema.
+        """
+        self._lookup.functions[name] = FunctionTool(function, name)
+
     def get(self, provider_id: str) -> LLMProvider:
         """Return a provider by name.
 
@@ -121,21 +131,28 @@ class ProviderRegistry:
             AgentNotFoundError: no such agent is configured, or it is off.
             ProviderNotFoundError: its provider is not registered, or is off.
         """
-        agents = self._config.agents if agents_config is None else agents_config
-        agent = agents.agents.get(agent_id)
-        if agent is None or not agent.enabled:
-            state = "is off" if agent else "is not configured"
-            known = ", ".join(name for name, each in agents.agents.items() if each.enabled)
-            raise AgentNotFoundError(f"agent {agent_id!r} {state}; there are: {known or 'none'}")
-        bound = self._agents.get(agent_id)
-        if bound is None or bound[0] is not agent:
-            bound = (agent, self._lookup.agent_provider(agent_id, agent))
-            self._agents[agent_id] = bound
-        return bound[1]
+        return self._bound(agent_id, agents_config, "normal")
+
+    def get_for_task(self, task: str, agents_config: AgentsConfig | None = None) -> LLMProvider:
+        """Return what `get_for_agent` returns for the task's agent, with the task's priority.
+
+        Raises:
+            AgentNotFoundError: no such task or no such agent is configured, or the agent is off.
+            ProviderNotFoundError: its provider is not registered, or is off.
+        """
+        found = self._config.tasks.get(task)
+        if found is None:
+            known = ", ".join(self._config.tasks) or "none"
+            raise AgentNotFoundError(f"task {task!r} is not configured; there are: {known}")
+        return self._bound(found.agent, agents_config, found.priority)
 
     def list_providers(self) -> list[str]:
         """Return the names of the registered providers, in order of registration."""
         return list(self._lookup.providers)
+
+    def list_tasks(self) -> list[str]:
+        """Return the names of the configured tasks, in order."""
+        return list(self._config.tasks)
 
     def list_agents(self) -> list[str]:
         """Return the names of the configured agents that are on, in order."""
@@ -301,9 +318,7 @@ class ProviderRegistry:
 
     def monitor(self, interval_s: float = 30.0, timeout_s: float = CHECK_TIMEOUT_S) -> Monitor:
         """Return a background check: `async with registry.monitor(interval_s=30): ...`."""
-        checks = {
-            name: partial(check, provider) for name, provider in self._lookup.providers.items()
-        }
+        checks = {name: partial(check_own, each) for name, each in self._lookup.providers.items()}
         return Monitor(checks, self._runtime.health, interval_s=interval_s, timeout_s=timeout_s)
 
     async def aclose(self) -> None:
@@ -337,12 +352,27 @@ class ProviderRegistry:
     def __repr__(self) -> str:
         return f"<ProviderRegistry: {', '.join(self._lookup.providers) or 'empty'}>"
 
+    def _bound(
+        self, agent_id: str, agents_config: AgentsConfig | None, priority: Priority
+    ) -> LLMProvider:
+        agents = self._config.agents if agents_config is None else agents_config
+        agent = agents.agents.get(agent_id)
+        if agent is None or not agent.enabled:
+            state = "is off" if agent else "is not configured"
+            known = ", ".join(name for name, each in agents.agents.items() if each.enabled)
+            raise AgentNotFoundError(f"agent {agent_id!r} {state}; there are: {known or 'none'}")
+        bound = self._agents.get((agent_id, priority))
+        if bound is None or bound[0] is not agent:
+            bound = (agent, self._lookup.agent_provider(agent_id, agent, priority))
+            self._agents[agent_id, priority] = bound
+        return bound[1]
+
     def _start(self, config: Config, shared: SharedParts = NOTHING_SHARED) -> None:
         self._config, providers = config, config.providers
         on = {name: each for name, each in providers.providers.items() if each.is_enabled}
         self._runtime = runtime_of(on, providers.settings, shared)
         self._lookup = ProviderLookup(self._runtime, providers, shared)
-        self._agents: dict[str, tuple[AgentConfig, RoutedProvider]] = {}
+        self._agents: dict[tuple[str, Priority], tuple[AgentConfig, RoutedProvider]] = {}
         if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):
             begin_import()
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
-import orchestify
 from orchestify.server.api import agents, conversations, health, providers, tokens, usage
 from orchestify.server.api.errors import Problem, answer_errors
 from orchestify.server.gateway.routes import add_gateway
 from orchestify.server.middleware import BodyLimit, GatewayCors, SecurityHeaders, Unexpected
 from orchestify.server.service import Service
+from orchestify.version import version
 
 _ABOUT = """\
 LLM providers and agents of a tenant, what they use and cost, and a gateway that speaks OpenAI's
@@ -25,7 +25,7 @@ def create_app(service: Service) -> FastAPI:
     """Return the application of a service that is open; whoever opened it closes it."""
     app = FastAPI(
         title="orchestify",
-        version=orchestify.__version__,
+        version=version(),
         description=_ABOUT,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,

@@ -169,7 +169,8 @@ class TestCheck:
         Path("config/providers.yaml").write_text(
             "providers: {p: {type: openai, api_key: made-up, default_model: gpt-4o}}\n"
         )
-        Path("config/agents.yaml").write_text("agents: {a: {provider: p, thinking: true}}\n")
+        agent = "{provider: p, thinking: true, fallback: [{provider: p, model: gpt-5.1}]}"
+        Path("config/agents.yaml").write_text(f"agents: {{a: {agent}}}\n")
         Path("config/policy.yaml").write_text("timeout_s: 9\n")
         assert run("check").stdout.splitlines()[-3:] == [
             "note: config/policy.yaml: not read; the name is policies.yaml",
@@ -177,6 +178,31 @@ class TestCheck:
             "p/gpt-4o has no extended thinking and is never asked",
             "ok: 1 provider, 1 agent, 2 notes",
         ]
+
+    def test_an_agent_that_can_never_be_answered_fails(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            "providers: {p: {type: openai, default_model: gpt-4o}}\nagents: {a: {provider: p}}\n"
+        )
+        problem = f"{path}:2:10: agents.a: no call can be answered: p: it has no api_key"
+        result = run("check", str(path))
+        assert result.exit_code == 1
+        assert result.stdout.splitlines() == [problem, "", "1 problem found"]
+        told = run("check", "--json", str(path))
+        assert (told.exit_code, json.loads(told.stdout)["problems"]) == (1, [problem])
+
+    def test_tasks_are_shown(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            "providers: {p: {type: mock}}\nagents: {scout: {provider: p}}\n"
+            "tasks: {quick: {agent: scout, priority: high}}\n"
+        )
+        told = json.loads(run("check", "--json", str(path)).stdout)
+        assert told["tasks"] == {"quick": {"agent": "scout", "priority": "high"}}
+        assert "quick" in run("check", str(path)).stdout
+        plan = run("explain", "quick", "--config", str(path))
+        assert plan.exit_code == 0
+        assert "Agent scout" in plan.stdout
 
     def test_check_of_nothing_tells_how_to_get_a_configuration(self, empty: Path) -> None:
         result = run("check")

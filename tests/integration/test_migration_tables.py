@@ -19,6 +19,7 @@ import orchestify
 from orchestify import LLMMessage, LLMProvider, LLMResponse, ProviderRegistry
 from orchestify.core.config import Config, parse_config
 from orchestify.events import events
+from orchestify.providers.provider_check import try_providers
 from orchestify.testing import StubServer
 from tests.lanes import ANTHROPIC_TOOL
 
@@ -57,7 +58,13 @@ class OwnProvider(LLMProvider):
         return "own"
 
     async def complete(self, messages: Any, **arguments: Any) -> LLMResponse:  # type: ignore[override]
-        return LLMResponse("hello", "own", 1, 1, "stop")
+        self._track_usage(1, 1, 0.001)
+        return LLMResponse("hello", "own", 0, 0, "stop")
+
+
+def get_weather(location: str) -> dict[str, str]:
+    """Tell the weather."""
+    return {"location": location, "condition": "Sunny"}
 
 
 def configuration(server: StubServer, more: str = "{}") -> Config:
@@ -88,6 +95,7 @@ def configuration(server: StubServer, more: str = "{}") -> Config:
                 "fallback": ["anthropic"],
             }
         },
+        "tasks": {"quick_decision": "planner", "deep_analysis": "planner"},
     }
     for key, value in yaml.safe_load(more).items():
         document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
@@ -104,7 +112,9 @@ def server() -> Iterator[StubServer]:
 @pytest.fixture
 async def names(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """Return the names that the code of the tables may use."""
+    monkeypatch.chdir(PAGE.parents[1])  # where the example's folder config is
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     config = configuration(server)
     async with ProviderRegistry.from_config(config) as registry:
         provider = registry.get("openai")
@@ -120,6 +130,9 @@ async def names(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
             "response": await provider.complete("hi"),
             "key": KEY,
             "OwnProvider": OwnProvider,
+            "get_weather": get_weather,
+            "Path": Path,
+            "try_providers": try_providers,
             "complete": orchestify.LLMProvider.complete,
             "send": orchestify.LLMProvider.send,
         }

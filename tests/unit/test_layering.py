@@ -25,6 +25,7 @@ LAYERS = [
     ["report"],
     ["metrics", "telemetry"],
     ["providers"],
+    ["tools"],
     ["calls"],
     ["health"],
     ["ledger"],
@@ -40,7 +41,7 @@ LAYERS = [
     ["resources"],
     ["values"],
     ["errors"],
-    ["lazy_names"],
+    ["lazy_names", "host_package", "version"],
 ]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 LAZY = {"", "providers", "report"}  # the public names, which import when a name is used

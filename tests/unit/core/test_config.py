@@ -263,8 +263,8 @@ class TestGrammar:
             "AgentConfig", "AgentsConfig", "AlertsConfig", "BudgetConfig", "BudgetMatch",
             "CircuitBreakerConfig", "Config", "ConfigError", "EffectivePolicies", "LedgerConfig",
             "Origin", "Policies", "PriceConfig", "ProviderConfig", "ProvidersConfig",
-            "RateLimitConfig", "RetryConfig", "Settings", "TargetConfig", "ThinkingBudget",
-            "config_schema", "load_config", "parse_config", "policies_for",
+            "RateLimitConfig", "RetryConfig", "Settings", "TargetConfig", "TaskConfig",
+            "ThinkingBudget", "config_schema", "load_config", "parse_config", "policies_for",
         ]  # fmt: skip
 
 

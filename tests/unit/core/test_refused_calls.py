@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestify.core.config import ProviderConfig, parse_config
+from orchestify.core.config import Config, ProviderConfig, parse_config
 from orchestify.core.warnings import config_warnings
 from orchestify.errors import ConfigError
+from orchestify.providers import ClaudeProvider
 
 NOT_SUBSTITUTED = "not read as a variable and sent as it stands; a variable is written ${NAME}"
 
@@ -82,7 +83,7 @@ def test_what_a_variable_holds_is_a_key_whatever_it_looks_like() -> None:
     ],
 )
 def test_an_address_stops_before_the_endpoint(type_: str, url: str, end: str) -> None:
-    text = provider(type=type_, default_model="m", base_url=url)
+    text = provider(type=type_, default_model="claude-m", base_url=url)
     assert problems(text) == (
         f"c.yaml:5:5: providers.p.base_url: the address goes too far; leave out {end}, which is "
         "added to each request",
@@ -102,7 +103,7 @@ def agent(provider: str, temperature: float) -> str:
 @pytest.mark.parametrize(
     ("provider", "limit"),
     [
-        ("type: anthropic, default_model: m", "1"),
+        ("type: anthropic, default_model: claude-m", "1"),
         ("type: claude", "1"),
         ("type: openai, default_model: m", "2"),
         ("type: gemini", "2"),
@@ -147,3 +148,97 @@ def test_a_temperature_that_a_fallback_refuses_is_noted() -> None:
         "c.yaml:5:49: agents.a.fallback.0: c takes a temperature of at most 1 and will refuse this "
         "agent's",
     )
+
+
+NO_CLAUDE = "no model of Anthropic's, where it goes: their names begin with claude-"
+
+
+class TestClaudeModels:
+    def test_a_default_that_is_no_claude_is_a_problem(self) -> None:
+        assert problems(provider(type="anthropic", default_model="gpt-4o")) == (
+            f"c.yaml:4:5: providers.p.default_model: {NO_CLAUDE}",
+        )
+
+    def test_an_agents_models_are_looked_at_too(self) -> None:
+        text = """
+providers: {p: {type: claude}, q: {type: claude}}
+agents:
+  a:
+    provider: p
+    model: gpt-4o
+    fallback: [{provider: q, model: grok-4}]
+"""
+        assert problems(text) == (
+            f"c.yaml:6:5: agents.a.model: {NO_CLAUDE}",
+            f"c.yaml:7:30: agents.a.fallback.0.model: {NO_CLAUDE}",
+        )
+
+    @pytest.mark.parametrize(
+        "rest",
+        [
+            "default_model: claude-sonnet-9-9",
+            "default_model: anthropic/claude-sonnet-4-6",
+            "default_model: own, base_url: 'https://claude.example.com'",
+            "default_model: any, engine: mock",
+            "default_model: any, enabled: false",
+            "default_model: claude-x, base_url: 'https://api.anthropic.com/v1'",
+        ],
+    )
+    def test_what_may_be_claudes_is_no_problem(self, rest: str) -> None:
+        assert problems(f"providers: {{p: {{type: anthropic, {rest}}}}}") == ()
+
+    def test_in_code_it_is_refused_as_well(self) -> None:
+        with pytest.raises(ConfigError, match="no model of Anthropic's"):
+            ClaudeProvider("claude", {"default_model": "gpt-4o", "api_key": "k"})
+
+
+class TestUnusedProviders:
+    TEXT = """
+providers:
+  used: {type: claude, api_key: "${SET}"}
+  spare: {type: deepseek, api_key: "${NOT_SET}"}
+"""
+
+    def load(self, more: str) -> Config:
+        return parse_config(self.TEXT + more, name="c.yaml", environ={"SET": "key"})
+
+    def test_an_unset_variable_there_is_a_note(self) -> None:
+        config = self.load("agents: {a: {provider: used}}")
+        assert config.providers.off == {"spare": "NOT_SET is not set"}
+        assert config_warnings(config) == (
+            "c.yaml:4:3: providers.spare: NOT_SET is not set; no agent uses it, so it is off",
+        )
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            "",
+            "agents: {}",
+            "agents: {a: {provider: spare}}",
+            "agents: {a: {provider: used, fallback: [spare]}}",
+            "agents: {a: {provider: used, fallback: [{provider: spare}]}}",
+            "agents: {a: {}}\ndefault_provider: spare",
+            "agents: {a: {provider: used}}\ndefault_provider: spare",
+            "agents: {a: {provider: used, enabled: false}}",
+            "agents: {a: {provider: '${WHICH:-used}'}}",
+        ],
+    )
+    def test_where_it_may_be_used_it_is_a_problem(self, more: str) -> None:
+        with pytest.raises(ConfigError, match=r"c\.yaml:4:\d+: providers\.spare\.api_key: .* NOT"):
+            self.load(more)
+
+    def test_one_that_is_off_says_so_itself(self) -> None:
+        text = self.TEXT.replace("deepseek,", "deepseek, enabled: auto,")
+        config = parse_config(
+            text + "agents: {a: {provider: used}}", name="c.yaml", environ={"SET": "key"}
+        )
+        assert config_warnings(config) == ()
+
+    @pytest.mark.parametrize("wrong", ["[1]", "text", "{provider: [used]}", "{fallback: 3}"])
+    def test_what_is_no_agent_is_told_as_ever(self, wrong: str) -> None:
+        with pytest.raises(ConfigError, match="agents"):
+            self.load(f"agents: {{a: {wrong}, b: {{provider: used}}}}")
+
+    def test_what_is_no_provider_is_told_as_ever(self) -> None:
+        with pytest.raises(ConfigError, match=r"providers\.p"):
+            parse_config("{providers: {p: 'enabled', q: {type: mock}}, agents: {a: {provider: q}}}")

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from orchestify.models.model_map import ModelMap, provider_at
+from orchestify.models.model_map import ModelMap, provider_at, retired_models
 
 MAP = ModelMap(
     {
@@ -173,3 +173,47 @@ def test_reading_the_map_does_not_import_litellm():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert ran.stdout.strip() == "False"
+
+
+RETIRED = {
+    "old-1": {"litellm_provider": "xai", "mode": "chat", "max_input_tokens": 8192},
+    "gpt-4o": {"litellm_provider": "xai", "mode": "chat"},
+}
+
+
+def test_a_retired_model_is_known_and_not_listed():
+    entry = {"litellm_provider": "openai", "mode": "chat", "max_input_tokens": 128000}
+    models = ModelMap({"gpt-4o": entry}, RETIRED)
+    old = models.entry("old-1", "xai")
+    assert old is not None
+    assert old.max_input_tokens == 8192
+    assert models.models("xai") == []
+
+
+def test_what_the_map_lists_goes_before_the_retired():
+    entry = {"litellm_provider": "openai", "mode": "chat"}
+    models = ModelMap({"gpt-4o": entry}, RETIRED)
+    assert models.entry("gpt-4o", "xai") is None
+    assert models.models("openai") == ["gpt-4o"]
+
+
+@pytest.mark.parametrize("name", sorted(retired_models()))
+def test_every_retired_model_is_told_with_its_company_and_size(name):
+    told = retired_models()[name]
+    assert told["litellm_provider"] in {"anthropic", "xai"}
+    assert told["max_input_tokens"] >= 8192
+    assert not [field for field in told if "cost" in field]
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "window", "ends_on"),
+    [
+        ("grok-beta", "xai", 131_072, None),
+        ("claude-3-opus-20240229", "anthropic", 200_000, date(2026, 1, 5)),
+        ("claude-3-haiku", "anthropic", 200_000, date(2026, 4, 20)),
+        ("claude-3-5-haiku-latest", "anthropic", 200_000, date(2026, 2, 19)),
+    ],
+)
+def test_models_of_older_configurations_are_known(model, provider, window, ends_on):
+    found = ModelMap.load().entry(model, provider)
+    assert (found.max_input_tokens, found.deprecated_on) == (window, ends_on)

@@ -125,9 +125,6 @@ def test_a_model_of_another_company_is_told_with_the_type_of_its_own() -> None:
     assert of_model("type: openai", "claude-sonnet-4-5") == [
         "no model of OpenAI's, where it goes; its own provider is type: anthropic"
     ]
-    assert of_model("type: anthropic", "gpt-4o") == [
-        "no model of Anthropic's, where it goes; its own provider is type: openai"
-    ]
 
 
 def test_a_model_of_litellm_without_its_prefix_is_told() -> None:

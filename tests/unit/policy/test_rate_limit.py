@@ -224,9 +224,13 @@ async def test_priority_goes_first_and_then_the_order_of_arrival(make: Make) -> 
         calls.create_task(call("low 2", "low"))
         calls.create_task(call("normal 2", "normal"))
         calls.create_task(call("high 2", "high"))
+        calls.create_task(call("medium", "medium"))
+        calls.create_task(call("critical", "critical"))
         await idle()
         running.release()
-    assert log == ["high 1", "high 2", "normal 1", "normal 2", "low 1", "low 2"]
+    assert log == [
+        *("critical", "high 1", "high 2", "normal 1", "normal 2", "medium", "low 1", "low 2"),
+    ]
 
 
 async def test_nobody_overtakes_within_a_priority(make: Make, clock: ManualClock) -> None:

@@ -155,9 +155,7 @@ class TestComplete:
 
     async def test_it_is_given_what_was_asked_for_by_name(self) -> None:
         seed = Seed()
-        await face(Bench(), seed).complete(
-            "hi", temperature=0.1, tools=[TOOL], thinking=True, top_p=0.5
-        )
+        await face(Bench(), seed).complete("hi", temperature=0.1, tools=[TOOL], thinking=True)
         assert seed.given == {
             "messages": [LLMMessage("user", "hi")],
             "model": "m",

@@ -1,0 +1,232 @@
+"""Python functions as tools: their schemas, the arguments they take, and what is refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import AfterValidator, BaseModel, Field
+
+from orchestify.errors import InvalidParameterError
+from orchestify.tools.functions import FunctionTool, UnfitArgumentsError
+
+
+class Unit(Enum):
+    """Of temperatures."""
+
+    CELSIUS = "C"
+
+
+class Place(BaseModel):
+    """A place."""
+
+    city: str
+    since: dt.date = dt.date(2000, 1, 1)
+
+
+@dataclass
+class Point:
+    """A point."""
+
+    x: float
+
+
+def forecast(
+    place: Place,
+    days: Annotated[int, Field(description="At most 7", le=7)] = 1,
+    unit: Unit = Unit.CELSIUS,
+    *,
+    mode: Literal["short", "long"] = "short",
+) -> str:
+    """Forecast the weather.
+
+    Args:
+        place: Where.
+        days: Not this: the annotation says more.
+    """
+    return f"{type(place).__name__} {days} {unit} {mode}"
+
+
+def refuse(value: str) -> str:
+    raise ValueError("a secret of the host's")
+
+
+def guarded(name: Annotated[str, AfterValidator(refuse)]) -> str:
+    return name
+
+
+def shadowing(schema: int, json: int, copy: int, model_config: int, _x: int = 0) -> int:
+    return schema + json + copy + model_config + _x
+
+
+def positional(a: int, b: int = 2, /, c: int = 3) -> list[int]:
+    return [a, b, c]
+
+
+class Host:
+    """A host's object."""
+
+    def method(self, text: str) -> str:
+        """Return it."""
+        return text
+
+    async def __call__(self, text: str) -> str:
+        return text
+
+
+class TestSchema:
+    def test_it_is_of_annotations_and_docstring(self) -> None:
+        tool = FunctionTool(forecast).tool
+        assert (tool.name, tool.description) == ("forecast", "Forecast the weather.")
+        schema = dict(tool.input_schema)
+        assert schema["required"] == ["place"]
+        assert schema["additionalProperties"] is False
+        assert schema["properties"]["place"] == {"$ref": "#/$defs/Place", "description": "Where."}
+        assert schema["properties"]["days"] == {
+            "default": 1,
+            "description": "At most 7",
+            "maximum": 7,
+            "type": "integer",
+        }
+        assert schema["properties"]["mode"]["enum"] == ["short", "long"]
+        assert schema["$defs"]["Place"]["required"] == ["city"]
+
+    def test_no_parameters_is_an_empty_object(self) -> None:
+        def now() -> str:
+            return "now"
+
+        assert FunctionTool(now).tool.input_schema == {
+            "additionalProperties": False,
+            "properties": {},
+            "type": "object",
+        }
+
+    def test_names_that_pydantic_has_itself_are_free(self) -> None:
+        tool = FunctionTool(shadowing)
+        assert list(tool.tool.input_schema["properties"]) == [
+            *("schema", "json", "copy", "model_config", "_x"),
+        ]
+        arguments = {"schema": 1, "json": 2, "copy": 3, "model_config": 4}
+        assert tool.call(arguments)() == 10
+
+    def test_a_default_that_is_no_json_is_left_out(self) -> None:
+        def search(text: str, end: Any = object) -> str:
+            return text
+
+        assert FunctionTool(search).tool.input_schema["properties"]["end"] == {}
+
+    def test_what_a_partial_has_bound_is_not_the_models_to_choose(self) -> None:
+        def read(user: str, path: str) -> str:
+            return f"{user}:{path}"
+
+        tool = FunctionTool(partial(read, user="alice"))
+        assert list(tool.tool.input_schema["properties"]) == ["path"]
+        with pytest.raises(UnfitArgumentsError, match="user: Extra inputs"):
+            tool.call({"path": "x", "user": "bob"})
+        assert tool.call({"path": "x"})() == "alice:x"
+
+
+class TestCall:
+    def test_arguments_are_converted_to_the_annotated_types(self) -> None:
+        call = FunctionTool(forecast).call(
+            {"place": {"city": "Oslo", "since": "2020-02-02"}, "unit": "C", "days": "3"}
+        )
+        assert call() == "Place 3 Unit.CELSIUS short"
+
+    def test_what_is_not_given_is_the_functions_own_default(self) -> None:
+        marker = object()
+
+        def search(text: str, end: Any = marker) -> bool:
+            return end is marker
+
+        assert FunctionTool(search).call({"text": "x"})() is True
+
+    def test_positional_parameters_are_given_in_order(self) -> None:
+        tool = FunctionTool(positional)
+        assert tool.call({"a": 1, "b": 5, "c": 9})() == [1, 5, 9]
+        assert tool.call({"a": 1, "c": 9})() == [1, 2, 9]
+
+    @pytest.mark.parametrize(
+        ("arguments", "what"),
+        [
+            ({}, "place: Field required"),
+            ({"place": {"city": 3}}, r"place\.city: Input should be a valid string"),
+            ({"place": {"city": "x"}, "days": 8}, "days: Input should be less than or equal to 7"),
+            ({"place": {"city": "x"}, "dayz": 1}, "dayz: Extra inputs are not permitted"),
+            ({"place": {"city": "\ud800"}}, "Invalid JSON"),
+        ],
+    )
+    def test_what_does_not_fit_is_told_with_its_place(
+        self, arguments: dict[str, Any], what: str
+    ) -> None:
+        with pytest.raises(UnfitArgumentsError, match=what):
+            FunctionTool(forecast).call(arguments)
+
+    def test_a_hosts_validator_keeps_its_words_to_itself(self) -> None:
+        with pytest.raises(UnfitArgumentsError) as caught:
+            FunctionTool(guarded).call({"name": "x"})
+        assert str(caught.value) == "name: not accepted"
+
+    def test_five_faults_are_told(self) -> None:
+        with pytest.raises(UnfitArgumentsError, match=r"; and 3 more$"):
+            FunctionTool(lambda: None, "none").call(dict.fromkeys("abcdefgh", 1))
+
+    @pytest.mark.parametrize(
+        ("function", "name", "is_async"),
+        [
+            (Host().method, "method", False),
+            (Host(), "Host", True),
+            (partial(Host().method), "method", False),
+        ],
+    )
+    def test_methods_objects_and_partials_are_functions(
+        self, function: Callable[..., Any], name: str, is_async: bool
+    ) -> None:
+        tool = FunctionTool(function)
+        assert (tool.name, tool.is_async) == (name, is_async)
+        assert list(tool.tool.input_schema["properties"]) == ["text"]
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("function", "what"),
+        [
+            (lambda text: text, "1 to 64 letters"),
+            (print, r"\*args and \*\*kwargs do not say"),
+            (3, "a tool is a function, not a int"),
+        ],
+    )
+    def test_what_cannot_be_a_tool_is_named(self, function: Any, what: str) -> None:
+        with pytest.raises(InvalidParameterError, match=what):
+            FunctionTool(function)
+
+    def test_a_type_without_a_schema_is_named(self) -> None:
+        def call(back: Callable[[], int]) -> int:
+            return back()
+
+        with pytest.raises(InvalidParameterError, match=r"tool 'call': a parameter's type"):
+            FunctionTool(call)
+
+    def test_a_type_of_the_hosts_own_is_named(self) -> None:
+        def at(host: Host) -> str:
+            return ""
+
+        with pytest.raises(InvalidParameterError, match=r"tool 'at': a parameter's type"):
+            FunctionTool(at)
+
+    def test_an_annotation_that_leads_nowhere_is_named(self) -> None:
+        def at(point: Nowhere) -> str:  # type: ignore[name-defined]  # noqa: F821
+            return ""
+
+        with pytest.raises(InvalidParameterError, match=r"signature cannot be read \(NameError\)"):
+            FunctionTool(at)
+
+    @pytest.mark.parametrize("name", ["two words", "a" * 65, "né", "a.b"])
+    def test_a_name_that_providers_refuse(self, name: str) -> None:
+        with pytest.raises(InvalidParameterError, match="1 to 64 letters"):
+            FunctionTool(positional, name)
