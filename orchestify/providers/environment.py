@@ -23,8 +23,9 @@ class EnvProvider:
 
     It is there when one of the variables of each group in `needs` is set; `values` are what
     the configuration then says, with `{0}`, `{1}`... for the variables found, by group.
-    `optional` values are left out where their variable is not set. `model_variables` name the
-    default model; where none is set it is the first of `models` that is not about to end.
+    `optional` values, each with the variables that it is found in, are left out where none of
+    those is set. `model_variables` name the default model; where none is set it is the first of
+    `models` that is not about to end.
     """
 
     name: str
@@ -32,22 +33,32 @@ class EnvProvider:
     values: Mapping[str, Any]
     models: tuple[str, ...]
     model_variables: tuple[str, ...] = ()
-    optional: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    optional: Mapping[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
 
 
 def _models(name: str, *later: str) -> tuple[str, ...]:
     return (PROVIDER_TYPES[name].model or "", *later)
 
 
+def _address(*names: str) -> Mapping[str, tuple[tuple[str, ...], Any]]:
+    """Return the address, as the vendors' SDKs (`_BASE_URL`) or LiteLLM (`_API_BASE`) call it.
+
+    A host that has it set reaches the vendor through a proxy, and sends no key past it.
+    """
+    ends = ("BASE_URL", "API_BASE")
+    return {"base_url": (tuple(f"{name}_{end}" for end in ends for name in names), "${{{0}}}")}
+
+
 def _keyed(name: str, *keys: str, later: tuple[str, ...] = ()) -> EnvProvider:
-    kind = PROVIDER_TYPES[name]
+    kind, names = PROVIDER_TYPES[name], [key.removesuffix("_API_KEY") for key in keys]
     address = {"base_url": kind.base_url} if kind.base_url else {}
     return EnvProvider(
         name,
         (keys,),
         {"type": kind.lane, "api_key": "${{{0}}}", **address},
         _models(name, *later),
-        (f"DEFAULT_{name.upper()}_MODEL",),
+        tuple(f"DEFAULT_{each}_MODEL" for each in names),
+        _address(*names),
     )
 
 
@@ -55,7 +66,7 @@ def _local(name: str, model: str) -> EnvProvider:
     upper = name.upper()
     return EnvProvider(
         name,
-        ((f"{upper}_BASE_URL", f"{upper}_URL"),),
+        ((f"{upper}_BASE_URL", f"{upper}_URL", f"{upper}_API_BASE"),),
         {"type": "openai", "base_url": "${{{0}}}", "price": FREE},
         (model,),
         (f"DEFAULT_{upper}_MODEL",),
@@ -68,7 +79,7 @@ ENV_PROVIDERS = (
         (("AZURE_OPENAI_API_KEY",), ("AZURE_OPENAI_ENDPOINT",), ("AZURE_OPENAI_DEPLOYMENT",)),
         {"type": "litellm", "api_key": "${{{0}}}", "base_url": "${{{1}}}"},
         ("azure/${{{2}}}",),
-        optional={"options": ("AZURE_OPENAI_API_VERSION", {"api_version": "${{{0}}}"})},
+        optional={"options": (("AZURE_OPENAI_API_VERSION",), {"api_version": "${{{0}}}"})},
     ),
     EnvProvider(
         "openai",
@@ -77,8 +88,8 @@ ENV_PROVIDERS = (
         _models("openai", "gpt-5.4", "gpt-5.6"),
         ("DEFAULT_OPENAI_MODEL",),
         optional={
-            "base_url": ("OPENAI_BASE_URL", "${{{0}}}"),
-            "headers": ("OPENAI_ORG_ID", {"OpenAI-Organization": "${{{0}}}"}),
+            **_address("OPENAI"),
+            "headers": (("OPENAI_ORG_ID",), {"OpenAI-Organization": "${{{0}}}"}),
         },
     ),
     _keyed("anthropic", "ANTHROPIC_API_KEY", later=("claude-sonnet-5", "claude-sonnet-5-5")),
@@ -90,6 +101,7 @@ ENV_PROVIDERS = (
         {"type": "litellm", "api_key": "${{{0}}}"},
         _models("gemini", "gemini/gemini-3.5-flash", "gemini/gemini-flash-latest"),
         ("DEFAULT_GEMINI_MODEL", "DEFAULT_GOOGLE_MODEL"),
+        _address("GEMINI", "GOOGLE", "GOOGLE_GEMINI"),
     ),
     _keyed("groq", "GROQ_API_KEY", later=("openai/gpt-oss-20b",)),
     _keyed("mistral", "MISTRAL_API_KEY", later=("mistral-medium-latest",)),
@@ -161,8 +173,9 @@ def _values(row: EnvProvider, environ: Mapping[str, str], today: date) -> dict[s
     if not all(found):
         return None
     values: dict[str, Any] = {key: _filled(value, found) for key, value in row.values.items()}
-    for key, (name, value) in row.optional.items():
-        if environ.get(name):
+    for key, (names, value) in row.optional.items():
+        name = _first_set(names, environ)
+        if name:
             values[key] = _filled(value, [name])
     variable = _first_set(row.model_variables, environ)
     model = f"${{{variable}}}" if variable else _filled(_lasting(row, today), found)
