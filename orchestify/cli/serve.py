@@ -162,6 +162,7 @@ def command(
     """Serve tenants' providers, agents and usage over REST, and models through a gateway.
 
     CONFIG is what stands beneath every tenant's rows: a directory or a file, as for `check`.
+    Without it the environment's keys, addresses, default models and limits do, as for from_env.
     Without --database it keeps all in .orchestify/service.db, in the current folder. Beyond
     this machine it serves those who have a token (`orchestify tokens create`).
     """
@@ -214,10 +215,12 @@ def _print_summary(service: Service, address: str) -> None:
     found = startup_summary(service)
     tenants = plural(found.tenants, "tenant")
     rows, configured = plural(found.providers, "provider"), plural(found.configured, "provider")
+    where = "in the configuration" if found.environment is None else "in the environment"
     lines = {
         "database": found.database,
         "redis": found.redis,
-        "tenants": f"{tenants} with {rows} of their own; {configured} in the configuration",
+        "tenants": f"{tenants} with {rows} of their own; {configured} {where}",
+        "taken": found.environment,
         "document": f"{address}/openapi.json",
         "telemetry": found.telemetry,
         "access": found.access,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -117,6 +118,7 @@ _LIMITS = {
     "requests_per_day": "LLM_RATE_LIMIT_PER_DAY",
 }
 _DAILY_COST = "LLM_DAILY_COST_ALERT_THRESHOLD"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def document_from_env(environ: Mapping[str, str], today: date) -> dict[str, Any]:
@@ -135,6 +137,16 @@ def document_from_env(environ: Mapping[str, str], today: date) -> dict[str, Any]
     if environ.get(_DAILY_COST):
         document["alerts"] = {"daily_cost_usd": f"${{{_DAILY_COST}}}"}
     return document
+
+
+def variables_taken(environ: Mapping[str, str], today: date) -> dict[str, list[str]]:
+    """Return what a configuration of the environment is made of.
+
+    By provider, or by the key at the top (`rate_limit`, `alerts`): the variables' names.
+    """
+    document = document_from_env(environ, today)
+    parts = {**document.pop("providers"), **document}
+    return {name: list(dict.fromkeys(_VARIABLE.findall(str(each)))) for name, each in parts.items()}
 
 
 def missing_from_env(environ: Mapping[str, str]) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
@@ -20,6 +21,7 @@ from orchestify.database.sql import Database
 from orchestify.errors import LedgerError, StoreError, VaultError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
+from orchestify.providers.environment import config_from_env
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import OUTAGE_S, Authenticator
@@ -104,6 +106,8 @@ class Service:
     async def open(cls, settings: ServiceSettings, environ: Mapping[str, str] = os.environ) -> Self:
         """Open all that the settings name; encryption keys come from `environ`.
 
+        So do the operator's providers, where the settings name no configuration.
+
         Raises:
             ConfigError: the configuration cannot be used; with all that is wrong with it.
             InvalidParameterError: the URL of Redis is none.
@@ -111,7 +115,7 @@ class Service:
             VaultError: an encryption key is set that is none, or none opens what is stored.
             MissingExtraError: PostgreSQL or Redis is named, and its driver is not installed.
         """
-        base, cipher = await asyncio.to_thread(_config, settings), _cipher(environ)
+        base, cipher = await asyncio.to_thread(_config, settings, environ), _cipher(environ)
         async with AsyncExitStack() as opened:
             database = open_database(settings.database, settings.base_dir)
             opened.callback(database.dispose)
@@ -277,9 +281,12 @@ class Service:
         await self.aclose()
 
 
-def _config(settings: ServiceSettings) -> Config:
+def _config(settings: ServiceSettings, environ: Mapping[str, str]) -> Config:
     path = settings.config_path
-    config = Config() if path is None else load_config(settings.base_dir / path)
+    if path is None:
+        config = config_from_env(environ, date.today())
+    else:
+        config = load_config(settings.base_dir / path)
     if config.stream_timeout_s is not None:
         return config
     return config.model_copy(update={"stream_timeout_s": STREAM_S})
