@@ -232,3 +232,6 @@ class Settings(Policies):
     budgets: tuple[BudgetConfig, ...] = ()
     ledger: LedgerConfig | None = None
     alerts: AlertsConfig | None = None
+    health_check_interval_s: Seconds | None = Field(
+        default=None, description="Between the checks of a monitor; unwritten: 30"
+    )
