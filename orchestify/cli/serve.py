@@ -23,6 +23,13 @@ class _RefusedError(click.ClickException):
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option(
+    "--import",
+    "import_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Store the providers of a JSON file first, keys included: all or none, each once.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @database_option
@@ -139,6 +146,7 @@ class _RefusedError(click.ClickException):
 )
 def command(
     config: Path | None,
+    import_path: Path | None,
     host: str,
     port: int,
     url: str,
@@ -173,6 +181,7 @@ def command(
     settings = ServiceSettings(
         database=url,
         config_path=config,
+        import_path=import_path,
         host=host,
         port=port,
         redis_url=redis_url,
@@ -221,6 +230,7 @@ def _print_summary(service: Service, address: str) -> None:
         "redis": found.redis,
         "tenants": f"{tenants} with {rows} of their own; {configured} {where}",
         "taken": found.environment,
+        "imported": found.imported,
         "document": f"{address}/openapi.json",
         "telemetry": found.telemetry,
         "access": found.access,

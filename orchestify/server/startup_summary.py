@@ -31,6 +31,7 @@ class StartupSummary:
     providers: int
     configured: int
     environment: str | None
+    imported: str | None
     access: str
     telemetry: str | None
     notes: tuple[str, ...]
@@ -58,6 +59,7 @@ def startup_summary(service: Service, environ: Mapping[str, str] = os.environ) -
         providers=counts[1],
         configured=len(service.base.providers.providers),
         environment=_environment(settings, environ),
+        imported=_imported(service),
         access="with a token" if is_closed else _OPEN,
         telemetry=_telemetry(settings, environ),
         notes=(*_notes(service), *_incomplete(settings, environ), *_mistyped(environ)),
@@ -84,6 +86,14 @@ def _environment(settings: ServiceSettings, environ: Mapping[str, str]) -> str |
     taken |= {"encryption": [name for name in VARIABLES if environ.get(name, "").strip()]}
     parts = [f"{name} ({', '.join(variables)})" for name, variables in taken.items() if variables]
     return f"from the environment, for want of CONFIG: {', '.join(parts)}" if parts else None
+
+
+def _imported(service: Service) -> str | None:
+    path = service.settings.import_path
+    if path is None:
+        return None
+    added = sum(each.result == "added" for each in service.imported)
+    return f"{added:,} of {len(service.imported):,} records of {path}; the others were there before"
 
 
 def _incomplete(settings: ServiceSettings, environ: Mapping[str, str]) -> Iterator[str]:
