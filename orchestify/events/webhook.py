@@ -204,7 +204,7 @@ class _Sender:
 
     async def _post(self, message_id: str, body: bytes) -> tuple[bool, str, str]:
         """Send once; return whether it was taken, in words what came, and Retry-After."""
-        import aiohttp  # noqa: PLC0415 - slow, and few have a webhook
+        import aiohttp  # noqa: PLC0415 - few have a webhook
 
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=self._delivery.timeout_s)
@@ -223,7 +223,7 @@ class _Sender:
                 self._is_gone |= answer.status == _GONE
                 is_taken = 200 <= answer.status < 300
                 return is_taken, f"status {answer.status}", answer.headers.get("retry-after", "")
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:
             return False, type(error).__name__, ""
 
     async def _end(self, timeout_s: float) -> None:

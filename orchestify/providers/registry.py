@@ -357,10 +357,12 @@ class ProviderRegistry:
             for name, each in self._config.providers.providers.items()
             if name in providers and each.health_check_interval_s is not None
         }
+        if interval_s is None:
+            interval_s = self._config.health_check_interval_s or DEFAULT_INTERVAL_S
         return Monitor(
             {name: partial(check, provider) for name, provider in providers.items()},
             self._runtime.health,
-            interval_s=interval_s or self._config.health_check_interval_s or DEFAULT_INTERVAL_S,
+            interval_s=interval_s,
             timeout_s=timeout_s,
             intervals_s={**configured, **given},
         )

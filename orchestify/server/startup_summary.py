@@ -99,7 +99,7 @@ def _imported(service: Service) -> str | None:
 def _incomplete(settings: ServiceSettings, environ: Mapping[str, str]) -> Iterator[str]:
     if settings.config_path is None:
         for name, variables in missing_from_env(environ).items():
-            yield f"{name} is not served: {' and '.join(variables)} is not set"
+            yield f"{name} is not served, for want of {' and '.join(variables)}"
 
 
 def _telemetry(settings: ServiceSettings, environ: Mapping[str, str]) -> str | None:

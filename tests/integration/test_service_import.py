@@ -97,6 +97,18 @@ async def test_a_file_is_imported_before_it_serves_once(tmp_path: Path, form: st
     assert second == "0 of 2 records of llm_providers.json; the others were there before"
 
 
+async def test_what_the_environment_lacks_is_a_note(tmp_path: Path) -> None:
+    environ = {**ENVIRON, "AZURE_OPENAI_API_KEY": KEY}
+    async with serving(tmp_path, environ=environ) as served:
+        found = startup_summary(served.service, environ)
+    assert found.environment == (
+        "from the environment, for want of CONFIG: encryption (LLM_ENCRYPTION_KEY)"
+    )
+    assert found.notes == (
+        "azure is not served, for want of AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_DEPLOYMENT",
+    )
+
+
 async def test_it_does_not_start_with_a_file_that_is_wrong(tmp_path: Path) -> None:
     async with StubServer() as stub:
         path = write(tmp_path, [record(stub), record(stub, name="b", encrypted_api_key="gAAAA")])
