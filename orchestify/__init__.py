@@ -74,6 +74,9 @@ if TYPE_CHECKING:
     from orchestify.health.health import (
         ProviderHealth as ProviderHealth,
     )
+    from orchestify.health.report import (
+        HealthReport as HealthReport,
+    )
     from orchestify.lanes.mock import (
         MockAnswer as MockAnswer,
     )

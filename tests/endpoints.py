@@ -23,6 +23,7 @@ OPEN = (200, 200, 200, 200, 200, 200, 200, 200)
 TABLE = {
     #                               nobody, call, read, write, admin, foreign, revoked, expired
     "POST /api/v1/llm-providers":                Row(401, 403, 403, 201, 201, 201, 401, 401),
+    "POST /api/v1/llm-providers:import":         Row(401, 403, 403, 200, 200, 200, 401, 401),
     "GET /api/v1/llm-providers":                 Row(401, 403, 200, 403, 200, 200, 401, 401),
     "GET /api/v1/llm-providers/{id}":            Row(401, 403, 200, 403, 200, 404, 401, 401),
     "PUT /api/v1/llm-providers/{id}":            Row(401, 403, 403, 200, 200, 404, 401, 401),

@@ -31,7 +31,7 @@ from orchestify.models.price_book import PriceBook
 from orchestify.models.pricing import CostRange, Price, cost_usd, highest_cost_usd
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
 from orchestify.policy.budget import Budget
-from orchestify.policy.rate_limit import Limiter, RateLimiter
+from orchestify.policy.rate_limit import Limiter, RateLimiter, RateLimitState
 from orchestify.resources.bounded import bounded_setdefault
 from orchestify.values import NOTHING, CircuitState, CompletionRequest, TokenUsage, Usage
 
@@ -132,6 +132,11 @@ class Runtime:
         if limiter is None:
             limiter = self._limiters.setdefault(key, make())
         return limiter
+
+    def limiter_states(self, kind: str) -> dict[str, RateLimitState]:
+        """Return the state of each limiter of a kind (`provider`, `agent`) that is there."""
+        known = tuple(self._limiters.items())  # a thread may ask while a call adds one
+        return {name: each.state() for (its, name, _), each in known if its == kind}
 
     def pause(self, target: Target) -> RateLimiter:
         """Return what holds a target's key back after a 429, made at its first.

@@ -71,8 +71,18 @@ def list_(path: Path, as_json: bool) -> None:
     metavar="FILE",
     help="Write the results there, too, as JSON.",
 )
+@click.option(
+    "--benchmark",
+    "calls",
+    type=click.IntRange(0, 100),
+    default=0,
+    metavar="N",
+    help="Time N streamed answers of each provider as well, one after another (at most 100).",
+)
 @json_option
-def test(names: tuple[str, ...], path: Path, output: Path | None, as_json: bool) -> None:
+def test(
+    names: tuple[str, ...], path: Path, output: Path | None, calls: int, as_json: bool
+) -> None:
     """Try each provider (or those named) with a few short calls, all at once.
 
     Connect, complete, stream, tools, structured output, a wrong model. These are real calls that
@@ -81,7 +91,7 @@ def test(names: tuple[str, ...], path: Path, output: Path | None, as_json: bool)
     config = load(path)
     for name in names:
         check_provider(config, name)
-    trials, total = asyncio.run(_try(config, names))
+    trials, total = asyncio.run(_try(config, names, calls))
     notes = _notes(config, trials)
     report = {"ok": all(each.ok for each in trials), "providers": _as_dicts(trials), "usage": total}
     report |= {"notes": notes}
@@ -135,17 +145,23 @@ def _doing(recent: dict[str, Any] | None) -> str:
     return f"{answered} of {answered + failed} answered, {recent['latency_mean_s']:.2f} s each"
 
 
-async def _try(config: Config, names: tuple[str, ...]) -> tuple[list[Trial], dict[str, Any]]:
+async def _try(
+    config: Config, names: tuple[str, ...], calls: int
+) -> tuple[list[Trial], dict[str, Any]]:
     from orchestify.providers.provider_check import try_providers  # noqa: PLC0415
     from orchestify.providers.registry import ProviderRegistry  # noqa: PLC0415 - slow to import
 
     async with ProviderRegistry.from_config(config) as registry:
-        trials = await try_providers(registry, names or None)
+        trials = await try_providers(registry, names or None, calls=calls)
         return trials, registry.get_usage_summary()["total"]
 
 
 def _as_dicts(trials: list[Trial]) -> list[dict[str, Any]]:
-    return [{"provider": each.provider, "ok": each.ok, "checks": each.checks} for each in trials]
+    return [
+        {"provider": each.provider, "ok": each.ok, "checks": each.checks}
+        | ({} if each.benchmark is None else {"benchmark": each.benchmark})
+        for each in trials
+    ]
 
 
 def _write(output: Path, report: dict[str, Any]) -> None:
@@ -172,6 +188,7 @@ def _show(trials: list[Trial], notes: list[str], total: dict[str, Any]) -> None:
         made.add_row(trial.provider, *map(_cell, trial.checks))
     console().print(made)
     click.echo()
+    _show_benchmarks(trials)
     for trial in trials:
         for check in trial.checks:
             if check.result != "ok" and check.message:
@@ -185,6 +202,26 @@ def _show(trials: list[Trial], notes: list[str], total: dict[str, Any]) -> None:
     click.echo(
         f"used: {plural(total['attempts'], 'request')}, {tokens}, {usd(total['cost_usd'])}{rest}"
     )
+
+
+def _show_benchmarks(trials: list[Trial]) -> None:
+    timed = [(each.provider, each.benchmark) for each in trials if each.benchmark is not None]
+    if not timed:
+        return
+    titles = ("calls", "failed", "median", "95 %", "first output", "tokens/s", "cost")
+    made = table("", "provider", *titles)
+    for name, found in timed:
+        times = (found.latency_p50_s, found.latency_p95_s, found.first_output_p50_s)
+        failed = ", ".join(f"{number} {error}" for error, number in found.errors.items()) or "0"
+        rate = "" if found.tokens_per_s is None else f"{found.tokens_per_s:.0f}"
+        figures = (*map(_seconds, times), rate, usd(found.cost_usd))
+        made.add_row(name, count(found.calls), failed, *figures)
+    console().print(made)
+    click.echo()
+
+
+def _seconds(time_s: float | None) -> str:
+    return "" if time_s is None else f"{time_s:.2f} s"
 
 
 def _cell(check: Check) -> str:

@@ -23,6 +23,13 @@ class _RefusedError(click.ClickException):
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option(
+    "--import",
+    "import_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Store the providers of a JSON file first, keys included: all or none, each once.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @database_option
@@ -139,6 +146,7 @@ class _RefusedError(click.ClickException):
 )
 def command(
     config: Path | None,
+    import_path: Path | None,
     host: str,
     port: int,
     url: str,
@@ -162,6 +170,7 @@ def command(
     """Serve tenants' providers, agents and usage over REST, and models through a gateway.
 
     CONFIG is what stands beneath every tenant's rows: a directory or a file, as for `check`.
+    Without it the environment's keys, addresses, default models and limits do, as for from_env.
     Without --database it keeps all in .orchestify/service.db, in the current folder. Beyond
     this machine it serves those who have a token (`orchestify tokens create`).
     """
@@ -172,6 +181,7 @@ def command(
     settings = ServiceSettings(
         database=url,
         config_path=config,
+        import_path=import_path,
         host=host,
         port=port,
         redis_url=redis_url,
@@ -214,10 +224,13 @@ def _print_summary(service: Service, address: str) -> None:
     found = startup_summary(service)
     tenants = plural(found.tenants, "tenant")
     rows, configured = plural(found.providers, "provider"), plural(found.configured, "provider")
+    where = "in the configuration" if found.environment is None else "in the environment"
     lines = {
         "database": found.database,
         "redis": found.redis,
-        "tenants": f"{tenants} with {rows} of their own; {configured} in the configuration",
+        "tenants": f"{tenants} with {rows} of their own; {configured} {where}",
+        "taken": found.environment,
+        "imported": found.imported,
         "document": f"{address}/openapi.json",
         "telemetry": found.telemetry,
         "access": found.access,

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from orchestify.core.addresses import address_problem, exposure
 from orchestify.core.error_messages import refuse
 from orchestify.core.fields import Count, Model, Number, Positive, Seconds, Share, Text, Usd
+from orchestify.events.signatures import secret_bytes
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.budget import Period
 from orchestify.policy.limit_algorithms import DEFAULT_ALGORITHM, Algorithm
@@ -215,12 +217,39 @@ class LedgerConfig(Model):
     )
 
 
+def _reachable(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value()
+    problem = address_problem(text)
+    if problem is not None:
+        raise ValueError(problem.partition(";")[0])
+    if exposure(text) == "public":
+        raise ValueError("expected https: others could read what goes there in clear")
+    return url
+
+
+def _signing(secret: SecretStr) -> SecretStr:
+    secret_bytes(secret.get_secret_value())
+    return secret
+
+
+class WebhookConfig(Model):
+    """Where alerts are sent, signed as the Standard Webhooks specification says."""
+
+    url: Annotated[SecretStr, Field(min_length=1), AfterValidator(_reachable)] = Field(
+        description="https, or http within this machine or a private network"
+    )
+    secret: Annotated[SecretStr, Field(min_length=1), AfterValidator(_signing)] = Field(
+        description="whsec_ and 24 to 64 bytes in base64; the receiver has the same"
+    )
+
+
 class AlertsConfig(Model):
-    """Thresholds of alert events: a share of failures, a slow call, a day's cost."""
+    """Thresholds of alert events, and where they are sent beside the log and the handlers."""
 
     error_rate: Share | None = Field(default=None, description="Share of failed calls, as 0.1")
     slow_s: Seconds | None = Field(default=None, description="A call that takes as long is told")
     daily_cost_usd: Usd | None = Field(default=None, description="Of all calls of a day, UTC")
+    webhook: WebhookConfig | None = Field(default=None, description="Told of every alert")
 
 
 class TaskConfig(Model):
@@ -253,3 +282,6 @@ class Settings(Policies):
     budgets: tuple[BudgetConfig, ...] = ()
     ledger: LedgerConfig | None = None
     alerts: AlertsConfig | None = None
+    health_check_interval_s: Seconds | None = Field(
+        default=None, description="Between the checks of a monitor; unwritten: 30"
+    )

@@ -23,7 +23,18 @@ from pydantic import (
 
 from orchestify.core.addresses import address_problem, exposure
 from orchestify.core.error_messages import refusal, refuse
-from orchestify.core.fields import Count, Flag, FreeForm, HeaderText, Key, Model, Text, Usd, mask
+from orchestify.core.fields import (
+    Count,
+    Flag,
+    FreeForm,
+    HeaderText,
+    Key,
+    Model,
+    Seconds,
+    Text,
+    Usd,
+    mask,
+)
 from orchestify.core.policies import Policies, Settings
 from orchestify.core.problems import KeyPath, did_you_mean
 from orchestify.core.provider_types import COMPANIES, TYPES, ProviderType, max_temperature
@@ -172,6 +183,9 @@ class ProviderConfig(Policies):
         default=AnswerBounds(), description="What one answer may have at most"
     )
     allow_http: Flag = Field(default=False, description="Send a key over plain http")
+    health_check_interval_s: Seconds | None = Field(
+        default=None, description="Between the checks of a monitor, for this provider"
+    )
 
     _unset: tuple[str, ...] = PrivateAttr(default=())
     _company: str = PrivateAttr(default="")

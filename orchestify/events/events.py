@@ -8,7 +8,7 @@ import os
 import re
 import weakref
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 from orchestify.errors import InvalidParameterError
 from orchestify.events.dispatch import EventThread, Subscription
+from orchestify.events.webhook import Webhook
 from orchestify.values import CircuitState
 
 logger = logging.getLogger("orchestify.events")
@@ -127,6 +128,14 @@ Event: TypeAlias = (
 )
 E = TypeVar("E")
 
+ALERTS: Mapping[type[Any], str] = {
+    BudgetThreshold: "budget.threshold",
+    ErrorRateHigh: "error_rate.high",
+    ProviderUnavailable: "provider.unavailable",
+    SlowCall: "call.slow",
+}
+"""The events that are alerts, and what a webhook calls them."""
+
 _QUIET = (CircuitHalfOpened, CircuitClosed, TargetSkipped)  # logged at INFO, the rest at WARNING
 
 
@@ -136,16 +145,22 @@ class Events:
     `emit` may be called from any thread, any task and `__del__`. Handlers and the log run in
     one daemon thread, in order, so a slow one delays the others and no call; at most `capacity`
     events wait, `dropped` counts what did not fit. A forked child has its own thread. The log
-    names the `tenant` whose events they are, where there is one.
+    names the `tenant` whose events they are, where there is one. A `webhook` is sent the alerts,
+    and closed with the events.
     """
 
-    def __init__(self, *, capacity: int = CAPACITY, tenant: str = "") -> None:
+    def __init__(
+        self, *, capacity: int = CAPACITY, tenant: str = "", webhook: Webhook | None = None
+    ) -> None:
         self.capacity = capacity
         self._overflowed = 0
         self._log = Subscription(partial(_log_line, tenant), (), None)
         self._subscriptions: tuple[Subscription, ...] = (self._log,)
         self._threads: dict[int, EventThread] = {}  # by process: a fork takes no threads along
         self._is_closed = False
+        self._webhook = webhook
+        if webhook is not None:
+            self.on(webhook.send, *ALERTS)
 
     @property
     def dropped(self) -> int:
@@ -208,6 +223,8 @@ class Events:
     def close(self, timeout_s: float = 1.0) -> None:
         """Wait until what was emitted is delivered, at most `timeout_s`; later events are ignored.
 
+        A webhook is waited for as well, for 2 s at most.
+
         On an event loop: `await asyncio.to_thread(events.close)`.
         """
         self._is_closed = True
@@ -215,6 +232,8 @@ class Events:
         if thread is not None:
             thread.stop()
             thread.join(timeout_s)
+        if self._webhook is not None:
+            self._webhook.close()
 
     def _start(self) -> EventThread:
         fresh = EventThread()

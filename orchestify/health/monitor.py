@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeAlias
 
 from orchestify.errors import InvalidParameterError, OrchestifyError, RateLimitError
-from orchestify.health.health import Health, ProviderHealth
+from orchestify.health.health import Health
+from orchestify.health.report import HealthReport
 
 CHECK_TIMEOUT_S = 15.0
+DEFAULT_INTERVAL_S = 30.0
 
 CheckCall: TypeAlias = Callable[[], Awaitable[bool | None]]
 
@@ -52,7 +55,7 @@ async def check_all(
     """
     async with asyncio.TaskGroup() as group:
         tasks = {
-            name: group.create_task(_check(check, timeout_s, clock))
+            name: group.create_task(_result(check, timeout_s, clock))
             for name, check in tuple(checks.items())
         }
     return {name: task.result() for name, task in tasks.items()}
@@ -62,46 +65,66 @@ async def check_all(
 class Monitor:
     """Checks providers every `interval_s` while its `async with` lasts, the first time at once.
 
-    `checks` holds a call for each provider, and is read anew every time. Results go to `health`.
+    `checks` holds a call for each provider, and is read anew every time. `intervals_s` holds those
+    of providers that are checked more often or more rarely. Results go to `health`.
     """
 
     checks: Mapping[str, CheckCall]
     health: Health
-    interval_s: float = 30.0
+    interval_s: float = DEFAULT_INTERVAL_S
     timeout_s: float = 10.0
+    intervals_s: Mapping[str, float] = field(default_factory=dict)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
-    _task: asyncio.Task[None] | None = field(default=None, init=False, repr=False)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list, init=False, repr=False)
 
-    async def check_now(self) -> dict[str, ProviderHealth]:
+    def __post_init__(self) -> None:
+        for name, each in {"interval_s": self.interval_s, **self.intervals_s}.items():
+            if not 0 < each < math.inf:
+                raise InvalidParameterError(f"monitor: {name}: expected seconds above 0")
+
+    async def check_now(self) -> HealthReport:
         """Check every provider once, and return the health of each."""
-        found = await check_all(self.checks, self.timeout_s, self.clock)
-        for name, check in found.items():
-            self.health.note_check(name, check.ok, check.latency_s, check.message)
-        return {name: self.health.stats(name) for name in found}
+        return await self._check(self.checks)
 
     async def __aenter__(self) -> Self:
-        if self._task is not None:
+        if self._tasks:
             raise InvalidParameterError("this monitor is running already; make another")
-        self._task = asyncio.create_task(self._run(), name="orchestify-monitor")
+        self._tasks = [
+            asyncio.create_task(self._repeat(each), name="orchestify-monitor")
+            for each in {self.interval_s, *self.intervals_s.values()}
+        ]
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        await asyncio.wait((task,))
-        if not task.cancelled():
-            task.result()  # raises what ended it early
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()  # raises what ended it early
 
-    async def _run(self) -> None:
+    async def _repeat(self, interval_s: float) -> None:
+        """Check the providers of one interval: none of them waits for one of another."""
         while True:
-            await self.check_now()
-            await self.sleep(self.interval_s)
+            await self._check(
+                {
+                    name: check
+                    for name, check in tuple(self.checks.items())
+                    if self.intervals_s.get(name, self.interval_s) == interval_s
+                }
+            )
+            await self.sleep(interval_s)
+
+    async def _check(self, checks: Mapping[str, CheckCall]) -> HealthReport:
+        found = await check_all(checks, self.timeout_s, self.clock)
+        for name, check in found.items():
+            self.health.note_check(name, check.ok, check.latency_s, check.message)
+        return HealthReport({name: self.health.stats(name) for name in found})
 
 
-async def _check(check: CheckCall, timeout_s: float, clock: Callable[[], float]) -> Check:
+async def _result(check: CheckCall, timeout_s: float, clock: Callable[[], float]) -> Check:
     started = clock()
     limit = asyncio.timeout(timeout_s)
     try:

@@ -10,13 +10,21 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from math import ceil
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 Algorithm: TypeAlias = Literal["token_bucket", "sliding_window", "fixed_window"]
 
 DEFAULT_ALGORITHM: Algorithm = "token_bucket"
 
 _STEPS = 60  # a sliding window moves in steps of one sixtieth, so it holds 61 entries at most
+
+
+class LimitUsage(NamedTuple):
+    """What of a limit is used now: more than `limit` is a debt."""
+
+    used: int
+    limit: int
 
 
 class LimitCounter(Protocol):
@@ -39,6 +47,9 @@ class LimitCounter(Protocol):
 
     def drain(self, now: float) -> None:
         """Leave room for one at most, where the algorithm allows bursts."""
+
+    def usage(self, now: float) -> LimitUsage:
+        """Return what may not be taken now, and what could at rest."""
 
 
 def new_counter(
@@ -88,6 +99,12 @@ class TokenBucket:
         """Leave one at most."""
         self._fill(now)
         self._level = min(self._level, 1.0)
+
+    def usage(self, now: float) -> LimitUsage:
+        """Return what is missing in the bucket, in whole units, and what it holds."""
+        self._fill(now)
+        missing = self._capacity - self._level
+        return LimitUsage(ceil(missing - 1e-6), int(self._capacity))
 
     def _fill(self, now: float) -> None:
         if self._at is not None and now > self._at:
@@ -156,6 +173,11 @@ class SlidingWindow:
     def drain(self, now: float) -> None:
         """Do nothing: the window has no stock."""
 
+    def usage(self, now: float) -> LimitUsage:
+        """Return what the window holds, and the limit."""
+        self._forget(now)
+        return LimitUsage(self._used, self._limit)
+
     def _forget(self, now: float) -> None:
         while self._entries and self._entries[0].end + self._window_s <= now:
             self._used -= self._entries.popleft().amount
@@ -193,6 +215,11 @@ class FixedWindow:
 
     def drain(self, now: float) -> None:
         """Do nothing: the window has no stock."""
+
+    def usage(self, now: float) -> LimitUsage:
+        """Return what is used of this window, and the limit."""
+        self._turn(now)
+        return LimitUsage(self._used, self._limit)
 
     def _turn(self, now: float) -> None:
         index = int(now // self._window_s)

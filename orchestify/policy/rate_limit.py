@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf, sqrt
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from orchestify.policy.limit_algorithms import (
     DEFAULT_ALGORITHM,
     Algorithm,
     LimitCounter,
+    LimitUsage,
     TokenBucket,
     new_counter,
 )
@@ -45,6 +46,26 @@ class Grant(Protocol):
         """Free the slot of a call that has ended. Once."""
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimitState:
+    """How far a rate limit is used now.
+
+    `usage` holds by the limit's key (`requests_per_minute`, `tokens_per_day`, `concurrency`...)
+    what is used and what may be: of a token bucket what has not flowed back, of `burst` where that
+    is given. `wait_s` is how long the next request of normal priority waits at least, without its
+    tokens; `waiting` counts those that wait.
+    """
+
+    usage: Mapping[str, LimitUsage]
+    wait_s: float
+    waiting: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        usage = {name: each._asdict() for name, each in self.usage.items()}
+        return {"usage": usage, "wait_s": self.wait_s, "waiting": self.waiting}
+
+
 class Limiter(Protocol):
     """A rate limit's account; see `RateLimiter`, which is the one of a single process."""
 
@@ -59,6 +80,9 @@ class Limiter(Protocol):
 
     def wait_s(self, tokens: int, *, priority: Priority = "normal") -> float:
         """Seconds that `acquire` would wait now, as far as is known here."""
+
+    def state(self) -> RateLimitState:
+        """Return how far the limit is used, as far as is known here."""
 
     def penalise(self, retry_after_s: float | None, grant: Any = None) -> None:
         """Take a 429 that came to the call of `grant`, one of this limiter's own."""
@@ -93,6 +117,7 @@ class RateLimiter:
     _bursts: list[LimitCounter] = field(init=False, repr=False)  # of requests, those of the minute
     _requests: list[LimitCounter] = field(init=False, repr=False)
     _tokens: list[LimitCounter] = field(init=False, repr=False)
+    _named: dict[str, LimitCounter] = field(init=False, repr=False)
     _throttle: Throttle = field(init=False, repr=False)
     _tickets: int = field(default=0, init=False, repr=False)
     _running: int = field(default=0, init=False, repr=False)
@@ -107,14 +132,20 @@ class RateLimiter:
         self._bursts = _request_counters(self.algorithm, per_minute, MINUTE_S, self.burst)
         per_day_counters = _request_counters(self.algorithm, per_day, DAY_S, day_burst)
         self._requests = [*self._bursts, *per_day_counters]
-        self._tokens = [
-            new_counter(self.algorithm, limit, window_s)
-            for limit, window_s in (
-                (self.tokens_per_minute, MINUTE_S),
-                (self.tokens_per_day, DAY_S),
+        tokens = {
+            name: new_counter(self.algorithm, limit, window_s)
+            for name, limit, window_s in (
+                ("tokens_per_minute", self.tokens_per_minute, MINUTE_S),
+                ("tokens_per_day", self.tokens_per_day, DAY_S),
             )
             if limit is not None
-        ]
+        }
+        self._tokens = list(tokens.values())
+        self._named = {
+            **dict(zip(("requests_per_minute", "burst"), self._bursts, strict=False)),
+            **dict(zip(("requests_per_day", "burst"), per_day_counters, strict=False)),
+            **tokens,
+        }
 
     async def acquire(
         self, tokens: int, *, priority: Priority = "normal", deadline: float | None = None
@@ -156,6 +187,17 @@ class RateLimiter:
         """
         with self._lock:
             return self._turn_in_s(RANKS[priority], tokens, self.clock())
+
+    def state(self) -> RateLimitState:
+        """Return how far the limit is used now."""
+        with self._lock:
+            now = self.clock()
+            at = self._throttle.time(now)
+            usage = {name: each.usage(at) for name, each in self._named.items()}
+            if self.concurrency is not None:
+                usage["concurrency"] = LimitUsage(self._running, self.concurrency)
+            wait_s = self._turn_in_s(RANKS["normal"], 0, now)
+            return RateLimitState(usage, wait_s, sum(self._queued_requests))
 
     def penalise(
         self,

@@ -13,10 +13,11 @@ target has a lane (`orchestify.lanes`).
     lookup.py        providers by name; the targets and routes that lead to them
     building.py, targets.py, environment.py     from a configuration, or an environment, to these
     shared.py        what a host of many registries gives each of them
-    explain.py, catalogue.py, provider_check.py, template.py    what is known without a call
+    explain.py, catalogue.py, template.py    what is known without a call
+    provider_check.py, benchmark.py    what short calls tell of a provider
     litellm_import.py    a configuration of ours from LiteLLM's
 
-Other rooms import from: base, catalogue, claude, configured, environment, explain,
+Other rooms import from: base, building, catalogue, claude, configured, environment, explain,
 litellm_import, litellm_provider, mock, openai_provider, provider_check, registry, routed, shared,
 template.
 """

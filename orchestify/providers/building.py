@@ -8,7 +8,8 @@ from pathlib import Path
 from orchestify.calls.runtime import Runtime
 from orchestify.core.policies import AlertsConfig, BudgetConfig, LedgerConfig, Settings
 from orchestify.core.providers import ProviderConfig
-from orchestify.events.events import BudgetThreshold, Events
+from orchestify.events.events import ALERTS, BudgetThreshold, Events
+from orchestify.events.webhook import Webhook
 from orchestify.health.health import Health
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.memory import MemoryLedger
@@ -47,14 +48,32 @@ def provider_of(
     )
 
 
+def events_of(alerts: AlertsConfig | None, tenant: str = "") -> Events:
+    """Return what delivers events, to the webhook of the alerts as well where there is one."""
+    if alerts is None or alerts.webhook is None:
+        return Events(tenant=tenant)
+    url, secret = alerts.webhook.url, alerts.webhook.secret
+    webhook = Webhook(url.get_secret_value(), secret.get_secret_value(), ALERTS, tenant=tenant)
+    return Events(tenant=tenant, webhook=webhook)
+
+
+def health_of(alerts: AlertsConfig | None, events: Events) -> Health:
+    """Return what watches the health of providers, and emits the alerts' events."""
+    return Health(
+        error_rate=alerts.error_rate if alerts else None,
+        slow_s=alerts.slow_s if alerts else None,
+        emit=events.emit,
+    )
+
+
 def runtime_of(
     providers: Mapping[str, ProviderConfig],
     settings: Settings,
     shared: SharedParts = NOTHING_SHARED,
 ) -> Runtime:
     """Return the state that a registry's routes share: ledger, prices, budgets, health."""
-    events = shared.events or Events()
     alerts = settings.alerts
+    events = shared.events or events_of(alerts)
     budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
 
     def tell(state: BudgetState, share: float) -> None:
@@ -62,11 +81,7 @@ def runtime_of(
         events.emit(BudgetThreshold(budget.name, share, state.spent_usd, budget.limit_usd))
 
     ledger = shared.ledger or _ledger(settings.ledger)
-    health = shared.health or Health(
-        error_rate=alerts.error_rate if alerts else None,
-        slow_s=alerts.slow_s if alerts else None,
-        emit=events.emit,
-    )
+    health = shared.health or health_of(alerts, events)
     ledger.keep_health(lambda: [each.as_dict() for each in health.all().values()])
     return Runtime(
         ledger=ledger,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,8 +24,9 @@ class EnvProvider:
 
     It is there when one of the variables of each group in `needs` is set; `values` are what
     the configuration then says, with `{0}`, `{1}`... for the variables found, by group.
-    `optional` values are left out where their variable is not set. `model_variables` name the
-    default model; where none is set it is the first of `models` that is not about to end.
+    `optional` values, each with the variables that it is found in, are left out where none of
+    those is set. `model_variables` name the default model; where none is set it is the first of
+    `models` that is not about to end.
     """
 
     name: str
@@ -32,22 +34,32 @@ class EnvProvider:
     values: Mapping[str, Any]
     models: tuple[str, ...]
     model_variables: tuple[str, ...] = ()
-    optional: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    optional: Mapping[str, tuple[tuple[str, ...], Any]] = field(default_factory=dict)
 
 
 def _models(name: str, *later: str) -> tuple[str, ...]:
     return (PROVIDER_TYPES[name].model or "", *later)
 
 
+def _address(*names: str) -> Mapping[str, tuple[tuple[str, ...], Any]]:
+    """Return the address, as the vendors' SDKs (`_BASE_URL`) or LiteLLM (`_API_BASE`) call it.
+
+    A host that has it set reaches the vendor through a proxy, and sends no key past it.
+    """
+    ends = ("BASE_URL", "API_BASE")
+    return {"base_url": (tuple(f"{name}_{end}" for end in ends for name in names), "${{{0}}}")}
+
+
 def _keyed(name: str, *keys: str, later: tuple[str, ...] = ()) -> EnvProvider:
-    kind = PROVIDER_TYPES[name]
+    kind, names = PROVIDER_TYPES[name], [key.removesuffix("_API_KEY") for key in keys]
     address = {"base_url": kind.base_url} if kind.base_url else {}
     return EnvProvider(
         name,
         (keys,),
         {"type": kind.lane, "api_key": "${{{0}}}", **address},
         _models(name, *later),
-        (f"DEFAULT_{name.upper()}_MODEL",),
+        tuple(f"DEFAULT_{each}_MODEL" for each in names),
+        _address(*names),
     )
 
 
@@ -55,7 +67,7 @@ def _local(name: str, model: str) -> EnvProvider:
     upper = name.upper()
     return EnvProvider(
         name,
-        ((f"{upper}_BASE_URL", f"{upper}_URL"),),
+        ((f"{upper}_BASE_URL", f"{upper}_URL", f"{upper}_API_BASE"),),
         {"type": "openai", "base_url": "${{{0}}}", "price": FREE},
         (model,),
         (f"DEFAULT_{upper}_MODEL",),
@@ -68,7 +80,7 @@ ENV_PROVIDERS = (
         (("AZURE_OPENAI_API_KEY",), ("AZURE_OPENAI_ENDPOINT",), ("AZURE_OPENAI_DEPLOYMENT",)),
         {"type": "litellm", "api_key": "${{{0}}}", "base_url": "${{{1}}}"},
         ("azure/${{{2}}}",),
-        optional={"options": ("AZURE_OPENAI_API_VERSION", {"api_version": "${{{0}}}"})},
+        optional={"options": (("AZURE_OPENAI_API_VERSION",), {"api_version": "${{{0}}}"})},
     ),
     EnvProvider(
         "openai",
@@ -77,8 +89,8 @@ ENV_PROVIDERS = (
         _models("openai", "gpt-5.4", "gpt-5.6"),
         ("DEFAULT_OPENAI_MODEL",),
         optional={
-            "base_url": ("OPENAI_BASE_URL", "${{{0}}}"),
-            "headers": ("OPENAI_ORG_ID", {"OpenAI-Organization": "${{{0}}}"}),
+            **_address("OPENAI"),
+            "headers": (("OPENAI_ORG_ID",), {"OpenAI-Organization": "${{{0}}}"}),
         },
     ),
     _keyed("anthropic", "ANTHROPIC_API_KEY", later=("claude-sonnet-5", "claude-sonnet-5-5")),
@@ -90,6 +102,7 @@ ENV_PROVIDERS = (
         {"type": "litellm", "api_key": "${{{0}}}"},
         _models("gemini", "gemini/gemini-3.5-flash", "gemini/gemini-flash-latest"),
         ("DEFAULT_GEMINI_MODEL", "DEFAULT_GOOGLE_MODEL"),
+        _address("GEMINI", "GOOGLE", "GOOGLE_GEMINI"),
     ),
     _keyed("groq", "GROQ_API_KEY", later=("openai/gpt-oss-20b",)),
     _keyed("mistral", "MISTRAL_API_KEY", later=("mistral-medium-latest",)),
@@ -105,6 +118,7 @@ _LIMITS = {
     "requests_per_day": "LLM_RATE_LIMIT_PER_DAY",
 }
 _DAILY_COST = "LLM_DAILY_COST_ALERT_THRESHOLD"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def document_from_env(environ: Mapping[str, str], today: date) -> dict[str, Any]:
@@ -123,6 +137,16 @@ def document_from_env(environ: Mapping[str, str], today: date) -> dict[str, Any]
     if environ.get(_DAILY_COST):
         document["alerts"] = {"daily_cost_usd": f"${{{_DAILY_COST}}}"}
     return document
+
+
+def variables_taken(environ: Mapping[str, str], today: date) -> dict[str, list[str]]:
+    """Return what a configuration of the environment is made of.
+
+    By provider, or by the key at the top (`rate_limit`, `alerts`): the variables' names.
+    """
+    document = document_from_env(environ, today)
+    parts = {**document.pop("providers"), **document}
+    return {name: list(dict.fromkeys(_VARIABLE.findall(str(each)))) for name, each in parts.items()}
 
 
 def missing_from_env(environ: Mapping[str, str]) -> dict[str, list[str]]:
@@ -161,8 +185,9 @@ def _values(row: EnvProvider, environ: Mapping[str, str], today: date) -> dict[s
     if not all(found):
         return None
     values: dict[str, Any] = {key: _filled(value, found) for key, value in row.values.items()}
-    for key, (name, value) in row.optional.items():
-        if environ.get(name):
+    for key, (names, value) in row.optional.items():
+        name = _first_set(names, environ)
+        if name:
             values[key] = _filled(value, [name])
     variable = _first_set(row.model_variables, environ)
     model = f"${{{variable}}}" if variable else _filled(_lasting(row, today), found)

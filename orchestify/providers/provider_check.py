@@ -18,6 +18,7 @@ from orchestify.errors import (
     OrchestifyError,
 )
 from orchestify.providers.base import LLMProvider
+from orchestify.providers.benchmark import Benchmark, benchmark
 from orchestify.providers.registry import ProviderRegistry
 
 Result: TypeAlias = Literal["ok", "failed", "skipped"]
@@ -60,41 +61,46 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The checks of one provider, in the order of `CHECKS`."""
+    """The checks of one provider, in the order of `CHECKS`, and a benchmark where one was made."""
 
     provider: str
     checks: tuple[Check, ...]
+    benchmark: Benchmark | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether no check failed."""
-        return all(check.result != "failed" for check in self.checks)
+        """Whether no check failed, and no call of the benchmark."""
+        is_well = self.benchmark is None or not self.benchmark.errors
+        return is_well and all(check.result != "failed" for check in self.checks)
 
 
 async def try_providers(
-    registry: ProviderRegistry, names: Iterable[str] | None = None
+    registry: ProviderRegistry, names: Iterable[str] | None = None, *, calls: int = 0
 ) -> list[Trial]:
     """Try providers, all at once and each with one request at a time; every call is booked.
 
-    `names` are all registered ones where None. A check is one attempt, without retries.
+    `names` are all registered ones where None. A check is one attempt, without retries. `calls`
+    are a benchmark's, of each provider that can be reached.
 
     Raises:
         ProviderNotFoundError: one of them is not registered, or is off.
     """
     chosen = registry.list_providers() if names is None else list(names)
     providers = {name: registry.get(name) for name in chosen}
-    trials = (_try(name, provider) for name, provider in providers.items())
+    trials = (_try(name, provider, calls) for name, provider in providers.items())
     return list(await asyncio.gather(*trials))
 
 
-async def _try(name: str, provider: LLMProvider) -> Trial:
+async def _try(name: str, provider: LLMProvider, calls: int) -> Trial:
     checks: list[Check] = []
     for title, check in CHECKS.items():
         if _is_out_of_reach(checks):
             checks.append(Check(title, "skipped"))
         else:
             checks.append(await _run(title, check, provider))
-    return Trial(name, tuple(checks))
+    if not calls or _is_out_of_reach(checks):
+        return Trial(name, tuple(checks))
+    return Trial(name, tuple(checks), await benchmark(provider, calls))
 
 
 def _is_out_of_reach(checks: list[Check]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from orchestify.calls.tracing import Tracer
 from orchestify.core.agents import AgentConfig, AgentsConfig
@@ -20,15 +21,24 @@ from orchestify.core.providers import ProvidersConfig
 from orchestify.errors import (
     AgentNotFoundError,
     ConfigError,
+    InvalidParameterError,
     ProviderNotFoundError,
 )
-from orchestify.health.health import ProviderHealth
-from orchestify.health.monitor import CHECK_TIMEOUT_S, Check, Monitor, check, check_all
+from orchestify.health.monitor import (
+    CHECK_TIMEOUT_S,
+    DEFAULT_INTERVAL_S,
+    Check,
+    Monitor,
+    check,
+    check_all,
+)
+from orchestify.health.report import HealthReport
 from orchestify.lanes.litellm import begin_import
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.record import Record
 from orchestify.ledger.summary import summary_of, token_usage
 from orchestify.policy.budget import BudgetState
+from orchestify.policy.rate_limit import RateLimitState
 from orchestify.providers import catalogue
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.building import runtime_of
@@ -298,9 +308,35 @@ class ProviderRegistry:
         """
         return [self._runtime.book.state(budget) for budget in self._runtime.budgets]
 
-    def get_health(self) -> dict[str, ProviderHealth]:
-        """Return how each provider has been doing, from real calls and from checks."""
-        return {name: self._runtime.health.stats(name) for name in self._lookup.providers}
+    def rate_limits(
+        self, of: Literal["provider", "agent"] = "provider"
+    ) -> dict[str, RateLimitState]:
+        """Return how far the rate limits of providers are used, or those of agents.
+
+        By name, those that have one; an agent's is there once the agent was asked for. A pause
+        after a 429 is the key's, and not in it.
+        """
+        for name in self._lookup.providers:
+            self._lookup.target(name)  # makes its limiter
+        return self._runtime.limiter_states(of)
+
+    def get_health(self) -> HealthReport:
+        """Return how each provider has been doing, from real calls and from checks.
+
+        By name; `overall_status` sums them up.
+        """
+        stats = self._runtime.health.stats
+        return HealthReport({name: stats(name) for name in self._lookup.providers})
+
+    def export_health(self) -> str:
+        """Return health as JSON: `overall_status`, `providers`, `rate_limits` and `history`.
+
+        `history` is a day of each provider's past, at most one state for five minutes, and now.
+        """
+        limits = {name: each.as_dict() for name, each in self.rate_limits().items()}
+        history = self._runtime.health.export()
+        found = {**self.get_health().as_dict(), "rate_limits": limits, "history": history}
+        return json.dumps(found, indent=2)
 
     async def health_history(
         self, provider_id: str | None = None, since: datetime | None = None
@@ -312,14 +348,41 @@ class ProviderRegistry:
         """
         return await self._runtime.ledger.health_history(provider_id, since)
 
-    async def check_health(self, timeout_s: float = CHECK_TIMEOUT_S) -> dict[str, ProviderHealth]:
+    async def check_health(self, timeout_s: float = CHECK_TIMEOUT_S) -> HealthReport:
         """Ask all providers at once, by free requests, each for at most `timeout_s` seconds."""
         return await self.monitor(timeout_s=timeout_s).check_now()
 
-    def monitor(self, interval_s: float = 30.0, timeout_s: float = CHECK_TIMEOUT_S) -> Monitor:
-        """Return a background check: `async with registry.monitor(interval_s=30): ...`."""
-        checks = {name: partial(check_own, each) for name, each in self._lookup.providers.items()}
-        return Monitor(checks, self._runtime.health, interval_s=interval_s, timeout_s=timeout_s)
+    def monitor(
+        self,
+        interval_s: float | None = None,
+        timeout_s: float = CHECK_TIMEOUT_S,
+        intervals_s: Mapping[str, float] | None = None,
+    ) -> Monitor:
+        """Return a background check: `async with registry.monitor(interval_s=30): ...`.
+
+        `intervals_s` holds the seconds of single providers. What is not given is the
+        configuration's `health_check_interval_s`, at the provider or the top, else 30.
+
+        Raises:
+            InvalidParameterError: an interval is no time, or of a provider that is not there.
+        """
+        providers, given = self._lookup.providers, intervals_s or {}
+        for name in given.keys() - providers.keys():
+            raise InvalidParameterError(f"monitor: no provider {name!r} is registered")
+        configured = {
+            name: each.health_check_interval_s
+            for name, each in self._config.providers.providers.items()
+            if name in providers and each.health_check_interval_s is not None
+        }
+        if interval_s is None:
+            interval_s = self._config.health_check_interval_s or DEFAULT_INTERVAL_S
+        return Monitor(
+            {name: partial(check_own, provider) for name, provider in providers.items()},
+            self._runtime.health,
+            interval_s=interval_s,
+            timeout_s=timeout_s,
+            intervals_s={**configured, **given},
+        )
 
     async def aclose(self) -> None:
         """Close all connections, and the ledger once it has written what is pending."""
@@ -391,7 +454,7 @@ def _check_in_thread(providers: Mapping[str, LLMProvider]) -> list[str]:
     found: dict[str, Check] = {}
 
     async def ask() -> None:
-        checks = {name: partial(check, provider) for name, provider in providers.items()}
+        checks = {name: partial(check_own, provider) for name, provider in providers.items()}
         try:
             found.update(await check_all(checks, CHECK_TIMEOUT_S))
         finally:

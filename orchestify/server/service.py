@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
@@ -20,6 +21,7 @@ from orchestify.database.sql import Database
 from orchestify.errors import LedgerError, StoreError, VaultError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
+from orchestify.providers.environment import config_from_env
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import OUTAGE_S, Authenticator
@@ -27,7 +29,10 @@ from orchestify.server.access.denied_requests import DeniedRequests
 from orchestify.server.access.limits import CallSlots, StreamTurns
 from orchestify.server.access.tokens import Tokens
 from orchestify.server.conversations import KeptConversations
+from orchestify.server.rows.provider_records import read_records
 from orchestify.server.settings import ServiceSettings
+from orchestify.server.storage.audit import SYSTEM
+from orchestify.server.storage.importing import ImportedProvider, import_providers
 from orchestify.server.storage.opening import open_database, open_service_ledger
 from orchestify.server.storage.row_keys import KeyCheck
 from orchestify.server.storage.store import Store
@@ -61,8 +66,8 @@ class Service:
 
     `base` is the operator's configuration, beneath the tenants' rows. All is kept in one
     `database`, the ledger too. `models_of` are the models that the operator's configuration names,
-    by provider. Whoever opens a service closes it. What a tenant `reads` and
-    `writes` there is done in threads of its own.
+    by provider; `imported` is what was imported at the start. Whoever opens a service closes it.
+    What a tenant `reads` and `writes` there is done in threads of its own.
     """
 
     settings: ServiceSettings
@@ -79,6 +84,7 @@ class Service:
     conversations: KeptConversations
     has_cipher: bool
     keys: KeyCheck
+    imported: tuple[ImportedProvider, ...]
     _opened: AsyncExitStack = field(repr=False)
     reads: ThreadPools = field(
         default_factory=lambda: ThreadPools(2, "reads"), init=False, repr=False
@@ -106,14 +112,17 @@ class Service:
     async def open(cls, settings: ServiceSettings, environ: Mapping[str, str] = os.environ) -> Self:
         """Open all that the settings name; encryption keys come from `environ`.
 
+        So do the operator's providers, where the settings name no configuration.
+
         Raises:
-            ConfigError: the configuration cannot be used; with all that is wrong with it.
+            ConfigError: the configuration or the file to import cannot be used; with all that is
+                wrong with it.
             InvalidParameterError: the URL of Redis is none.
             StoreError: the database cannot be used.
             VaultError: an encryption key is set that is none, or none opens what is stored.
             MissingExtraError: PostgreSQL or Redis is named, and its driver is not installed.
         """
-        base, cipher = await asyncio.to_thread(_config, settings), _cipher(environ)
+        base, cipher = await asyncio.to_thread(_config, settings, environ), _cipher(environ)
         async with AsyncExitStack() as opened:
             database = open_database(settings.database, settings.base_dir)
             opened.callback(database.dispose)
@@ -140,6 +149,7 @@ class Service:
                 allows_unbounded=settings.allows_unbounded,
             )
             opened.push_async_callback(tenants.aclose)
+            imported = await _imported(settings, store, tenants)
             tokens, denied_requests = Tokens(database), DeniedRequests(database)
             opened.push_async_callback(denied_requests.aclose)
             authenticator = Authenticator(tokens, denied_requests, settings)
@@ -159,6 +169,7 @@ class Service:
                 KeptConversations(cipher, None if limits is None else limits.connection),
                 cipher is not None,
                 keys,
+                imported,
                 opened.pop_all(),
             )
 
@@ -279,12 +290,28 @@ class Service:
         await self.aclose()
 
 
-def _config(settings: ServiceSettings) -> Config:
+def _config(settings: ServiceSettings, environ: Mapping[str, str]) -> Config:
     path = settings.config_path
-    config = Config() if path is None else load_config(settings.base_dir / path)
+    if path is None:
+        config = config_from_env(environ, date.today())
+    else:
+        config = load_config(settings.base_dir / path)
     if config.stream_timeout_s is not None:
         return config
     return config.model_copy(update={"stream_timeout_s": STREAM_S})
+
+
+async def _imported(
+    settings: ServiceSettings, store: Store, tenants: TenantRegistry
+) -> tuple[ImportedProvider, ...]:
+    """Import the file that the settings name, and tell other machines of whose rows changed."""
+    if settings.import_path is None:
+        return ()
+    records = await asyncio.to_thread(read_records, settings.base_dir / settings.import_path)
+    imported = await asyncio.to_thread(import_providers, store, records, SYSTEM)
+    for tenant in sorted({each.tenant for each in imported if each.result == "added"}):
+        await tenants.changed(tenant)
+    return tuple(imported)
 
 
 def _cipher(environ: Mapping[str, str]) -> Cipher | None:

@@ -16,8 +16,9 @@ OPEN_TENANT = "default"
 class ServiceSettings:
     """Where the service listens, what it uses, and its limits.
 
-    Relative paths start at `base_dir`. `allowed_endpoints` are hosts (with or without a port)
-    that a tenant's base_url may reach although they are not public. With `allows_unbounded` calls
+    Relative paths start at `base_dir`. The providers of `import_path` are stored at the start.
+    `allowed_endpoints` are hosts (with or without a port) that a tenant's base_url may reach
+    although they are not public. With `allows_unbounded` calls
     go to those of LiteLLM's backends whose answers nothing bounds, too. `proxies` are the addresses
     of reverse proxies, whose word on a request's origin is believed. `machines` share Redis's
     limits. `requests_per_minute` are a token's, `denied_per_minute` an address's, of requests
@@ -33,6 +34,7 @@ class ServiceSettings:
 
     database: str = field(default=DEFAULT_DATABASE, repr=False)
     config_path: Path | None = None
+    import_path: Path | None = None
     base_dir: Path = Path()
     host: str = "127.0.0.1"
     port: int = 8000

@@ -6,9 +6,11 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from sqlalchemy import func, select
 
+from orchestify.providers.environment import missing_from_env, variables_taken
 from orchestify.server.service import Service
 from orchestify.server.settings import OPEN_TENANT, ServiceSettings, is_loopback
 from orchestify.server.storage.opening import shown_url
@@ -18,13 +20,18 @@ from orchestify.vault.cipher import VARIABLES
 
 @dataclass(frozen=True, slots=True)
 class StartupSummary:
-    """Where the service keeps what, how much there is, and who may come in; no password."""
+    """Where the service keeps what, how much there is, and who may come in; no password.
+
+    `environment` says which variables stand in a configuration's place, None where one is given.
+    """
 
     database: str
     redis: str
     tenants: int
     providers: int
     configured: int
+    environment: str | None
+    imported: str | None
     access: str
     telemetry: str | None
     notes: tuple[str, ...]
@@ -51,9 +58,11 @@ def startup_summary(service: Service, environ: Mapping[str, str] = os.environ) -
         tenants=counts[0],
         providers=counts[1],
         configured=len(service.base.providers.providers),
+        environment=_environment(settings, environ),
+        imported=_imported(service),
         access="with a token" if is_closed else _OPEN,
         telemetry=_telemetry(settings, environ),
-        notes=(*_notes(service), *_mistyped(environ)),
+        notes=(*_notes(service), *_incomplete(settings, environ), *_mistyped(environ)),
     )
 
 
@@ -67,6 +76,30 @@ _OPEN = (
     "`orchestify tokens create --tenant NAME --scope admin` makes the first; only a token of "
     f"{OPEN_TENANT!r} then reaches what was set up without one"
 )
+
+
+def _environment(settings: ServiceSettings, environ: Mapping[str, str]) -> str | None:
+    """Say what was taken from which variables; of their values nothing."""
+    if settings.config_path is not None:
+        return None
+    taken = variables_taken(environ, date.today())
+    taken |= {"encryption": [name for name in VARIABLES if environ.get(name, "").strip()]}
+    parts = [f"{name} ({', '.join(variables)})" for name, variables in taken.items() if variables]
+    return f"from the environment, for want of CONFIG: {', '.join(parts)}" if parts else None
+
+
+def _imported(service: Service) -> str | None:
+    path = service.settings.import_path
+    if path is None:
+        return None
+    added = sum(each.result == "added" for each in service.imported)
+    return f"{added:,} of {len(service.imported):,} records of {path}; the others were there before"
+
+
+def _incomplete(settings: ServiceSettings, environ: Mapping[str, str]) -> Iterator[str]:
+    if settings.config_path is None:
+        for name, variables in missing_from_env(environ).items():
+            yield f"{name} is not served, for want of {' and '.join(variables)}"
 
 
 def _telemetry(settings: ServiceSettings, environ: Mapping[str, str]) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from orchestify.policy.rate_limit import (
     Limiter,
     LocalGrant,
     RateLimiter,
+    RateLimitState,
     check_deadline,
 )
 from orchestify.policy.rate_limit_headers import RateHint
@@ -51,6 +53,7 @@ class SharedRateLimiter:
         self._clock = clock
         self._queue = WaitQueue()
         self._tickets = 0
+        self._waiting = 0
         self._opens_at = 0.0  # when the head's window may open, as far as Redis told
         self._lent = 0  # tokens that running calls of this process may yet give back
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,15 +81,23 @@ class SharedRateLimiter:
         self._tickets += 1
         waiter = Waiter((rank, self._tickets))
         self._queue.join(waiter)
+        self._waiting += 1
         try:
             return await self._wait_turn(waiter, tokens, priority, deadline)
         finally:
+            self._waiting -= 1
             self._queue.leave(waiter)
 
     def wait_s(self, tokens: int, *, priority: Priority = "normal") -> float:
         """Seconds that `acquire` would wait now, at least: Redis is not asked."""
         local_s = self._local.wait_s(tokens, priority=priority)
         return max(local_s, self._opens_at - self._clock())
+
+    def state(self) -> RateLimitState:
+        """Return what this process has used of the limit; Redis is not asked."""
+        local = self._local.state()
+        wait_s = max(local.wait_s, self._opens_at - self._clock())
+        return replace(local, wait_s=wait_s, waiting=self._waiting)
 
     def penalise(self, retry_after_s: float | None, grant: SharedGrant | None = None) -> None:
         """Take a 429, for this process alone: see `RateLimiter.penalise`."""

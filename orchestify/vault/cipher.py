@@ -24,6 +24,7 @@ VARIABLES = ("ORCHESTIFY_ENCRYPTION_KEYS", "ENCRYPTION_KEY", "LLM_ENCRYPTION_KEY
 """The variables that hold encryption keys, in the order in which they are read."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}=")  # 32 bytes; Fernet itself skips what is no base64
+_ANY_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{43}=?")
 _SEPARATOR = re.compile(r"[\s,]+")
 
 
@@ -147,14 +148,26 @@ def new_encryption_key() -> str:
 def _keys_in(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the keys with their places; the names that other layers use may hold something else.
 
-    `ENCRYPTION_KEY` is a name that a host may have taken for a key of another kind.
+    `ENCRYPTION_KEY` is a name that a host may have taken for a key of another kind. Other layers
+    write a key in either alphabet of base64, with or without `=` at its end.
     """
     ours, *others = VARIABLES
     for variable in (ours, *others):
         keys = filter(None, _SEPARATOR.split(environ.get(variable, "")))
-        for position, key in enumerate(keys, 1):
+        for position, given in enumerate(keys, 1):
+            key = given if variable == ours else _urlsafe(given)
             if variable == ours or _KEY.fullmatch(key) or not environ.get(ours, "").strip():
                 yield f"{variable}, key {position}", key
+
+
+def _urlsafe(key: str) -> str:
+    """Return 32 bytes of any base64 as Fernet writes them, and all else as it is."""
+    if not _ANY_BASE64.fullmatch(key):
+        return key
+    return key.translate(_TO_URLSAFE).rstrip("=") + "="
+
+
+_TO_URLSAFE = str.maketrans("+/", "-_")
 
 
 def _checked(place: str, key: str) -> str:

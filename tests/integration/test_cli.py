@@ -456,6 +456,16 @@ class TestProviders:
         assert "gpt" in result.stdout
         assert json.loads(output.read_text())["providers"][0]["ok"] is True
 
+    def test_test_times_answers_where_it_is_told_to(self, config: str, tmp_path: Path) -> None:
+        output = tmp_path / "results.json"
+        given = ["--benchmark", "3", "--config", config, "--output", str(output)]
+        result = run("providers", "test", "gpt", *given)
+        (trial,) = json.loads(output.read_text())["providers"]
+        assert result.exit_code == 0
+        assert "tokens/s" in result.stdout
+        assert (trial["benchmark"]["calls"], trial["benchmark"]["errors"]) == (3, {})
+        assert trial["benchmark"]["latency_p95_s"] > 0
+
     def test_test_exits_with_1_where_a_check_fails(self, config: str) -> None:
         result = run("providers", "test", "gpt", "locked", "--config", config)
         assert result.exit_code == 1

@@ -35,6 +35,7 @@ class World:
         bodies: dict[str, dict[str, Any]] = {
             "POST /api/v1/llm-providers": {**OLLAMA, "name": fresh},
             "PUT /api/v1/llm-providers/{id}": {"is_active": True},
+            "POST /api/v1/llm-providers:import": {"records": [{**OLLAMA, "name": fresh}]},
             "POST /api/v1/agent-llm-configs": {"agent_id": fresh, "provider": "local"},
             "PUT /api/v1/agent-llm-configs/{id}": {"enabled": True},
             "POST /api/v1/tokens": {"scopes": ["read"]},

@@ -96,6 +96,69 @@ def test_serve_alone_runs_on_sqlite_in_the_folder_that_only_its_owner_reads(fold
     assert "orchestify tokens create --tenant NAME --scope admin" in running.said[-1]
 
 
+SEED_004 = {
+    "OPENAI_API_KEY": KEY,
+    "DEFAULT_OPENAI_MODEL": "gpt-4",
+    "GOOGLE_API_KEY": KEY,
+    "DEFAULT_GOOGLE_MODEL": "gemini-pro",
+    "LLM_ENCRYPTION_KEY": "+/+/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    "LLM_RATE_LIMIT_PER_MINUTE": "2",
+    "LLM_RATE_LIMIT_PER_DAY": "10000",
+    "LLM_DAILY_COST_ALERT_THRESHOLD": "100.00",
+    "AZURE_OPENAI_API_KEY": KEY,
+}
+
+
+def test_serve_without_a_configuration_takes_the_environments_and_says_what(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SEED_004.items():
+        monkeypatch.setenv(name, value)
+    with StubServer.in_thread() as stub:
+        monkeypatch.setenv("OPENAI_BASE_URL", stub.openai_url)
+        with serve(folder) as running:
+            call = {"model": "openai/gpt-4", "messages": [{"role": "user", "content": "hi"}]}
+            asked = {"headers": {"x-orchestify-timeout-s": "1"}, "trust_env": False}
+            address = f"{running.url}/v1/chat/completions"
+            answers = [httpx.post(address, json=call, **asked).status_code for _ in range(3)]
+            listed = httpx.get(f"{running.url}{PROVIDERS}", trust_env=False).json()
+            running.end()
+    (taken,) = (line.split(maxsplit=1)[1] for line in running.said if "taken" in line)
+    assert taken == (
+        "from the environment, for want of CONFIG: openai (OPENAI_API_KEY, OPENAI_BASE_URL, "
+        "DEFAULT_OPENAI_MODEL), gemini (GOOGLE_API_KEY, DEFAULT_GOOGLE_MODEL), rate_limit "
+        "(LLM_RATE_LIMIT_PER_MINUTE, LLM_RATE_LIMIT_PER_DAY), alerts "
+        "(LLM_DAILY_COST_ALERT_THRESHOLD), encryption (ORCHESTIFY_ENCRYPTION_KEYS, "
+        "LLM_ENCRYPTION_KEY)"
+    )
+    assert KEY not in str(running.said)
+    assert answers == [200, 200, 429]
+    assert [each["name"] for each in listed["inherited"]] == ["openai", "gemini"]
+
+
+def test_a_configuration_stands_in_place_of_the_environments(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    (folder / "own.yaml").write_text("providers: {}\n")
+    with serve(folder, "own.yaml") as running:
+        listed = httpx.get(f"{running.url}{PROVIDERS}", trust_env=False).json()
+        running.end()
+    assert listed["inherited"] == []
+    assert [line for line in running.said if "taken" in line] == []
+
+
+def test_a_variable_that_cannot_be_used_is_told_before_it_serves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("LLM_RATE_LIMIT_PER_MINUTE", "my-secret")
+    refused = run("serve", "--port", "0")
+    assert refused.exit_code == 3
+    assert "rate_limit.requests_per_minute" in refused.stderr
+    assert "my-secret" not in refused.stderr
+
+
 def test_where_telemetry_goes_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(folder, "--otel") as running:
         nowhere = running.said[-2]

@@ -122,6 +122,18 @@ async def test_full_window_says_when_it_opens(prefix: str) -> None:
             await one.acquire(0, deadline=soon())
 
 
+async def test_the_state_says_what_this_process_used_and_when_the_window_opens(
+    prefix: str,
+) -> None:
+    async with machine(prefix, requests=1, requests_per_minute=60) as one:
+        await take(one, 1)
+        assert await is_full(one)
+        state = one.state()
+    assert state.usage == {"requests_per_minute": (1, 60)}
+    assert 3590 < state.wait_s < 3601
+    assert state.waiting == 0
+
+
 async def test_what_an_estimate_missed_is_a_second_hit(prefix: str) -> None:
     async with machine(prefix, tokens=1000) as one, machine(prefix, tokens=1000) as two:
         (grant,) = await take(one, 1, tokens=100)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
+from starlette.requests import Request
 
 from orchestify.providers.base import LLMProvider
 from orchestify.server.api.fields import (
@@ -18,10 +19,13 @@ from orchestify.server.api.fields import (
     Text,
     unwritten,
 )
+from orchestify.server.api.routing import CurrentPrincipal, CurrentService, actor_of, needs_body
 from orchestify.server.api.rows import RowResource, TestAgentRequest, row_router
 from orchestify.server.api.usage import ProviderUsageResponse
+from orchestify.server.rows.provider_records import ProviderRecord
 from orchestify.server.rows.stored_rows import NewProvider, ProviderRow
 from orchestify.server.service import Service
+from orchestify.server.storage.importing import ImportedProvider, Outcome, import_providers
 from orchestify.server.storage.row_kinds import PROVIDERS
 from orchestify.server.tenants.tenant_providers import TenantProviders
 
@@ -94,6 +98,28 @@ class ProviderPage(ResponseBody):
     inherited: list[InheritedProvider]
 
 
+class ImportProvidersRequest(RequestBody):
+    """Records of providers, as of a table `llm_providers`."""
+
+    records: list[ProviderRecord] = Field(
+        max_length=PROVIDERS.max_rows,
+        examples=[[{"provider_type": "openai", "api_key": "sk-...", "config": {}}]],
+    )
+
+
+class ImportResult(ResponseBody):
+    """What became of a record: `kept` where a provider of its name was there before."""
+
+    name: str = Field(examples=["openai"])
+    result: Outcome
+
+
+class ImportProvidersResponse(ResponseBody):
+    """What became of each record, in their order."""
+
+    items: list[ImportResult]
+
+
 class TestProviderRequest(TestAgentRequest):
     """How to test: by a free request, or with a short call that costs what it costs."""
 
@@ -155,3 +181,25 @@ _PROVIDERS = RowResource(
     page_fields=_inherited,
 )
 router = row_router(_PROVIDERS)
+
+
+@router.post(":import", name="import_providers", **needs_body("write"))
+async def import_(
+    body: ImportProvidersRequest,
+    request: Request,
+    principal: CurrentPrincipal,
+    service: CurrentService,
+) -> ImportProvidersResponse:
+    """Store providers as another service kept them, all or none; what is there stays as it is.
+
+    A second import changes nothing. Keys come in clear; encrypted ones are the operator's to
+    import. A record of a name that the tenant has, or removed, is `kept`.
+    """
+    actor = actor_of(request, principal)
+
+    def work(tenant: str) -> list[ImportedProvider]:
+        return import_providers(service.store, body.records, actor, tenant=tenant)
+
+    found = await service.change(principal.tenant_id, work)
+    items = [ImportResult(name=each.name, result=each.result) for each in found]
+    return ImportProvidersResponse(items=items)

@@ -102,11 +102,15 @@ def page(
     return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
 
-def names(connection: Connection, kind: RowKind[RowT], tenant: str) -> set[str]:
-    """Return the names of a tenant's rows that count."""
+def names(
+    connection: Connection, kind: RowKind[RowT], tenant: str, *, removed: bool = False
+) -> set[str]:
+    """Return the names of a tenant's rows that count, and of those `removed` too, or not."""
     columns = kind.table.c
-    where = (columns.tenant_id == check_tenant(tenant), columns.removed_at.is_(None))
-    return set(connection.scalars(select(columns[kind.name_column]).where(*where)))
+    asked = select(columns[kind.name_column]).where(columns.tenant_id == check_tenant(tenant))
+    if not removed:
+        asked = asked.where(columns.removed_at.is_(None))
+    return set(connection.scalars(asked))
 
 
 def one(connection: Connection, kind: RowKind[RowT], tenant: str, id_: str) -> RowT:

@@ -96,8 +96,8 @@ def given_key(values: Mapping[str, Any]) -> SecretStr | None:
     if given is None:
         return None
     key = given.get_secret_value().strip()
-    if len(key) > MOST_KEY or not key.isascii():
-        raise ConfigError(f"api_key: expected at most {MOST_KEY:,} ASCII characters")
+    if len(key) > MOST_KEY or not key.isascii() or not key.isprintable():
+        raise ConfigError(f"api_key: expected at most {MOST_KEY:,} printable ASCII characters")
     return SecretStr(key)
 
 

@@ -55,8 +55,8 @@ class Store:
         self.database = database
         self.base = base
         self.rule = rule or AddressRule()
-        self._keys = RowKeys(cipher, are_lost=are_lost)
-        shared = (database, base, self.rule, self._keys)
+        self.keys = RowKeys(cipher, are_lost=are_lost)
+        shared = (database, base, self.rule, self.keys)
         self.providers: RowStore[ProviderRow] = RowStore(PROVIDERS, *shared)
         self.agents: RowStore[AgentRow] = RowStore(AGENTS, *shared)
 
@@ -95,11 +95,11 @@ class Store:
         Raises:
             VaultError: no encryption key is configured, or none fits.
         """
-        return self._keys.decrypt(encrypted)
+        return self.keys.decrypt(encrypted)
 
     def check_keys(self) -> KeyCheck:
         """Check whether the stored keys of all tenants can be decrypted."""
-        return self.database.run(self._keys.check, read_only=True)
+        return self.database.run(self.keys.check, read_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class RowStore(Generic[RowT]):
             before = queries.locked(connection, tenant)
             row = self.kind.removed(queries.one(connection, self.kind, tenant, id_))
             after = self.kind.with_row(before, row)
-            problems = self._new_problems(before, after)
+            problems = self.new_problems(before, after)
             if problems:
                 is_provider = isinstance(row, ProviderRow)
                 users = users_of(self.kind.name(row), after) if is_provider else []
@@ -218,25 +218,22 @@ class RowStore(Generic[RowT]):
         """Refuse a row that cannot stand among the tenant's others."""
         self.keys.check_same_encryption(connection, before, row, key)
         queries.check_room(connection, self.kind, row)
-        problems = self._new_problems(before, self.kind.with_row(before, row), row, key)
+        fresh = {} if key is None else {str(self.kind.encrypted(row)): key}
+        problems = self.new_problems(before, self.kind.with_row(before, row), fresh)
         if problems:
             raise ConfigError(self.kind.in_request_terms(row, problems))
 
-    def _new_problems(
-        self,
-        before: TenantRows,
-        after: TenantRows,
-        row: RowT | None = None,
-        key: SecretStr | None = None,
+    def new_problems(
+        self, before: TenantRows, after: TenantRows, fresh: Mapping[str, SecretStr] | None = None
     ) -> list[str]:
         """Return the problems that were not there before, or the stored keys that would move.
 
-        Stored keys stay encrypted: whether they can be decrypted is not this change's matter.
+        `fresh` are the keys that are given, by what they are encrypted as. Stored keys stay
+        encrypted: whether they can be decrypted is not this change's matter.
         """
-        fresh = None if row is None or key is None else self.kind.encrypted(row)
 
         def open_key(encrypted: str) -> SecretStr:
-            return key if key is not None and encrypted == fresh else SecretStr("stored")
+            return (fresh or {}).get(encrypted) or SecretStr("stored")
 
         problems = problems_of(lambda: config_of(self.base, after, self.rule, open_key))
         if problems:

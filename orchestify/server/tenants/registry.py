@@ -12,10 +12,9 @@ from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 from orchestify.calls.runtime import MakeLimiter
 from orchestify.errors import ConfigError, LedgerError, StoreError
-from orchestify.events.events import Events
-from orchestify.health.health import Health
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.base import LLMProvider
+from orchestify.providers.building import events_of, health_of
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.resources.thread_pools import ThreadPools
@@ -177,12 +176,9 @@ class TenantRegistry:
         if limits is None:
             make = self._make_limits(tenant_id) if self._make_limits is not None else None
             limits = self._limits[tenant_id] = Limits(make)
-        events, alerts = Events(tenant=tenant_id), self._store.base.alerts
-        health = Health(
-            error_rate=alerts.error_rate if alerts else None,
-            slow_s=alerts.slow_s if alerts else None,
-            emit=events.emit,
-        )
+        alerts = self._store.base.alerts
+        events = events_of(alerts, tenant_id)
+        health = health_of(alerts, events)
         ledger = self._ledger.for_tenant(tenant_id)
         state = TenantState(tenant_id, ledger, limits, events, health, self._clock())
         self._known[tenant_id] = state

@@ -119,6 +119,39 @@ async def test_monitor_checks_at_once_and_then_every_interval(clock: ManualClock
     assert health.stats("main").status == "healthy"
 
 
+async def test_a_provider_is_checked_in_its_own_interval_whatever_the_others_take(
+    clock: ManualClock,
+) -> None:
+    times: dict[str, list[float]] = {"often": [], "rarely": []}
+
+    async def often() -> bool:
+        times["often"].append(clock())
+        return True
+
+    async def rarely() -> bool:
+        times["rarely"].append(clock())
+        await clock.sleep(8)
+        return True
+
+    checks: dict[str, CheckCall] = {"often": often, "rarely": rarely}
+    async with Monitor(
+        checks,
+        Health(clock=clock, now=clock.utc),
+        interval_s=20,
+        intervals_s={"often": 5},
+        sleep=clock.sleep,
+        clock=clock,
+    ):
+        await clock.run(30)
+    assert times == {"often": [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0], "rarely": [0.0, 28.0]}
+
+
+@pytest.mark.parametrize("interval_s", [0, -1, float("nan"), float("inf")])
+def test_an_interval_that_is_no_time_is_refused(interval_s: float) -> None:
+    with pytest.raises(InvalidParameterError, match="main: expected seconds above 0"):
+        Monitor({"main": well}, Health(), intervals_s={"main": interval_s})
+
+
 async def test_monitor_reads_its_checks_anew(clock: ManualClock) -> None:
     health = Health(clock=clock, now=clock.utc)
     checks: dict[str, CheckCall] = {"main": well}

@@ -412,3 +412,57 @@ async def test_what_is_given_back_once_goes_to_the_first_who_waits(
     await clock.run(120)
     assert log == ["first", "second"]
     await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "fixed_window"])
+async def test_the_state_says_what_is_used_of_each_limit(
+    make: Make, clock: ManualClock, algorithm: str
+) -> None:
+    limiter = make(
+        requests_per_minute=60,
+        requests_per_day=1000,
+        tokens_per_minute=600,
+        tokens_per_day=10_000,
+        concurrency=5,
+        algorithm=algorithm,
+    )
+    first, _ = await take(limiter, 2, tokens=100)
+    first.settle(50)
+    first.release()
+    assert limiter.state().as_dict() == {
+        "usage": {
+            "requests_per_minute": {"used": 2, "limit": 60},
+            "requests_per_day": {"used": 2, "limit": 1000},
+            "tokens_per_minute": {"used": 150, "limit": 600},
+            "tokens_per_day": {"used": 150, "limit": 10_000},
+            "concurrency": {"used": 1, "limit": 5},
+        },
+        "wait_s": 0.0,
+        "waiting": 0,
+    }
+
+
+async def test_the_state_of_a_used_up_limit_says_how_long_and_how_many_wait(
+    make: Make, clock: ManualClock
+) -> None:
+    limiter = make(requests_per_minute=60, burst=2)
+    await take(limiter, 2)
+    waiting = start(limiter, [], "third")
+    await clock.run(0)
+    state = limiter.state()
+    waiting.cancel()
+    assert state.usage == {"requests_per_minute": (2, 2)}
+    assert (state.wait_s, state.waiting) == (pytest.approx(2.0), 1)
+
+
+async def test_what_flows_back_is_not_used_any_more(make: Make, clock: ManualClock) -> None:
+    limiter = make(requests_per_minute=60)
+    await take(limiter, 30)
+    clock.advance(10)
+    assert limiter.state().usage == {"requests_per_minute": (20, 60)}
+
+
+async def test_a_burst_beside_a_window_has_its_own_usage(make: Make) -> None:
+    limiter = make(requests_per_minute=60, burst=3, algorithm="sliding_window")
+    await take(limiter, 2)
+    assert limiter.state().usage == {"requests_per_minute": (2, 60), "burst": (2, 3)}

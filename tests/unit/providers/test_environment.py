@@ -107,7 +107,7 @@ def test_a_model_of_the_environments_own_is_taken_whenever_it_ends() -> None:
     assert document["providers"]["openai"]["default_model"] == "${DEFAULT_OPENAI_MODEL}"
 
 
-@pytest.mark.parametrize("suffix", ["URL", "BASE_URL"])
+@pytest.mark.parametrize("suffix", ["URL", "BASE_URL", "API_BASE"])
 @pytest.mark.parametrize(
     ("name", "model"), [("ollama", "llama3"), ("vllm", "default"), ("localai", "gpt-4")]
 )
@@ -143,9 +143,44 @@ def test_openais_organisation_is_a_header() -> None:
     assert config.headers["OpenAI-Organization"].get_secret_value() == "org-1"
 
 
-def test_openais_address_may_be_another() -> None:
-    _, config = only({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://proxy.example/v1"})
+@pytest.mark.parametrize(
+    ("key", "variable"),
+    [
+        ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+        ("OPENAI_API_KEY", "OPENAI_API_BASE"),
+        ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
+        ("ANTHROPIC_API_KEY", "ANTHROPIC_API_BASE"),
+        ("DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL"),
+        ("XAI_API_KEY", "XAI_BASE_URL"),
+        ("XAI_API_KEY", "GROK_BASE_URL"),
+        ("GROK_API_KEY", "GROK_BASE_URL"),
+        ("GROK_API_KEY", "XAI_BASE_URL"),
+        ("GEMINI_API_KEY", "GEMINI_BASE_URL"),
+        ("GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"),
+        ("GOOGLE_API_KEY", "GOOGLE_BASE_URL"),
+        ("GROQ_API_KEY", "GROQ_BASE_URL"),
+        ("MISTRAL_API_KEY", "MISTRAL_BASE_URL"),
+        ("OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"),
+        ("OPENROUTER_API_KEY", "OPENROUTER_API_BASE"),
+    ],
+)
+def test_an_address_of_the_environment_takes_the_vendors_place(key: str, variable: str) -> None:
+    _, config = only({key: "k", variable: "https://proxy.example/v1"})
     assert config.base_url == "https://proxy.example/v1"
+
+
+def test_the_first_address_counts_and_one_that_is_empty_is_none() -> None:
+    environ = {"XAI_API_KEY": "k", "XAI_BASE_URL": "", "GROK_BASE_URL": "https://grok.example"}
+    assert only(environ)[1].base_url == "https://grok.example"
+    environ["XAI_BASE_URL"] = "https://xai.example"
+    assert only(environ)[1].base_url == "https://xai.example"
+
+
+def test_no_key_goes_in_clear_to_an_address_that_others_can_read() -> None:
+    environ = {"DEEPSEEK_API_KEY": "my-secret", "DEEPSEEK_BASE_URL": "http://proxy.example/v1"}
+    with pytest.raises(ConfigError, match=r"providers\.deepseek\.base_url") as caught:
+        ProviderRegistry.from_env(environ)
+    assert "my-secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +192,7 @@ def test_openais_address_may_be_another() -> None:
         ("GEMINI_API_KEY", "DEFAULT_GEMINI_MODEL", "gemini/gemini-x", "gemini/gemini-x"),
         ("DEEPSEEK_API_KEY", "DEFAULT_DEEPSEEK_MODEL", "deepseek-r", "deepseek-r"),
         ("XAI_API_KEY", "DEFAULT_XAI_MODEL", "grok-5", "grok-5"),
+        ("GROK_API_KEY", "DEFAULT_GROK_MODEL", "grok-5", "grok-5"),
         ("GROQ_API_KEY", "DEFAULT_GROQ_MODEL", "x", "x"),
         ("MISTRAL_API_KEY", "DEFAULT_MISTRAL_MODEL", "x", "x"),
         ("OPENROUTER_API_KEY", "DEFAULT_OPENROUTER_MODEL", "a/b", "a/b"),

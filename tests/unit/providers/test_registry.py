@@ -100,8 +100,9 @@ class TestSeed:
             "attempts": 1,
             "failed": 0,
             "unpriced_calls": 0,
+            "latency_mean_s": pytest.approx(0, abs=60),
         }
-        nothing = dict.fromkeys(row, 0)
+        nothing = {**dict.fromkeys(row, 0), "latency_mean_s": None}
         assert registry.get_usage_summary() == {
             "total": row,
             "by_provider": {"one": row, "two": nothing},

@@ -79,6 +79,22 @@ def test_the_seeds_variables_are_enough(variable: str) -> None:
     assert cipher.decrypt(OLD_ALONE.encrypt(SECRET)).get_secret_value() == SECRET
 
 
+@pytest.mark.parametrize("variable", ["ENCRYPTION_KEY", "LLM_ENCRYPTION_KEY"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "+/+/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "-_-_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "+/+/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "-_-_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ],
+)
+def test_the_seeds_variables_take_any_base64(variable: str, key: str) -> None:
+    written_by_another = Fernet("-_-_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").encrypt(b"sk-1")
+    cipher = Cipher.from_env({variable: key})
+    assert cipher.decrypt(written_by_another.decode()).get_secret_value() == "sk-1"
+
+
 @pytest.mark.parametrize("between", [",", " ", "\n", " , ", ",,"])
 def test_keys_stand_between_commas_and_blanks(between: str) -> None:
     cipher = Cipher.from_env({"ORCHESTIFY_ENCRYPTION_KEYS": f" {NEW}{between}{OLD}\n"})
