@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from orchestify.errors import InvalidParameterError
 from orchestify.lanes.anthropic.answer import MessageAnswer
@@ -22,6 +22,9 @@ from orchestify.lanes.anthropic.fitting import fitted
 from orchestify.lanes.anthropic.request import system_note
 from orchestify.lanes.fitting import Fitting
 from orchestify.values import CompletionRequest, NativeEvent, NativeRequest, StreamEvent
+
+PROTOCOL: Literal["messages"] = "messages"
+"""`NativeRequest.protocol` of requests in these words."""
 
 BETA_HEADER = "anthropic-beta"
 
