@@ -26,7 +26,7 @@ from orchestify.server.access.authentication import OUTAGE_S, Authenticator
 from orchestify.server.access.denied_requests import DeniedRequests
 from orchestify.server.access.limits import CallSlots
 from orchestify.server.access.tokens import Tokens
-from orchestify.server.conversations import KeptConversations
+from orchestify.server.conversations import RESPONSES, KeptConversations
 from orchestify.server.settings import ServiceSettings
 from orchestify.server.storage.opening import open_database, open_service_ledger
 from orchestify.server.storage.row_keys import KeyCheck
@@ -77,6 +77,7 @@ class Service:
     authenticator: Authenticator
     limits: RedisLimits | None
     conversations: KeptConversations
+    responses: KeptConversations
     has_cipher: bool
     keys: KeyCheck
     _opened: AsyncExitStack = field(repr=False)
@@ -142,6 +143,7 @@ class Service:
             opened.push_async_callback(denied_requests.aclose)
             authenticator = Authenticator(tokens, denied_requests, settings)
             opened.push_async_callback(authenticator.aclose)
+            shared = None if limits is None else limits.connection
             return cls(
                 settings,
                 base,
@@ -154,7 +156,8 @@ class Service:
                 denied_requests,
                 authenticator,
                 limits,
-                KeptConversations(cipher, None if limits is None else limits.connection),
+                KeptConversations(cipher, shared),
+                KeptConversations(cipher, shared, RESPONSES),
                 cipher is not None,
                 keys,
                 opened.pop_all(),

@@ -69,20 +69,18 @@ class NativeAnswer(ResponsesAnswer):
 
 def _fit_reasoning(body: dict[str, Any], fitting: Fitting) -> None:
     """Take out, or change, how much a model is to think that takes no such word."""
-    reasoning, model = body.get("reasoning"), fitting.request.model
-    if not isinstance(reasoning, dict):
-        return
-    taken = efforts_of(model)
+    asked = body.get("reasoning")
+    reasoning: dict[str, Any] = asked if isinstance(asked, dict) else {}
+    effort, taken = reasoning.get("effort"), efforts_of(fitting.request.model)
     if taken == ():
-        del body["reasoning"]
-        included = [each for each in body.get("include") or () if each != ENCRYPTED]
-        body |= {"include": included} if "include" in body else {}
+        body.pop("reasoning", None)
+        if ENCRYPTED in (body.get("include") or ()):
+            body["include"] = [each for each in body["include"] if each != ENCRYPTED]
         if isinstance(body.get("input"), list):
             body["input"] = without_reasoning(body["input"])
-        if reasoning.get("effort") not in (None, "none"):
+        if effort not in (None, "none"):
             fitting.warn("thinking_dropped")
         return
-    effort = reasoning.get("effort")
     if isinstance(effort, str) and taken and effort not in taken:
         body["reasoning"] = {**reasoning, "effort": _nearest(taken, effort)}
         fitting.warn("thinking_effort_changed")
