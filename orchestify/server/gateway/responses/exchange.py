@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -63,13 +64,12 @@ class ResponsesExchange(Exchange[ResponsesRequest]):
         if arguments.get("thinking") and not provider.supports_thinking():
             del arguments["thinking"]
             asked.warnings += ("thinking_dropped",)
+        passed = {} if speaking or not speaks_openai(provider) else _passed_on(asked)
         if not speaks:
-            _tell_others(asked)
+            _tell_others(asked, passed)
         if speaking:
             arguments["native"] = self._native(asked, speaking, registry, speaks=speaks)
-        elif speaks_openai(provider):
-            arguments["options"] = _passed_on(asked)
-        return arguments
+        return {**arguments, "options": passed} if passed else arguments
 
     def _native(
         self,
@@ -156,8 +156,10 @@ def _speaks(target: Target) -> bool:
     return speaks_responses(target.lane, target.model)
 
 
-def _tell_others(asked: ResponsesRequest) -> None:
+def _tell_others(asked: ResponsesRequest, passed: Mapping[str, Any]) -> None:
     """Refuse what a target of another protocol cannot be told, and name what is left out.
+
+    `passed` goes all the same.
 
     Raises:
         InvalidParameterError: there is something that cannot be left out.
@@ -165,10 +167,10 @@ def _tell_others(asked: ResponsesRequest) -> None:
     refuse_missing(asked)
     if asked.untold:
         raise wrong(asked.untold[0], "is not supported by the provider of this model")
-    dropped = sorted(name for name in IGNORED & asked.form.keys() if asked.form[name] is not None)
-    asked.warnings += tuple(f"{name}_dropped" for name in dropped if name != "stream_options")
-    if asked.searches:
-        asked.warnings += (f"{SEARCH}_dropped",)
+    given = {name for name in IGNORED & asked.form.keys() if asked.form[name] is not None}
+    given |= {"verbosity"} & (asked.form.get("text") or {}).keys()
+    given |= {SEARCH} if asked.searches else set()
+    asked.warnings += tuple(f"{name}_dropped" for name in sorted(given - passed.keys()))
 
 
 def _passed_on(asked: ResponsesRequest) -> dict[str, Any]:

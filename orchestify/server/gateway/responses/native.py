@@ -18,7 +18,7 @@ from orchestify.values import NativeRequest
 
 FIELDS = READ | {
     *("prompt_cache_key", "safety_identifier", "user", "truncation", "max_tool_calls"),
-    *("stream_options", "top_logprobs", "context_management", "client_metadata"),
+    *("top_logprobs", "context_management", "client_metadata"),
 }
 """Fields of the body that go with the operator's key."""
 

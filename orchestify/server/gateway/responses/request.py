@@ -17,6 +17,7 @@ from orchestify.values import LLMMessage, ResponseFormat, Tool, ToolChoice
 
 READ = frozenset(
     {"model", "input", "instructions", "previous_response_id", "store", "stream", "background"}
+    | {"stream_options"}  # which ask for padding
     | {"max_output_tokens", "temperature", "top_p", "tools", "tool_choice", "parallel_tool_calls"}
     | {"text", "reasoning", "include", "metadata"}
 )
@@ -25,7 +26,7 @@ PASSED_ON = ("prompt_cache_key", "safety_identifier", "user")
 
 IGNORED = frozenset(
     {*PASSED_ON, "client_metadata", "prompt_cache_retention", "prompt_cache_options"}
-    | {"service_tier", "truncation", "stream_options", "max_tool_calls", "context_management"}
+    | {"service_tier", "truncation", "max_tool_calls", "context_management"}
 )
 """Fields without which an answer is an answer: no target of another protocol is told of them."""
 
