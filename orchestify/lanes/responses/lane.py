@@ -12,8 +12,8 @@ from orchestify.core.providers import ProviderConfig
 from orchestify.lanes.direct import OpenAILane
 from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.lane import Lane
-from orchestify.lanes.openai.fitting import fitted
 from orchestify.lanes.openai.learning import NOTHING_LEARNED
+from orchestify.lanes.openai.request import fitted
 from orchestify.lanes.responses.answer import answer
 from orchestify.lanes.responses.native import PROTOCOL, fitted_native, growing
 from orchestify.lanes.responses.request import body_of, fit_to_responses
