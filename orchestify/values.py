@@ -355,12 +355,14 @@ class LLMResponse:
 
 @dataclass(frozen=True, slots=True)
 class NativeRequest:
-    """A request in Anthropic's own words, for targets that speak its protocol.
+    """A request in the words of a protocol, for targets that speak it.
 
-    `body` goes out as it is, but for the model, whether it streams, and what is configured and
-    not said. `headers` are sent beside the target's own.
+    `protocol` is `messages` (Anthropic's) or `responses` (OpenAI's). `body` goes out as it is, but
+    for the model, whether it streams, and what is configured and not said. `headers` are sent
+    beside the target's own.
     """
 
+    protocol: Literal["messages", "responses"]
     body: Mapping[str, Any] = field(repr=False)
     headers: Mapping[str, str] = NOTHING
 

@@ -50,7 +50,7 @@ class Lane:
     """One way out: the protocol it speaks in the end, and its part of the configuration."""
 
     name: str
-    protocol: Literal["anthropic", "openai"]
+    protocol: Literal["anthropic", "openai", "responses"]
     settings: Mapping[str, Any]
 
     @property
@@ -71,9 +71,13 @@ class Lane:
 CLAUDE, GPT = "claude-sonnet-4-5", "gpt-4o"
 ANTHROPIC = Lane("anthropic", "anthropic", {"type": "anthropic", "default_model": CLAUDE})
 OPENAI = Lane("openai", "openai", {"type": "openai", "default_model": GPT})
+RESPONSES = Lane(
+    "responses", "responses", {"type": "openai", "api": "responses", "default_model": GPT}
+)
 LANES = (
     ANTHROPIC,
     OPENAI,
+    RESPONSES,
     Lane(
         "anthropic-litellm",
         "anthropic",

@@ -10,12 +10,15 @@ import base64
 import importlib.util
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 FOLDER = Path(
     os.environ.get("ORCHESTIFY_RECORDED")
@@ -84,3 +87,41 @@ def _exchange(raw: dict[str, Any]) -> Exchange:
         request=raw["request"],
         response=raw["response"],
     )
+
+
+@dataclass
+class Upstream:
+    """A server that answers as one exchange was answered, and keeps what it was asked."""
+
+    url: str = ""
+    exchange: Exchange | None = None
+    asked: list[Any] = field(default_factory=list)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        assert self.exchange is not None
+        self.asked.append(await request.json())
+        kind = "text/event-stream" if self.exchange.is_stream else "application/json"
+        return web.Response(body=self.exchange.body, content_type=kind)
+
+
+@asynccontextmanager
+async def upstream(path: str) -> AsyncIterator[Upstream]:
+    serves, app = Upstream(), web.Application()
+    app.router.add_post(path, serves.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        serves.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield serves
+    finally:
+        await runner.cleanup()
+
+
+def parts_of(body: str, *, is_stream: bool) -> list[dict[str, Any]]:
+    """What a body holds: its events, or the answer."""
+    if not is_stream:
+        return [json.loads(body)]
+    data = [line[5:].strip() for line in body.splitlines() if line.startswith("data:")]
+    return [json.loads(each) for each in data if each != "[DONE]"]

@@ -167,6 +167,11 @@ class ProviderConfig(Policies):
     default_model: Text | None = Field(
         default=None, description="The model of calls that name none; mock and external need none"
     )
+    api: Literal["chat", "responses", "auto"] | None = Field(
+        default=None,
+        description="openai: Chat Completions (the default), Responses, or auto: Responses for "
+        "models that have only these",
+    )
     max_tokens: Count | None = Field(default=None, description="A default, no cap")
     base_url: Text | None = Field(
         default=None, description="openai: with /v1; anthropic: without; the other is tolerated"
@@ -271,6 +276,8 @@ class ProviderConfig(Policies):
             yield ("base_url",), f"missing; {self._needs_one}"
         if self.engine == "direct" and self.type not in _DIRECT_TYPES:
             yield ("engine",), f"type {self.type} has no direct lane"
+        if self.api is not None and (self.type != "openai" or self.engine not in (None, "direct")):
+            yield ("api",), "only the direct lane of type openai has several"
         if self.base_url is not None:
             what = address_problem(self.base_url)
             if what is None and self.sends_key and not self.allow_http:

@@ -23,7 +23,7 @@ from orchestify.errors import APIError, InvalidParameterError
 from orchestify.lanes.answers import Answer
 from orchestify.lanes.anthropic import answer as anthropic_answer
 from orchestify.lanes.anthropic.fitting import fitted as fitted_message
-from orchestify.lanes.anthropic.native import BETA_HEADER, fitted_native, growing
+from orchestify.lanes.anthropic.native import BETA_HEADER, PROTOCOL, fitted_native, growing
 from orchestify.lanes.anthropic.request import VERSION, betas, body_of as messages_body
 from orchestify.lanes.classify import Failure, build_error
 from orchestify.lanes.failures import (
@@ -340,9 +340,9 @@ class AnthropicLane(DirectLane):
         self._own_betas = [beta.get_secret_value()] if beta else []
 
     def _fitted(self, request: CompletionRequest) -> Fitting:
-        if request.native is not None:
+        if request.native is not None and request.native.protocol == PROTOCOL:
             return fitted_native(request, request.native)
-        return fitted_message(request)
+        return fitted_message(replace(request, native=None) if request.native else request)
 
     def _request_body(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
         if request.native is None:
@@ -367,7 +367,7 @@ class AnthropicLane(DirectLane):
 def _openai_url(base_url: str) -> str:
     """Return an address with the path where the API begins, exactly once."""
     base, _, query = base_url.partition("?")
-    base = re.sub(r"(/chat/completions)?/*$", "", base)
+    base = re.sub(r"(/chat/completions|/responses)?/*$", "", base)
     base = re.sub(r"(/v1)+$", "/v1", base)
     default = dialect_of(base).path
     path = urlsplit(base).path

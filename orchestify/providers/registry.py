@@ -29,7 +29,6 @@ from orchestify.health.monitor import (
     DEFAULT_INTERVAL_S,
     Check,
     Monitor,
-    check,
     check_all,
 )
 from orchestify.health.report import HealthReport

@@ -28,7 +28,7 @@ from orchestify.server.access.authentication import OUTAGE_S, Authenticator
 from orchestify.server.access.denied_requests import DeniedRequests
 from orchestify.server.access.limits import CallSlots, StreamTurns
 from orchestify.server.access.tokens import Tokens
-from orchestify.server.conversations import KeptConversations
+from orchestify.server.conversations import RESPONSES, KeptConversations
 from orchestify.server.rows.provider_records import read_records
 from orchestify.server.settings import ServiceSettings
 from orchestify.server.storage.audit import SYSTEM
@@ -82,6 +82,7 @@ class Service:
     authenticator: Authenticator
     limits: RedisLimits | None
     conversations: KeptConversations
+    responses: KeptConversations
     has_cipher: bool
     keys: KeyCheck
     imported: tuple[ImportedProvider, ...]
@@ -154,6 +155,7 @@ class Service:
             opened.push_async_callback(denied_requests.aclose)
             authenticator = Authenticator(tokens, denied_requests, settings)
             opened.push_async_callback(authenticator.aclose)
+            shared = None if limits is None else limits.connection
             return cls(
                 settings,
                 base,
@@ -166,7 +168,8 @@ class Service:
                 denied_requests,
                 authenticator,
                 limits,
-                KeptConversations(cipher, None if limits is None else limits.connection),
+                KeptConversations(cipher, shared),
+                KeptConversations(cipher, shared, RESPONSES),
                 cipher is not None,
                 keys,
                 imported,

@@ -1,4 +1,4 @@
-"""A loopback server that speaks OpenAI's and Anthropic's protocols, for tests without a provider.
+"""A loopback server that speaks OpenAI's two protocols and Anthropic's, for tests.
 
     from orchestify import OpenAIProvider
     from orchestify.testing import Reply, StubServer

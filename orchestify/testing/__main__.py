@@ -30,7 +30,7 @@ def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(
         prog="python -m orchestify.testing",
-        description="OpenAI's and Anthropic's protocols on 127.0.0.1, for tests.",
+        description="OpenAI's two protocols and Anthropic's on 127.0.0.1, for tests.",
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (the default)")
     parser.add_argument("--words", type=int, default=0, help="length of the default answer")

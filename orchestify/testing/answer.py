@@ -42,7 +42,7 @@ class ParsedRequest:
     """What a request asks for.
 
     `prompt` is the text of the user's last message, `call_prefix` what the protocol's tool call
-    ids begin with.
+    ids begin with. `encrypts`: thinking is to come with what is sent back (Responses).
     """
 
     prompt: str = field(repr=False)
@@ -56,6 +56,7 @@ class ParsedRequest:
     schema: Mapping[str, Any] | None = None
     thinking: bool = False
     prefix: CachedPrefix | None = field(default=None, repr=False)
+    encrypts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,7 @@ class Answer:
     raw_usage: Mapping[str, Any] | None
     cost_usd: float | None
     include_usage: bool
+    encrypts: bool
 
 
 class Events(NamedTuple):
@@ -130,6 +132,7 @@ def compose(
         raw_usage=None if ours else usage,  # type: ignore[arg-type]
         cost_usd=reply.cost_usd,
         include_usage=ask.include_usage,
+        encrypts=ask.encrypts,
     )
 
 

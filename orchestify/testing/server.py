@@ -1,4 +1,4 @@
-"""`StubServer`: OpenAI's and Anthropic's protocols on loopback, scripted, with an account."""
+"""`StubServer`: OpenAI's two protocols and Anthropic's on loopback, scripted, with an account."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POLL_S = 0.002
 
 
 class StubServer:
-    """A server on 127.0.0.1 that speaks OpenAI's and Anthropic's protocols.
+    """A server on 127.0.0.1 that speaks OpenAI's two protocols and Anthropic's.
 
     `async with StubServer() as server` runs it in the running event loop, `with
     StubServer.in_thread() as server` in a thread with a loop of its own.

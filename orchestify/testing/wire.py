@@ -1,12 +1,12 @@
-"""The two protocols behind one shape, and which of them a request speaks."""
+"""The protocols behind one shape, and which of them a request speaks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestify.testing import anthropic, openai
+from orchestify.testing import anthropic, openai, responses
 from orchestify.testing.answer import Answer, Events, ParsedRequest, RefusedError
 
 
@@ -38,6 +38,13 @@ OPENAI = Wire(
     wrong_key=openai.wrong_key,
     no_model=openai.no_model,
 )
+RESPONSES = replace(
+    OPENAI,
+    read=responses.read,
+    encode=responses.encode,
+    encode_events=responses.encode_events,
+    as_event=responses.as_event,
+)
 ANTHROPIC = Wire(
     request_id=anthropic.REQUEST_ID,
     api_key=anthropic.api_key,
@@ -53,8 +60,10 @@ ANTHROPIC = Wire(
 
 COUNT_PATH = "/v1/messages/count_tokens"
 MODELS_PATH = "/v1/models"
+RESPONSES_PATH = "/v1/responses"
 METHODS: Mapping[str, str] = {
     "/v1/chat/completions": "POST",
+    RESPONSES_PATH: "POST",
     "/v1/messages": "POST",
     COUNT_PATH: "POST",
     MODELS_PATH: "GET",
@@ -64,6 +73,8 @@ METHODS: Mapping[str, str] = {
 
 def wire_of(path: str, headers: Mapping[str, str]) -> Wire:
     """Return the protocol of a request: the path's, or the one its headers are of."""
+    if path == RESPONSES_PATH:
+        return RESPONSES
     if path.startswith("/v1/messages") or "anthropic-version" in headers or "x-api-key" in headers:
         return ANTHROPIC
     return OPENAI

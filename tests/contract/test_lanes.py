@@ -33,6 +33,7 @@ from tests.lanes import (
     OPENAI,
     OPENAI_LANES,
     OPENAI_TOOL,
+    RESPONSES,
     Lane,
     configured,
     opened,
@@ -58,6 +59,13 @@ def sent(server: StubServer, number: int = -1) -> dict[str, Any]:
     """Return the body of a request that came."""
     body: dict[str, Any] = server.requests[number].body
     return body
+
+
+def turns(server: StubServer) -> list[dict[str, Any]]:
+    """Return the conversation in the last request, by whichever name it goes."""
+    body = sent(server)
+    listed: list[dict[str, Any]] = body.get("messages") or body["input"]
+    return listed
 
 
 async def test_answer_has_text_model_usage_and_who_answered(
@@ -122,10 +130,8 @@ async def test_key_goes_in_the_protocols_header(
 ) -> None:
     await provider.complete("hi")
     headers = server.requests[-1].headers
-    where = {
-        "anthropic": headers.get("x-api-key"),
-        "openai": (headers.get("Authorization") or "").removeprefix("Bearer "),
-    }
+    bearer = (headers.get("Authorization") or "").removeprefix("Bearer ")
+    where = {"anthropic": headers.get("x-api-key"), "openai": bearer, "responses": bearer}
     assert where[lane.protocol] == "key-of-the-tests-0123456789"
 
 
@@ -136,6 +142,7 @@ async def test_nothing_unasked_is_sent_but_anthropics_limit(
     expected = {
         "anthropic": {"model", "messages", "max_tokens"},
         "openai": {"model", "messages"},
+        "responses": {"model", "input", "store"},
     }
     assert set(sent(server)) == expected[lane.protocol]
     assert sent(server).get("max_tokens", 8192) == 8192
@@ -148,11 +155,13 @@ async def test_system_prompt_reaches_the_model(
     await provider.complete(messages)
     where = {
         "anthropic": sent(server).get("system"),
-        "openai": sent(server)["messages"][0],
+        "openai": turns(server)[0],
+        "responses": turns(server)[0],
     }
     expected = {
         "anthropic": [{"type": "text", "text": "be brief"}],
         "openai": {"role": "system", "content": "be brief"},
+        "responses": {"role": "system", "content": "be brief"},
     }
     assert where[lane.protocol] == expected[lane.protocol]
 
@@ -165,7 +174,7 @@ async def test_conversation_keeps_its_turns(server: StubServer, provider: LLMPro
             {"role": "user", "content": "three"},
         ]
     )
-    assert [each["role"] for each in sent(server)["messages"]] == ["user", "assistant", "user"]
+    assert [each["role"] for each in turns(server)] == ["user", "assistant", "user"]
 
 
 async def test_images_go_by_url_and_as_base64(
@@ -191,18 +200,31 @@ async def test_images_go_by_url_and_as_base64(
             {"type": "image_url", "image_url": {"url": PICTURE}},
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
         ],
+        "responses": [
+            {"type": "input_text", "text": "what is this?"},
+            {"type": "input_image", "image_url": PICTURE, "detail": "auto"},
+            {
+                "type": "input_image",
+                "image_url": f"data:image/png;base64,{PIXEL}",
+                "detail": "auto",
+            },
+        ],
     }
-    assert sent(server)["messages"][-1]["content"] == expected[lane.protocol]
+    assert turns(server)[-1]["content"] == expected[lane.protocol]
 
 
 async def test_sampling_parameters_reach_the_body(
     lane: Lane, server: StubServer, provider: LLMProvider
 ) -> None:
     await provider.complete("hi", temperature=0.2, max_tokens=50, stop=["END"])
-    expected = {"anthropic": "stop_sequences", "openai": "stop"}
-    body = sent(server)
-    assert (body["temperature"], body["max_tokens"]) == (0.2, 50)
-    assert body[expected[lane.protocol]] == ["END"]
+    limited = {"max_tokens": 50}
+    expected: dict[str, dict[str, Any]] = {
+        "anthropic": {**limited, "stop_sequences": ["END"]},
+        "openai": {**limited, "stop": ["END"]},
+        "responses": {"max_output_tokens": 50},  # it has no stop
+    }
+    assert expected[lane.protocol].items() <= sent(server).items()
+    assert sent(server)["temperature"] == 0.2
 
 
 @pytest.mark.parametrize("lane", OPENAI_LANES, ids=LANE_NAME, indirect=True)
@@ -211,7 +233,7 @@ async def test_seed_reaches_the_body(server: StubServer, provider: LLMProvider) 
     assert sent(server)["seed"] == 7
 
 
-@pytest.mark.parametrize("lane", ANTHROPIC_LANES, ids=LANE_NAME, indirect=True)
+@pytest.mark.parametrize("lane", [*ANTHROPIC_LANES, RESPONSES], ids=LANE_NAME, indirect=True)
 async def test_seed_is_left_out_where_the_protocol_has_none(
     server: StubServer, provider: LLMProvider
 ) -> None:
@@ -292,8 +314,11 @@ async def test_providers_own_finish_words_are_mapped_in_streams(
     assert stream.response.finish_reason == ours
 
 
-async def test_answer_that_reaches_its_limit_says_length(provider: LLMProvider) -> None:
-    assert (await provider.complete("hi", max_tokens=2)).finish_reason == "length"
+async def test_answer_that_reaches_its_limit_says_length(
+    server: StubServer, provider: LLMProvider
+) -> None:
+    server.words = 60
+    assert (await provider.complete("hi", max_tokens=16)).finish_reason == "length"
 
 
 async def test_refusal_is_its_own_finish_reason_and_its_text_is_kept(
@@ -332,7 +357,7 @@ async def test_tool_in_either_form_is_described_in_the_protocols(
 ) -> None:
     await provider.complete("hi", tools=[tool])
     (described,) = sent(server)["tools"]
-    schema = {"anthropic": "input_schema", "openai": "parameters"}[lane.protocol]
+    schema = {"anthropic": "input_schema"}.get(lane.protocol, "parameters")
     function = described.get("function", described)
     assert function["name"] == "get_weather"
     assert function["description"] == "Tells the weather"
@@ -362,7 +387,8 @@ async def test_tool_choice_is_said_in_the_protocols_words(
     openais: Any,
 ) -> None:
     await provider.complete("hi", tools=[ANTHROPIC_TOOL], tool_choice=choice)
-    expected = {"anthropic": anthropics, "openai": openais}
+    flat = {"type": "function", "name": choice} if isinstance(openais, dict) else openais
+    expected = {"anthropic": anthropics, "openai": openais, "responses": flat}
     assert sent(server)["tool_choice"] == expected[lane.protocol]
 
 
@@ -413,10 +439,12 @@ async def test_agent_loop_sends_calls_and_results_back(
     ]
     answer = await provider.complete(messages, tools=[ANTHROPIC_TOOL])
     assert (answer.content, answer.finish_reason) == ("rain, then sun", "stop")
-    roles = [each["role"] for each in sent(server)["messages"]]
+    roles = [each.get("role") or each["type"] for each in turns(server)]
+    calls_and_results = ["function_call"] * 2 + ["function_call_output"] * 2
     expected = {
         "anthropic": ["user", "assistant", "user"],
         "openai": ["system", "user", "assistant", "tool", "tool"],
+        "responses": ["system", "user", "assistant", *calls_and_results],
     }
     assert roles == expected[lane.protocol]
 
@@ -517,6 +545,7 @@ async def test_thinking_of_a_model_that_cannot_is_refused_before_sending(
     old = {
         "anthropic": lane.model.replace("sonnet-4-5", "3-haiku-20240307"),
         "openai": lane.model,
+        "responses": lane.model,
     }
     with pytest.raises(InvalidParameterError, match="has no extended thinking"):
         await provider.complete("hi", model=old[lane.protocol], thinking=True)

@@ -1,4 +1,4 @@
-"""Every recorded chat and messages exchange, through the direct lanes.
+"""Every recorded chat, messages and responses exchange, through the direct lanes.
 
 What the lanes read is held against the recordings' own reading (`expect`) and against the official
 SDKs, which read the same bytes from the same server.
@@ -19,6 +19,7 @@ from openai import AsyncOpenAI
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError, StreamInterruptedError
 from orchestify.lanes.direct import AnthropicLane, OpenAILane
+from orchestify.lanes.responses.lane import ResponsesLane
 from orchestify.values import (
     CompletionRequest,
     LLMMessage,
@@ -36,8 +37,8 @@ from tests.recorded import Exchange
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
-KINDS = {"chat": "openai", "messages": "anthropic"}
-LANES = {"chat": OpenAILane, "messages": AnthropicLane}
+KINDS = {"chat": "openai", "messages": "anthropic", "responses": "openai"}
+LANES = {"chat": OpenAILane, "messages": AnthropicLane, "responses": ResponsesLane}
 REQUEST = CompletionRequest(messages=(LLMMessage("user", "hi"),), model="asked")
 
 FINISH = {
@@ -51,6 +52,7 @@ FINISH = {
     "tool_use": "tool_calls",
     "pause_turn": "pause",
     "refusal": "refusal",
+    "incomplete": "length",
     None: "stop",
 }
 
@@ -58,6 +60,7 @@ FORCED = "a forced tool call ends with `stop`; where calls came, the reason is t
 SEVERAL = "two choices were asked for (n=2); the answer is the first, the recording joins them"
 REFUSAL = "the text of a refusal is the answer's text, and its finish reason is refusal"
 CACHE = "more tokens read from the cache than the prompt has: not booked, named in `invalid`"
+CUSTOM = "a call of a custom tool is a tool call with one argument, `input`"
 LEGACY = "a call of a function as OpenAI had them before tools is a tool call"
 # What differs from the recording's reading, and why.
 EXCEPTIONS: dict[str, tuple[set[str], str]] = {
@@ -103,6 +106,7 @@ EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "openai-chat-json-200-5da6fbfcfc": ({"finish"}, FORCED),
     "openai-chat-sse-200-691e436b89": ({"finish"}, FORCED),
     "openai-chat-sse-200-833f071d4a": ({"finish"}, FORCED),
+    "openai-responses-json-200-6424ae615c": ({"tool_calls", "finish"}, CUSTOM),
     "snowflake-chat-json-200-e3f1b17434": (
         {"finish"},
         "the reason is empty although a tool call came",
@@ -113,6 +117,7 @@ EXCEPTIONS: dict[str, tuple[set[str], str]] = {
 INLINE_ERRORS = {
     "azure-chat-json-200-22a5746a7b": "ContentFilterError",
     "groq-chat-sse-200-65bf4bd4b0": "StreamInterruptedError",
+    "openai-responses-json-200-7d7fd9b153": "InvalidResponseError",  # queued: asked in background
 }
 
 REFUSED = {
@@ -145,6 +150,11 @@ REFUSED = {
     "openai-chat-json-404-241b9da20f": "ModelNotFoundError",
     "openai-chat-json-404-8815395952": "ModelNotFoundError",
     "openai-chat-json-404-8feff5c1af": "ModelNotFoundError",
+    "openai-responses-json-400-20b2671cdb": "ModelNotFoundError",
+    "openai-responses-json-400-60537d487a": "InvalidRequestError",
+    "openai-responses-json-400-c178383f6b": "InvalidRequestError",
+    "openai-responses-json-401-0fbd024c1d": "AuthenticationError",
+    "openai-responses-json-401-436c148e3b": "AuthenticationError",
     "openrouter-chat-json-401-a64fe8715b": "AuthenticationError",
     "openrouter-chat-json-429-81e9267712": "RateLimitError",
     "perplexity-chat-json-400-4a25a55cd9": "ContextWindowError",
@@ -170,7 +180,7 @@ async def test_every_answer_is_read_as_recorded(capsys: pytest.CaptureFixture[st
     with capsys.disabled():
         print(_table(seen, equal))  # noqa: T201 - the table is the point
     assert differences == {id_: fields for id_, (fields, _) in EXCEPTIONS.items()}
-    assert sum(seen.values()) == 664
+    assert sum(seen.values()) == 823
 
 
 async def test_tools_and_thinking_are_what_the_official_sdks_read() -> None:
@@ -179,11 +189,7 @@ async def test_tools_and_thinking_are_what_the_official_sdks_read() -> None:
         for exchange in _answered():
             base_url = f"{url}/i/{exchange.id}"
             ours = await _read(exchange, base_url)
-            calls, thinking = (
-                await _read_by_openai(exchange, openai.with_options(base_url=base_url))
-                if exchange.kind == "chat"
-                else await _read_by_anthropic(exchange, anthropic.with_options(base_url=base_url))
-            )
+            calls, thinking = await _read_by_sdk(exchange, base_url, openai, anthropic)
             assert [(call.name, dict(call.arguments)) for call in ours.tool_calls] == calls, (
                 exchange.id
             )
@@ -312,7 +318,7 @@ def _differing(response: LLMResponse, expect: dict[str, Any]) -> set[str]:
     pairs = {
         "text": (digest if response.content else None, expect["content_sha256"]),
         "tool_calls": (len(response.tool_calls), expect["tool_calls"]),
-        "finish": (response.finish_reason, FINISH[expect["finish"]]),
+        "finish": (response.finish_reason, _finish(expect)),
         "prompt": (usage.input_tokens, wanted.get("prompt", 0)),
         "completion": (usage.output_tokens, wanted.get("completion", 0)),
         "cached": (usage.cache_read, wanted.get("cached", 0)),
@@ -324,6 +330,46 @@ def _differing(response: LLMResponse, expect: dict[str, Any]) -> set[str]:
         ),
     }
     return {name for name, (ours, theirs) in pairs.items() if ours != theirs}
+
+
+def _finish(expect: dict[str, Any]) -> str:
+    """Our word for what was recorded; Responses say `completed` beside tool calls too."""
+    if expect["finish"] in ("completed", "complete"):
+        return "tool_calls" if expect["tool_calls"] else "stop"
+    return FINISH[expect["finish"]]
+
+
+async def _read_by_sdk(
+    exchange: Exchange, base_url: str, openai: AsyncOpenAI, anthropic: AsyncAnthropic
+) -> tuple[list[tuple[str, Any]], str]:
+    if exchange.kind == "chat":
+        return await _read_by_openai(exchange, openai.with_options(base_url=base_url))
+    if exchange.kind == "responses":
+        return await _read_by_responses(exchange, openai.with_options(base_url=base_url))
+    return await _read_by_anthropic(exchange, anthropic.with_options(base_url=base_url))
+
+
+async def _read_by_responses(
+    exchange: Exchange, client: AsyncOpenAI
+) -> tuple[list[tuple[str, Any]], str]:
+    answer: Any
+    if exchange.is_stream:
+        stream: Any = await client.responses.create(model="asked", input="hi", stream=True)
+        events = [event async for event in stream]
+        done = [each.item for each in events if each.type == "response.output_item.done"]
+        answer = done or events[-1].response.output
+    else:
+        answer = (await client.responses.create(model="asked", input="hi")).output
+    calls = [
+        (item.name, json.loads(item.arguments or "{}"))
+        if item.type == "function_call"
+        else (item.name, {"input": item.input})
+        for item in answer
+        if item.type in ("function_call", "custom_tool_call")
+    ]
+    reasoning = [item for item in answer if item.type == "reasoning"]
+    thoughts = [[part.text for part in item.content or item.summary] for item in reasoning]
+    return calls, "".join("\n\n".join(parts) for parts in thoughts)
 
 
 async def _read_by_openai(

@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from aiohttp import web
 
 from tests import recorded
 from tests.servers import PROVIDERS, Served, serving
 
 MESSAGES = "/v1/messages"
-
-
-@dataclass
-class Upstream:
-    """A server that answers as one exchange was answered, and keeps what it was asked."""
-
-    url: str = ""
-    exchange: recorded.Exchange | None = None
-    asked: list[Any] = field(default_factory=list)
-
-    async def answer(self, request: web.Request) -> web.Response:
-        assert self.exchange is not None
-        self.asked.append(await request.json())
-        kind = "text/event-stream" if self.exchange.is_stream else "application/json"
-        return web.Response(body=self.exchange.body, content_type=kind)
-
-
-@asynccontextmanager
-async def upstream() -> AsyncIterator[Upstream]:
-    serves, app = Upstream(), web.Application()
-    app.router.add_post(MESSAGES, serves.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        serves.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield serves
-    finally:
-        await runner.cleanup()
 
 
 async def own_provider(served: Served, url: str) -> str:
@@ -63,27 +27,20 @@ def named(event: dict[str, Any], model: str) -> dict[str, Any]:
     return {**event, "model": model} if event.get("type") == "message" else event
 
 
-def parts_of(body: str, *, is_stream: bool) -> list[dict[str, Any]]:
-    """What a body holds: its events, or the answer."""
-    if not is_stream:
-        return [json.loads(body)]
-    return [json.loads(line[5:]) for line in body.splitlines() if line.startswith("data:")]
-
-
 async def test_recorded_messages_pass_through_as_they_were(tmp_path: Path) -> None:
     recorded.need_recorded()
     messages = [each for each in recorded.exchanges() if each.kind == "messages"]
     answered = [each for each in messages if each.status == 200 and "model" in each.request["body"]]
     other_requests, other_answers = set(), set()
-    async with upstream() as provider, serving(tmp_path) as served:
+    async with recorded.upstream(MESSAGES) as provider, serving(tmp_path) as served:
         token = await own_provider(served, provider.url)
         for exchange in answered:
             provider.exchange = exchange
             body, model = exchange.request["body"], f"mine/{exchange.request['body']['model']}"
             answer = await served.ask("POST", MESSAGES, token, json={**body, "model": model})
             assert answer.status_code == 200, (exchange.id, answer.text)
-            whole = parts_of(exchange.body.decode(), is_stream=exchange.is_stream)
-            got = parts_of(answer.text, is_stream=exchange.is_stream)
+            whole = recorded.parts_of(exchange.body.decode(), is_stream=exchange.is_stream)
+            got = recorded.parts_of(answer.text, is_stream=exchange.is_stream)
             sent = {name: value for name, value in body.items() if name != "stream" or value}
             if provider.asked[-1] != sent:
                 other_requests.add(exchange.id)

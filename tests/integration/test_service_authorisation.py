@@ -42,6 +42,7 @@ class World:
             "POST /v1/chat/completions": CHAT,
             "POST /v1/messages": {**CHAT, "max_tokens": 9},
             "POST /v1/messages/count_tokens": CHAT,
+            "POST /v1/responses": {"model": "none", "input": "Hi"},
         }
         return bodies.get(endpoint)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -27,7 +27,8 @@ from orchestify.lanes.answers import (
 )
 from orchestify.lanes.anthropic.request import JSON_TOOL, uses_json_tool
 from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
-from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable, parse_json
+from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable, parse_json
+from orchestify.lanes.turns import told
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -312,32 +313,23 @@ class MessageAnswer:
 
     def _thinking(self) -> Thinking | None:
         thoughts = [str(block.pieces) for block in self._blocks if block.kind == "thinking"]
-        kept = [(block, self._kept(block)) for block in self._blocks if block.is_kept]
-        wholes = [whole for _, whole in kept if whole is not None]
-        if not wholes:
+        said = list(self._said())
+        if all(rank for rank, _ in said):
             return None
-        return Thinking("".join(thoughts), tuple(self._in_order(dict(kept)) or wholes))
+        return Thinking("".join(thoughts), told(said))
 
-    def _in_order(self, kept: Mapping[_Block, dict[str, Any] | None]) -> list[dict[str, Any]]:
-        """Return the blocks to be sent back among marks of the texts and calls they stood between.
-
-        Empty where all of them came before the texts, and these before the calls, as usual.
-        """
-        told = [each for each in self._blocks if each.is_told]
-        if [each.rank for each in told] == sorted(each.rank for each in told):
-            return []
-        begins = [each.begin for each in told if each.kind == "text"]
-        ends = dict(zip(begins, [*begins[1:], None], strict=True))
-        marks = []
-        for block in told:
+    def _said(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield what the answer holds, in order; see `turns.told`. JSON asked for has no place."""
+        begins = [each.begin for each in self._blocks if each.kind == "text"]
+        ends = dict(zip(begins, [*begins[1:], None], strict=False))
+        for block in self._blocks:
             if block.kind == "text":
                 text = "".join(self._text.pieces[block.begin : ends[block.begin]])
-                marks.append({"type": "text", "text": text})
+                yield 1, {"type": "text", "text": text}
             elif block.position is not None:
-                marks.append({"type": "tool_use", "id": block.id})
-            elif (whole := kept[block]) is not None:
-                marks.append(whole)
-        return marks
+                yield 2, {"type": "tool_use", "id": block.id}
+            elif block.is_kept and (whole := self._kept(block)) is not None:
+                yield 0, whole
 
     def _kept(self, block: _Block) -> dict[str, Any] | None:
         """Return a block as it is to be sent back: with what came in pieces.
@@ -376,16 +368,6 @@ class _Block:
     def is_kept(self) -> bool:
         """Whether the block is to be sent back as it came."""
         return self.kind not in {"text", "tool_use"}
-
-    @property
-    def is_told(self) -> bool:
-        """Whether the block has a place in the order; JSON that was asked for has none."""
-        return self.kind != "tool_use" or self.position is not None
-
-    @property
-    def rank(self) -> int:
-        """The block's place in the usual order: thinking, texts, calls."""
-        return 0 if self.is_kept else 1 if self.kind == "text" else 2
 
     @property
     def has_thought(self) -> bool:

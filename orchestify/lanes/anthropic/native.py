@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from orchestify.core.providers import AnswerBounds
 from orchestify.errors import InvalidParameterError
@@ -24,6 +24,9 @@ from orchestify.lanes.anthropic.request import system_note
 from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.parsing import BOUNDS
 from orchestify.values import CompletionRequest, NativeEvent, NativeRequest, StreamEvent
+
+PROTOCOL: Literal["messages"] = "messages"
+"""`NativeRequest.protocol` of requests in these words."""
 
 BETA_HEADER = "anthropic-beta"
 

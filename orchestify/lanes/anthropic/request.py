@@ -6,7 +6,7 @@ Source: Anthropic, "API reference: Create a message".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -19,13 +19,13 @@ from orchestify.lanes.anthropic.claude_models import (
     thinking_off_fields,
 )
 from orchestify.lanes.anthropic.fitting import MOST_CACHE_MARKS, fitted, is_anthropics
+from orchestify.lanes.turns import in_order
 from orchestify.values import (
     CompletionRequest,
     ImagePart,
     LLMMessage,
     Part,
     TextPart,
-    Thinking,
     Tool,
     ToolCall,
     ToolChoice,
@@ -154,49 +154,22 @@ def _blocks(message: LLMMessage, model: str) -> list[dict[str, Any]]:
             return [_tool_result(message)]
         case "system":
             return [system_note(), *_parts(message)]
-        case "assistant" if message.thinking is not None:
-            return _in_order(message, message.thinking, model)
         case "assistant":
-            return [*_parts(message), *map(_tool_use, message.tool_calls)]
+            return _in_order(message, model)
         case _:
             return _parts(message)
 
 
-def _in_order(message: LLMMessage, thinking: Thinking, model: str) -> list[dict[str, Any]]:
-    """Return an assistant's blocks in the order they came, others' thinking left out.
-
-    Where the order is not told, or text or calls are not those that came, thinking is first.
-    """
-    kept = [dict(block) for block in thinking.blocks if is_anthropics(block, model)]
-    marks = [block for block in thinking.blocks if _is_mark(block)]
-    texts = "".join(str(mark.get("text", "")) for mark in marks)
-    calls = [mark.get("id") for mark in marks if mark["type"] == "tool_use"]
-    if (
-        not marks
-        or calls != [call.id for call in message.tool_calls]
-        or texts.strip() != message.text.strip()
-    ):
-        return [*kept, *_parts(message), *map(_tool_use, message.tool_calls)]
-    coming = iter(message.tool_calls)
+def _in_order(message: LLMMessage, model: str) -> list[dict[str, Any]]:
+    """Return an assistant's blocks in the order they came, others' thinking left out."""
     return [
-        _unmarked(block, coming)
-        for block in thinking.blocks
-        if is_anthropics(block, model) or (_is_mark(block) and block.get("text", "-").strip())
+        _tool_use(said)
+        if isinstance(said, ToolCall)
+        else dict(said)
+        if isinstance(said, Mapping)
+        else _part(said)
+        for said in in_order(message, lambda block: is_anthropics(block, model))
     ]
-
-
-def _is_mark(block: Mapping[str, Any]) -> bool:
-    return block.get("type") in ("text", "tool_use")
-
-
-def _unmarked(block: Mapping[str, Any], calls: Iterator[ToolCall]) -> dict[str, Any]:
-    match block["type"]:
-        case "tool_use":
-            return _tool_use(next(calls))
-        case "text":
-            return {"type": "text", "text": block["text"]}
-        case _:
-            return dict(block)
 
 
 def _parts(message: LLMMessage) -> list[dict[str, Any]]:

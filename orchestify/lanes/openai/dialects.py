@@ -35,6 +35,7 @@ class UsageFields:
     )
     cache_write: tuple[Path, ...] = (
         ("prompt_tokens_details", "cache_write_tokens"),
+        ("input_tokens_details", "cache_write_tokens"),
         ("cache_creation_input_tokens",),
     )
     reasoning: tuple[Path, ...] = (

@@ -108,7 +108,7 @@ def thinking_off_fields(dialect: Dialect, model: str) -> tuple[Mapping[str, Any]
         return {}, False
     if dialect.thinking in _SWITCHED_OFF:
         return ({} if _NEVER.search(model) else _SWITCHED_OFF[dialect.thinking]), True
-    words = _efforts(model)
+    words = efforts_of(model)
     if not words:
         return {}, True
     least = NONE if NONE in words else words[0]
@@ -117,7 +117,7 @@ def thinking_off_fields(dialect: Dialect, model: str) -> tuple[Mapping[str, Any]
 
 def _reasoning_off(model: str) -> tuple[Mapping[str, Any], bool]:
     """Return OpenRouter's object; it refuses to switch off what always thinks."""
-    words = _efforts(model) or (("low",) if _ALWAYS.search(model) else (NONE,))
+    words = efforts_of(model) or (("low",) if _ALWAYS.search(model) else (NONE,))
     if NONE in words:
         return {"reasoning": {"enabled": False}}, True
     return {"reasoning": {"effort": words[0]}}, False
@@ -137,12 +137,12 @@ def effort_words(dialect: Dialect, model: str) -> tuple[str, ...]:
             return taken
     if dialect.thinking == "reasoning":
         return _OPENROUTERS
-    known = tuple(word for word in _efforts(model) or () if word != NONE)
+    known = tuple(word for word in efforts_of(model) or () if word != NONE)
     return known or (() if dialect.thinking == "none" else _ALL)
 
 
 @lru_cache(maxsize=1_000)
-def _efforts(model: str) -> tuple[str, ...] | None:
-    """Return the words that a model takes, None where nobody knows."""
+def efforts_of(model: str) -> tuple[str, ...] | None:
+    """Return the words that a model's effort may have, None where nobody knows."""
     name = model.lower()
     return next((words for pattern, words in _EFFORTS if re.search(pattern, name)), None)

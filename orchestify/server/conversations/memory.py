@@ -48,6 +48,11 @@ class MemoryValues:
             return None
         return found[1]
 
+    def drop(self, tenant: str, key: str) -> None:
+        """Drop the value of one key, if there is one."""
+        if key in self._kept.get(tenant, ()):
+            self._drop(tenant, key)
+
     def forget(self, tenant: str) -> None:
         """Drop all of a tenant's values."""
         self._kept.pop(tenant, None)

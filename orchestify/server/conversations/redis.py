@@ -35,11 +35,12 @@ return 1
 class RedisValues:
     """Values by tenant and key for `keep_s`, of each tenant the `most` newest.
 
-    Beside them stands when the tenant's were last forgotten, so that a process drops what it
-    kept itself while Redis was away.
+    Beside them stands when the tenant's were last forgotten, and in place of one that was dropped
+    an empty text, so that a process drops what it kept itself while Redis was away.
     """
 
     connection: RedisConnection
+    name: str
     keep_s: int
     most: int
     clock: Callable[[], float] = time.time
@@ -60,10 +61,14 @@ class RedisValues:
         forgotten, *values = found
         return float(forgotten or 0), [None if each is None else each.decode() for each in values]
 
+    async def drop(self, tenant: str, key: str) -> bool:
+        """Drop the value of one key; say whether Redis did."""
+        return await self.put(tenant, key, "")
+
     async def forget(self, tenant: str) -> bool:
         """Drop all of a tenant's values; say whether Redis did."""
         keys = [self._at(tenant, "index"), self._at(tenant, "forgotten")]
         return await self.connection.run(_FORGET, keys, self.clock(), self.keep_s) is not None
 
     def _at(self, tenant: str, what: str) -> str:
-        return f"{self.connection.prefix}:kept:{{{tenant}}}:{what}"
+        return f"{self.connection.prefix}:{self.name}:{{{tenant}}}:{what}"

@@ -1,6 +1,6 @@
-"""The gateway: OpenAI's protocol over the tenants' registries, for hosts that are not Python.
+"""The gateway: OpenAI's and Anthropic's protocols over the tenants' registries, for any client.
 
-Read `exchange` first: one chat completion from its body (`request`) to its answer (`answer`) or
-error (`errors`). `routes` has the paths, `openapi` their documentation. Only `app` imports from
-here, and `api.errors` the form of errors.
+Read `exchange` first: one call from its body to its answer or error (`errors`). `chat`, `messages`
+and `responses` are the protocols, each with its `request` and its `answer`. `routes` has the paths,
+`openapi` their documentation. Only `app` imports from here, and `api.errors` the form of errors.
 """

@@ -146,13 +146,28 @@ _ANTHROPIC_TYPES = {
 
 
 class ErrorForm(NamedTuple):
-    """How a protocol writes errors: `body(kind, message, call_id)`, and an event's first line."""
+    """How a protocol writes errors: `body(kind, message, call_id)`, and an event's first line.
+
+    `event_body` makes an event's data of a body and the event's number, where these differ.
+    """
 
     body: Callable[[ErrorKind, str, str], bytes]
     event: bytes = b""
+    event_body: Callable[[bytes, int], bytes] | None = None
+
+
+def _responses_event(body: bytes, number: int) -> bytes:
+    """Return an error of OpenAI's Responses as a stream's event has it.
+
+    Source: OpenAI, "API reference: Streaming events, error"; its SDK reads `error`.
+    """
+    error = json.loads(body)["error"]
+    flat = {"code": error["code"], "message": error["message"], "param": error["param"]}
+    return json.dumps({"type": "error", "sequence_number": number, **flat, "error": error}).encode()
 
 
 OPENAI = ErrorForm(_openai_error)
+RESPONSES = ErrorForm(_openai_error, b"event: error\n", _responses_event)
 ANTHROPIC = ErrorForm(_anthropic_error, b"event: error\n")
 
 
@@ -180,10 +195,14 @@ def error_response(error: OrchestifyError | HTTPException, form: ErrorForm = OPE
     return response
 
 
-def error_event(error: OrchestifyError | HTTPException, form: ErrorForm = OPENAI) -> bytes:
-    """Return the event for an error after output has been sent."""
+def error_event(
+    error: OrchestifyError | HTTPException, form: ErrorForm = OPENAI, number: int = 0
+) -> bytes:
+    """Return the event for an error after output has been sent, the stream's `number`-th."""
     kind, _ = _most_informative(error)
     body = form.body(kind, _words(kind, error), _call_id(error))
+    if form.event_body is not None:
+        body = form.event_body(body, number)
     return form.event + b"data: " + body + b"\n\n"
 
 

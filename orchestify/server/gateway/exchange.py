@@ -216,10 +216,10 @@ class Exchange(Response, ABC, Generic[AskedT]):
                         await self._begin_events(told)
                     events = self._writer(stream.call_id, asked, names_provider=is_early)
                     text = events.opening()
-                text += events.of(event)
                 if type(event) is StreamEnd:
                     await self._keep(event.response)
-                    return text.encode() + events.ending
+                    return (text + events.of(event)).encode() + events.ending
+                text += events.of(event)
                 if text:
                     await self._write(written := text.encode())
                     await self._turn.sent(len(written))

@@ -90,6 +90,13 @@ _TOOL = an_object(
     "function",
 )
 _LABEL = f"^[ -~]{{0,{MAX_VALUE_CHARS}}}$"
+METADATA = {
+    "type": "object",
+    "propertyNames": {"pattern": f"^[ -~]{{1,{MAX_KEY_CHARS}}}$"},
+    "additionalProperties": {"type": "string", "pattern": _LABEL},
+    "maxProperties": MAX_LABELS,
+    "description": "Labels of the call in the ledger",
+}
 _NAMED = an_object({"name": WORD}, "name")
 COUNT = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
 _FORM = {
@@ -138,13 +145,7 @@ REQUEST = {
             "stream": {"type": "boolean"},
             "stream_options": an_object({"include_usage": {"type": "boolean"}}),
             "n": {"const": 1},
-            "metadata": {
-                "type": "object",
-                "propertyNames": {"pattern": f"^[ -~]{{1,{MAX_KEY_CHARS}}}$"},
-                "additionalProperties": {"type": "string", "pattern": _LABEL},
-                "maxProperties": MAX_LABELS,
-                "description": "Labels of the call in the ledger",
-            },
+            "metadata": METADATA,
         },
         "model",
         "messages",
@@ -231,7 +232,7 @@ _STATUSES: Mapping[int, str] = {
     400: "The request cannot be used, or the provider did not accept it",
     401: "A token is needed",
     403: "The token has not the scope `call`",
-    404: "No such agent, provider or model",
+    404: "No such agent, provider or model; or nothing of this id is kept",
     413: "The body is larger than the service takes",
     429: "Too many requests (`rate_limit_exceeded`), or a hard budget has no room "
     "(`budget_exceeded`, with `x-should-retry: false`, and `Retry-After` where the next period "

@@ -1,4 +1,4 @@
-"""The endpoints of OpenAI's and Anthropic's protocols in the service's application."""
+"""The endpoints of OpenAI's protocols and Anthropic's in the service's application."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ from orchestify.server.gateway.errors import error_response
 from orchestify.server.gateway.messages.exchange import MessagesExchange, count_tokens
 from orchestify.server.gateway.messages.openapi import COUNT_TOKENS, MESSAGES
 from orchestify.server.gateway.openapi import CHAT, MODEL, MODELS
+from orchestify.server.gateway.responses.exchange import (
+    ResponsesExchange,
+    delete_response,
+    get_response,
+)
+from orchestify.server.gateway.responses.openapi import DELETE_RESPONSE, RESPONSE, RESPONSES
 from orchestify.server.tenants.tenant_providers import AGENT, TenantProviders
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def add_gateway(app: FastAPI, service: Service) -> None:
-    """Add `/v1/chat/completions`, `/v1/messages` and `/v1/models` to an application."""
+    """Add what is below `/v1/` to an application."""
 
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation, whole or as a stream of events, through the call path.
@@ -65,6 +71,27 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         """Count a request's input tokens; `x-orchestify-count` says `estimated` where we guess."""
         return await count_tokens(request, service)
 
+    async def create_response(request: Request) -> Response:
+        """Answer a conversation in OpenAI's Responses, whole or as a stream of events.
+
+        The model is named as for `/v1/chat/completions`, and any agent answers. Unless `store` is
+        false, the answer and its conversation are kept for 24 hours, encrypted, so that
+        `previous_response_id` and `item_reference` find them. Where the target speaks the protocol
+        (`api: responses`) and the tenant's own key pays, everything else passes through as it is;
+        with the operator's key, the fields, items and tools of a list. What other targets cannot
+        be told is refused, but for fields without which an answer is an answer, and a search of
+        the web, which are left out and named in `x-orchestify-warnings`.
+        """
+        return ResponsesExchange(request, service)
+
+    async def retrieve_response(request: Request) -> Response:
+        """Return an answer that is kept."""
+        return await get_response(request, service)
+
+    async def forget_response(request: Request) -> Response:
+        """Drop an answer that is kept; those that go on from it keep what was said."""
+        return await delete_response(request, service)
+
     async def list_models(request: Request) -> Response:
         """List what `model` may name: the tenant's agents, and its providers' models."""
         return await _json(service, request, listed_models)
@@ -79,6 +106,9 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         ("/v1/chat/completions", create_chat_completion, "POST", CHAT),
         ("/v1/messages", create_message, "POST", MESSAGES),
         ("/v1/messages/count_tokens", count_message_tokens, "POST", COUNT_TOKENS),
+        ("/v1/responses", create_response, "POST", RESPONSES),
+        ("/v1/responses/{response}", retrieve_response, "GET", RESPONSE),
+        ("/v1/responses/{response}", forget_response, "DELETE", DELETE_RESPONSE),
         ("/v1/models", list_models, "GET", MODELS),
         ("/v1/models/{model:path}", get_model, "GET", MODEL),
     ):

@@ -28,7 +28,7 @@ from orchestify.server.rows.stored_rows import ProviderRow
 OpenKey = Callable[[str], SecretStr]
 
 CONFIG_KEYS = (
-    *("base_url", "default_model", "models", "max_tokens", "options", "headers", "price"),
+    *("base_url", "api", "default_model", "models", "max_tokens", "options", "headers", "price"),
     *Policies.model_fields,
 )
 """What a provider's `config` may say."""

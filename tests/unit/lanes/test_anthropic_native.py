@@ -24,7 +24,7 @@ ANY = ThinkingConfig()
 
 def fitted(model: str, body: dict[str, Any], **said: Any) -> tuple[Any, tuple[str, ...]]:
     """The body that goes out for a model, and the words for what was changed."""
-    native = NativeRequest({**BODY, "model": "agent:any", "stream": True, **body})
+    native = NativeRequest("messages", {**BODY, "model": "agent:any", "stream": True, **body})
     request = CompletionRequest(
         messages=(LLMMessage("user", "hi"),), model=model, max_tokens=8000, native=native, **said
     )
@@ -102,7 +102,7 @@ def test_system_messages_become_the_users_where_the_model_takes_none() -> None:
 
 def test_events_are_passed_on_before_what_they_brought() -> None:
     request = CompletionRequest(
-        messages=(LLMMessage("user", "hi"),), model=SONNET, native=NativeRequest(BODY)
+        messages=(LLMMessage("user", "hi"),), model=SONNET, native=NativeRequest("messages", BODY)
     )
     answer = growing(request)
     strange = {"type": "hologram", "data": 1}

@@ -10,7 +10,7 @@ import pytest_asyncio
 import redis
 
 from orchestify.server.conversations import KeptConversations
-from orchestify.server.conversations.kept import KEEP_S, MOST_CHARS
+from orchestify.server.conversations.kept import RESPONSES, THINKING
 from orchestify.server.conversations.memory import MemoryValues
 from orchestify.server.conversations.redis import RedisValues
 from orchestify.shared_limits import RedisConnection
@@ -39,7 +39,7 @@ async def test_a_text_ends_with_its_hour() -> None:
     clock = Clock()
     kept = KeptConversations(clock=clock)
     await kept.put("acme", "a", "one")
-    clock.now += KEEP_S - 1
+    clock.now += THINKING.keep_s - 1
     before = await kept.get("acme", ["a"])
     clock.now += 1
     assert (before, await kept.get("acme", ["a"])) == (["one"], [None])
@@ -57,8 +57,26 @@ async def test_what_is_forgotten_is_gone_for_one_tenant() -> None:
 
 async def test_what_is_too_long_is_not_kept() -> None:
     kept = KeptConversations()
-    await kept.put("acme", "a", "x" * (MOST_CHARS + 1))
+    await kept.put("acme", "a", "x" * (THINKING.chars + 1))
     assert not kept.may_have("acme")
+
+
+async def test_what_is_dropped_is_gone_for_one_key() -> None:
+    kept = KeptConversations()
+    await kept.put("acme", "a", "one")
+    await kept.put("acme", "b", "two")
+    assert await kept.drop("acme", "a")
+    assert await kept.get("acme", ["a", "b"]) == [None, "two"]
+
+
+async def test_responses_are_kept_for_a_day() -> None:
+    clock = Clock()
+    kept = KeptConversations(bounds=RESPONSES, clock=clock)
+    await kept.put("acme", "a", "one")
+    clock.now += 24 * 3600 - 1
+    before = await kept.get("acme", ["a"])
+    clock.now += 1
+    assert (before, await kept.get("acme", ["a"])) == (["one"], [None])
 
 
 def test_names_of_texts_depend_on_the_encryption_key() -> None:
@@ -90,7 +108,7 @@ async def test_processes_share_over_redis_what_is_sealed_and_expires(shared: Sha
     assert await two.get("other", ["a"]) == [None]
     lives = redis_keys(prefix)
     assert len(lives) == 2
-    assert all(0 < each <= KEEP_S for each in lives.values())
+    assert all(0 < each <= THINKING.keep_s for each in lives.values())
     with closing(redis.Redis.from_url(REDIS)) as client:
         values = [client.get(key) for key in lives if ":value:" in key]
     assert values
@@ -107,9 +125,28 @@ async def test_what_one_process_forgets_is_forgotten_by_all(shared: Shared) -> N
     assert [key for key in redis_keys(prefix) if "acme" in key and ":value:" in key] == []
 
 
+async def test_what_one_process_drops_is_dropped_by_all(shared: Shared) -> None:
+    one, two, _ = shared
+    await one.put("acme", "a", "one")
+    await one.put("acme", "b", "two")
+    assert await two.drop("acme", "a")
+    assert await one.get("acme", ["a", "b"]) == [None, "two"]
+
+
+async def test_two_kinds_of_texts_do_not_meet_in_redis(shared: Shared) -> None:
+    one, _, prefix = shared
+    connection = RedisConnection(REDIS, prefix)
+    other = KeptConversations(Cipher([("key", new_encryption_key())]), connection, RESPONSES)
+    await one.put("acme", "a", "one")
+    assert await other.get("acme", ["a"]) == [None]
+    assert await other.forget("acme")
+    await connection.aclose()
+    assert await one.get("acme", ["a"]) == ["one"]
+
+
 async def test_what_was_kept_while_redis_was_away_is_forgotten_too() -> None:
     clock = Clock()
-    memory = MemoryValues(KEEP_S, 100, 100, clock)
+    memory = MemoryValues(THINKING.keep_s, 100, 100, clock)
     memory.put("acme", "a", "one")
     assert memory.get("acme", "a", since=clock.now) is None
     assert memory.get("acme", "a", since=clock.now - 1) == "one"
@@ -119,7 +156,7 @@ async def test_redis_keeps_a_tenants_newest(shared: Shared) -> None:
     _, _, prefix = shared
     connection = RedisConnection(REDIS, prefix)
     clock = Clock()
-    values = RedisValues(connection, 60, 2, clock)
+    values = RedisValues(connection, "kept", 60, 2, clock)
     for key in "abc":
         clock.now += 1
         await values.put("acme", key, key)

@@ -99,7 +99,7 @@ def chat_request(body: bytes) -> ChatRequest:
         needed(form, "model", str),
         arguments,
         {name: form[name] for name in PASSED_ON if form.get(name) is not None},
-        _labels(form),
+        labels_of(form),
         optional(form, "stream", bool) or False,
         optional(options, "include_usage", bool, "stream_options.") or False,
     )
@@ -194,7 +194,12 @@ def _response_format(form: Mapping[str, Any]) -> ResponseFormat | None:
     return response_format_of({"type": kind, "json_schema": given.get("json_schema")})
 
 
-def _labels(form: Mapping[str, Any]) -> dict[str, str]:
+def labels_of(form: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels of a call in the ledger: what `metadata` says.
+
+    Raises:
+        InvalidParameterError: there are too many, or one is too long.
+    """
     labels = optional(form, "metadata", dict) or {}
     if len(labels) > MAX_LABELS:
         raise wrong("metadata", f"at most {MAX_LABELS} labels, not {len(labels)}")

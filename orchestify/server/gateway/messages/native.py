@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestify.lanes.anthropic.native import BETA_HEADER
+from orchestify.lanes.anthropic.native import BETA_HEADER, PROTOCOL
 from orchestify.server.gateway.json_fields import wrong
 from orchestify.server.gateway.messages.request import READ, MessagesRequest
 from orchestify.server.settings import ServiceSettings
@@ -55,7 +55,8 @@ _NOT_WITH_OUR_KEY = "does not go with the operator's key; the operator may allow
 def whole_request(asked: MessagesRequest, headers: Mapping[str, str]) -> NativeRequest:
     """Return a request as it came, for the tenant's own key."""
     names = (_VERSION_HEADER, BETA_HEADER)
-    return NativeRequest(asked.form, {name: headers[name] for name in names if name in headers})
+    given = {name: headers[name] for name in names if name in headers}
+    return NativeRequest(PROTOCOL, asked.form, given)
 
 
 def permitted_request(
@@ -73,7 +74,7 @@ def permitted_request(
     betas = [beta for beta in given if beta in allowed or _DATE.sub("", beta) in allowed]
     if len(betas) < len(given):
         asked.warnings += ("beta_dropped",)
-    return NativeRequest(asked.form, {BETA_HEADER: ",".join(betas)} if betas else {})
+    return NativeRequest(PROTOCOL, asked.form, {BETA_HEADER: ",".join(betas)} if betas else {})
 
 
 def _refused(form: Mapping[str, Any], settings: ServiceSettings) -> Iterator[str]:

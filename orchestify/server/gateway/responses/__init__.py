@@ -1,0 +1,1 @@
+"""OpenAI's Responses. Read `exchange` first; `native` says what passes through as it is."""
