@@ -265,6 +265,14 @@ class ProviderConfig(Policies):
     def _needs_one(self) -> str:
         return f"a provider of type {self._company or self.type} needs one"
 
+    def _address_problem(self) -> str | None:
+        if self.base_url is None:
+            return None
+        what = address_problem(self.base_url)
+        if what is None and self.sends_key and not self.allow_http:
+            what = PLAIN_HTTP if exposure(self.base_url) == "public" else None
+        return what
+
     def _contradictions(self) -> Iterator[tuple[KeyPath, str]]:
         if self.is_enabled and not self.default_model and self.type not in _NEED_NO_MODEL:
             yield ("default_model",), f"missing; {self._needs_one}"
@@ -278,12 +286,8 @@ class ProviderConfig(Policies):
             yield ("engine",), f"type {self.type} has no direct lane"
         if self.api is not None and (self.type != "openai" or self.engine not in (None, "direct")):
             yield ("api",), "only the direct lane of type openai has several"
-        if self.base_url is not None:
-            what = address_problem(self.base_url)
-            if what is None and self.sends_key and not self.allow_http:
-                what = PLAIN_HTTP if exposure(self.base_url) == "public" else None
-            if what:
-                yield ("base_url",), what
+        if what := self._address_problem():
+            yield ("base_url",), what
         for name in self.options:
             if name in _OUR_FIELDS:
                 yield ("options", name), "not an option; it is a key of its own or set per call"

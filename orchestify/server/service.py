@@ -26,7 +26,7 @@ from orchestify.providers.registry import ProviderRegistry
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import OUTAGE_S, Authenticator
 from orchestify.server.access.denied_requests import DeniedRequests
-from orchestify.server.access.limits import CallSlots, StreamTurns
+from orchestify.server.access.limits import CallSlots
 from orchestify.server.access.tokens import Tokens
 from orchestify.server.conversations import RESPONSES, KeptConversations
 from orchestify.server.rows.provider_records import read_records
@@ -91,7 +91,6 @@ class Service:
         default_factory=lambda: ThreadPools(2, "reads"), init=False, repr=False
     )
     call_slots: CallSlots = field(init=False, repr=False)
-    stream_turns: StreamTurns = field(init=False, repr=False)
     models_of: dict[str, list[str]] = field(init=False, repr=False)
     writes: ThreadPools = field(
         default_factory=lambda: ThreadPools(1, "writes"), init=False, repr=False
@@ -107,7 +106,6 @@ class Service:
             for name in self.base.providers.providers
         }
         self.call_slots = CallSlots(self.settings.calls_per_tenant)
-        self.stream_turns = StreamTurns()
 
     @classmethod
     async def open(cls, settings: ServiceSettings, environ: Mapping[str, str] = os.environ) -> Self:

@@ -27,7 +27,7 @@ from orchestify.lanes.answers import (
 )
 from orchestify.lanes.anthropic.request import JSON_TOOL, uses_json_tool
 from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
-from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable, parse_json
+from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable, parse_json
 from orchestify.lanes.turns import told
 from orchestify.values import (
     NOTHING,

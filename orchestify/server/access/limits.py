@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 from orchestify.errors import AccessError
-
-TURN_BYTES = 4 << 10
-"""What a stream may send before it is another stream's turn: about 2 ms of work."""
 
 _MINUTE_S = 60.0
 _KEYS = 10_000
@@ -79,43 +74,6 @@ class CallSlots:
             self._taken[tenant] -= 1
             if not self._taken[tenant]:
                 del self._taken[tenant]
-
-
-class StreamTurns:
-    """Lets a tenant's streams go on one after the other, where each has much to send at once.
-
-    One that has sent `every_bytes` waits for the tenant's turn, which comes once in each pass of
-    the event loop: however many streams have something to send, the others' calls wait for one.
-    """
-
-    def __init__(self, every_bytes: int = TURN_BYTES) -> None:
-        self._every_bytes = every_bytes
-        self._of: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    def of(self, tenant: str) -> Turn:
-        """Return what a stream of the tenant tells how much it has sent."""
-        lock = self._of.get(tenant)
-        if lock is None:
-            self._of[tenant] = lock = asyncio.Lock()
-        return Turn(lock, self._every_bytes)
-
-
-class Turn:
-    """The turns of one stream."""
-
-    __slots__ = ("_every_bytes", "_left", "_lock")
-
-    def __init__(self, lock: asyncio.Lock, every_bytes: int) -> None:
-        self._lock = lock
-        self._every_bytes = self._left = every_bytes
-
-    async def sent(self, size: int) -> None:
-        """Count bytes that were sent; wait for the next turn where this one is used up."""
-        self._left -= size
-        if self._left <= 0:
-            async with self._lock:
-                await asyncio.sleep(0)
-            self._left = self._every_bytes
 
 
 def network_of(remote: str) -> str:

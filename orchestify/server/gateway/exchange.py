@@ -155,7 +155,6 @@ class Exchange(Response, ABC, Generic[AskedT]):
     async def _serve(self) -> None:
         tenant = (await require(self._request, "call")).tenant_id
         with self._service.call_slots.slot_of(tenant):
-            self._turn = self._service.stream_turns.of(tenant)
             await self._answer(tenant, await self._read(tenant))
 
     async def _read(self, tenant: str) -> AskedT:
@@ -221,8 +220,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
                     return (text + events.of(event)).encode() + events.ending
                 text += events.of(event)
                 if text:
-                    await self._write(written := text.encode())
-                    await self._turn.sent(len(written))
+                    await self._write(text.encode())
                 text = ""
         except OrchestifyError as error:
             if not self._has_events:

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import asyncio
-from itertools import pairwise
-
 import pytest
 
 from orchestify.errors import AccessError
-from orchestify.server.access.limits import CallSlots, StreamTurns, Throttle, network_of
+from orchestify.server.access.limits import CallSlots, Throttle, network_of
 from orchestify.server.access.tokens import parse_token
 from orchestify.server.settings import is_loopback
 from tests.clock import ManualClock
@@ -93,34 +90,3 @@ def test_a_tenant_s_calls_under_way_are_counted_until_they_end() -> None:
         assert (refused.value.status, refused.value.retry_after_s) == (429, 1.0)
     with places.slot_of("acme"):
         pass
-
-
-async def test_of_many_streams_of_a_tenant_one_goes_on_in_each_pass_of_the_loop() -> None:
-    turns, sent = StreamTurns(every_bytes=100), list[int]()
-
-    async def stream(number: int) -> None:
-        turn = turns.of("acme")
-        for _ in range(4):
-            sent.append(number)
-            await turn.sent(60)
-
-    streams = [asyncio.create_task(stream(number)) for number in range(20)]
-    await asyncio.sleep(0)
-    passes = [len(sent)]
-    for _ in range(4):
-        await asyncio.sleep(0)
-        passes.append(len(sent))
-    await asyncio.gather(*streams)
-    assert passes[0] == 40
-    assert max(after - before for before, after in pairwise(passes)) <= 2
-    assert len(sent) == 80
-
-
-async def test_a_stream_waits_for_no_turn_of_another_tenants() -> None:
-    turns = StreamTurns(every_bytes=1)
-    theirs = [asyncio.create_task(turns.of("acme").sent(1)) for _ in range(100)]
-    await asyncio.sleep(0)
-    await turns.of("beta").sent(1)
-    waiting = sum(not each.done() for each in theirs)
-    await asyncio.gather(*theirs)
-    assert waiting > 90
