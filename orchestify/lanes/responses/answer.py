@@ -11,6 +11,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from orchestify.core.providers import AnswerBounds
 from orchestify.lanes.answers import (
     MODEL_CHARS,
     beside_output,
@@ -32,7 +33,7 @@ from orchestify.lanes.failures import (
     refused_inline,
 )
 from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
-from orchestify.lanes.parsing import BOUNDS, AnswerBounds, TextPieces, encodable
+from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable
 from orchestify.lanes.turns import told
 from orchestify.values import (
     NOTHING,
@@ -96,7 +97,7 @@ class ResponsesAnswer:
         self.ended = False
         self._model = request.model
         self._dialect = dialect
-        self._most_calls = bounds.calls
+        self._most_calls = bounds.max_tool_calls
         self._text = TextPieces()
         self._thoughts = TextPieces()
         self._items: dict[int, _Item] = {}
