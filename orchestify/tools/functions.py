@@ -50,7 +50,8 @@ class FunctionTool:
         if not callable(function):
             raise InvalidParameterError(f"a tool is a function, not a {type(function).__name__}")
         inner = function.func if isinstance(function, partial) else function
-        self.name = str(name or getattr(inner, "__name__", type(inner).__name__))
+        own = getattr(inner, "__name__", type(inner).__name__)
+        self.name = str(own if name is None else name)
         if not _NAME.fullmatch(self.name):
             raise InvalidParameterError(
                 "a tool's name has 1 to 64 letters, digits, _ and -; register_tool gives one"

@@ -19,7 +19,8 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Unpack
 
 from orchestify import (
-    CompletionRequest, CompletionStream, LLMProvider, LLMResponse, ProviderRegistry, StreamEvent,
+    CompletionRequest, CompletionStream, LLMProvider, LLMResponse, ProviderRegistry, RunResult,
+    StreamEvent,
 )
 from orchestify.calls.messages import MessagesLike
 from orchestify.calls.request import CallKeywords, ThinkingLike, ToolLike
@@ -33,6 +34,12 @@ async def calls(provider: LLMProvider) -> None:
         max_attempts=2, priority="high", options={"a": 1},
     )
     stream: CompletionStream = provider.stream([{"role": "user", "content": "hi"}], stop=None)
+    result: RunResult = await provider.run(
+        "hi", [calls, "registered", {"name": "f"}], max_turns=3, max_cost_usd=0.5, temperature=0.1,
+    )
+    async for text in provider.run_stream("hi", calls, timeout_s=1.5, tool_choice="required"):
+        str.upper(text + result.content)
+    provider.run_sync("hi", tool_timeout_s=3)
     provider.complete_sync("hi", timeout_s=3)
     provider.stream_sync("hi", seed=None)
     content: str = answer.content
@@ -72,6 +79,14 @@ class Repeats(LLMProvider):
         return await MockProvider().complete(messages, model, **keywords)
 
 
+class Constructed(LLMProvider):
+    provider_type = "own"
+
+    def __init__(self, provider_id: str, config: dict[str, Any]) -> None:
+        super().__init__(provider_id, config)
+        self._track_usage(1, 2, 0.5)
+
+
 class Narrows(ClaudeProvider):
     async def send(self, request: CompletionRequest) -> LLMResponse:
         raise NotImplementedError
@@ -87,6 +102,7 @@ WRONG = {
     'provider.stream("hi", top_k=1)': 'Unexpected keyword argument "top_k"',
     'provider.complete_sync("hi", retries=1)': 'Unexpected keyword argument "retries"',
     'provider.stream_sync("hi", stop=1)': 'Argument "stop"',
+    'provider.run("hi", turns=3)': 'Unexpected keyword argument "turns"',
     "orchestify.Manager": 'Module has no attribute "Manager"',
 }
 

@@ -226,7 +226,7 @@ class TestRefused:
         with pytest.raises(InvalidParameterError, match=r"signature cannot be read \(NameError\)"):
             FunctionTool(at)
 
-    @pytest.mark.parametrize("name", ["two words", "a" * 65, "né", "a.b"])
+    @pytest.mark.parametrize("name", ["", "two words", "a" * 65, "né", "a.b"])
     def test_a_name_that_providers_refuse(self, name: str) -> None:
         with pytest.raises(InvalidParameterError, match="1 to 64 letters"):
             FunctionTool(positional, name)
