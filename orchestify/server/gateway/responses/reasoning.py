@@ -16,6 +16,7 @@ from orchestify.values import Thinking
 Blocks: TypeAlias = tuple[Mapping[str, Any], ...]
 
 _OURS = "orchestify."
+_CHARS_A_CONTAINER = 12  # at least; nobody's blocks are denser, and dense JSON takes memory
 
 
 def content_of(thinking: Thinking | None) -> str | None:
@@ -44,7 +45,9 @@ def blocks_in(item: Mapping[str, Any]) -> Blocks:
     if not content.startswith(_OURS):
         return (item,)
     try:
-        listed = json.loads(base64.urlsafe_b64decode(content.removeprefix(_OURS)))
+        text = base64.urlsafe_b64decode(content.removeprefix(_OURS))
+        is_dense = text.count(b"{") + text.count(b"[") > len(text) // _CHARS_A_CONTAINER
+        listed = None if is_dense else json.loads(text)
     except (ValueError, RecursionError, binascii.Error):
         return ()
     if not isinstance(listed, list):

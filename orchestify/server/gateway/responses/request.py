@@ -116,6 +116,8 @@ def responses_request(body: bytes) -> ResponsesRequest:
     if optional(form, "background", bool):
         raise wrong("background", "is not supported: a call is answered while its client waits")
     optional(form, "previous_response_id", str)
+    if not all(isinstance(word, str) for word in optional(form, "include", list) or ()):
+        raise wrong("include", "expected a list of texts")
     asked = ResponsesRequest(
         needed(form, "model", str),
         form,
