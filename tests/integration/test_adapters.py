@@ -14,9 +14,9 @@ from tests.extras import needs
 
 # ruff: noqa: E402 - the imports need these packages
 
-needs("openai-agents", "all-tests")
-needs("pydantic-ai-slim", "all-tests")
-needs("langchain", "all-tests")
+needs("openai-agents", "frameworks")
+needs("pydantic-ai-slim", "frameworks")
+needs("langchain", "frameworks")
 
 import agents
 import openai

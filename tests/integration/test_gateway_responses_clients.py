@@ -15,8 +15,8 @@ from orchestify.values import ToolCall
 from tests.extras import needs
 from tests.gateways import Gateway, gateway
 
-needs("pydantic-ai-slim", "peers")
-needs("openai-agents", "peers")
+needs("pydantic-ai-slim", "frameworks")
+needs("openai-agents", "frameworks")
 import agents  # noqa: E402 - an extra
 from pydantic import BaseModel  # noqa: E402
 from pydantic_ai import Agent  # noqa: E402 - an extra
