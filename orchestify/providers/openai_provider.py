@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestify.core.providers import ProviderConfig
 from orchestify.lanes.lane import Lane
 from orchestify.providers.configured import ConfiguredProvider
 
@@ -11,7 +12,7 @@ class OpenAIProvider(ConfiguredProvider):
 
     type = "openai"
 
-    def _own_lane(self) -> Lane:
+    def _own_lane(self, config: ProviderConfig) -> Lane:
         from orchestify.lanes.direct import OpenAILane  # noqa: PLC0415 - brings aiohttp: 80 ms
 
-        return OpenAILane(self.provider_id, self.config, self._rule)
+        return OpenAILane(self.provider_id, config, self._rule)

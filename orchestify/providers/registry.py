@@ -26,7 +26,7 @@ from orchestify.health.health import ProviderHealth
 from orchestify.health.monitor import CHECK_TIMEOUT_S, Check, Monitor, check, check_all
 from orchestify.lanes.litellm import begin_import
 from orchestify.ledger.base import UsageReport
-from orchestify.ledger.record import Record
+from orchestify.ledger.record import Record, current_scope
 from orchestify.ledger.summary import summary_of, token_usage
 from orchestify.policy.budget import BudgetState
 from orchestify.providers import catalogue
@@ -274,12 +274,17 @@ class ProviderRegistry:
     def budgets(self) -> list[BudgetState]:
         """Return the budgets' states in the present period, in the order configured.
 
-        Those in a database are read here and now; on an event loop use `asyncio.to_thread`.
+        Of a budget that is per label it is the one of the scope in force; without such a scope
+        it is left out. The budgets of scopes come last. Those in a database are read here and
+        now; on an event loop use `asyncio.to_thread`.
 
         Raises:
             LedgerError: the database could not be read.
         """
-        return [self._runtime.book.state(budget) for budget in self._runtime.budgets]
+        labels, own = current_scope()
+        present = [each.in_scope(labels) for each in self._runtime.budgets]
+        known = (*(each for each in present if each is not None), *own)
+        return [self._runtime.book.state(budget) for budget in known]
 
     def get_health(self) -> dict[str, ProviderHealth]:
         """Return how each provider has been doing, from real calls and from checks."""
@@ -341,7 +346,7 @@ class ProviderRegistry:
         self._config, providers = config, config.providers
         on = {name: each for name, each in providers.providers.items() if each.is_enabled}
         self._runtime = runtime_of(on, providers.settings, shared)
-        self._lookup = ProviderLookup(self._runtime, providers, shared)
+        self._lookup = ProviderLookup(self._runtime, providers, shared, config.agents.agents)
         self._agents: dict[str, tuple[AgentConfig, RoutedProvider]] = {}
         if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):
             begin_import()
