@@ -30,7 +30,7 @@ from orchestify.errors import (
     StreamInterruptedError,
 )
 from orchestify.ledger.budgets.reservation import Reservation
-from orchestify.ledger.record import Outcome, Record, current_scope, new_id, utc_now
+from orchestify.ledger.record import SCOPE, Outcome, Record, new_id, utc_now
 from orchestify.models.pricing import UNPRICED, Cost, Price, cost_of
 from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import NO_AMOUNT, ZERO, Amount, Budget, BudgetKey, StepDown
@@ -107,7 +107,7 @@ class CallState:
     def next_attempt(self, target: Target, request: CompletionRequest) -> AttemptState:
         """Return the state of the next attempt; nothing is held or recorded yet."""
         runtime, number = self.runtime, len(self.attempts) + 1
-        labels, budgets = current_scope()
+        labels, budgets = SCOPE.get()
         if runtime.budgets:
             budgets = (*runtime.budgets_of(target, self.agent, labels), *budgets)
         estimates = runtime.estimates or bool(budgets)
@@ -406,9 +406,10 @@ class AttemptState:
         name = "" if error is None else type(error).__name__
         price = None if reported_usd else runtime.price(self.target, answered)
         cost = cost_of(usage, reported_usd, price, self._price_of)
-        at_most_usd = record.cost_at_most_usd
+        at_most_usd, possible = record.cost_at_most_usd, NO_AMOUNT
         if outcome != "ok":
             at_most_usd = self._at_most_usd(cost, error)
+            possible = self._possible(usage, cost, at_most_usd, error)
             self._teach(error)
         for _, grant in self.grants:
             if not self.opened:
@@ -417,7 +418,9 @@ class AttemptState:
                 grant.settle(usage.total_tokens)
             grant.release()
         if self.reservation is not None:
-            runtime.book.settle(self.reservation, *self._taken(usage, cost, at_most_usd, error))
+            calls = int(usage.source != "unknown")
+            taken = Amount(cost.usd or ZERO, usage.total_tokens, calls)
+            runtime.book.settle(self.reservation, taken, possible)
         if self.permit is not None:
             if outcome == "ok":
                 self.permit.succeeded()
@@ -458,16 +461,14 @@ class AttemptState:
         self.record = replace(self.record, cost_at_most_usd=usd)
         return True
 
-    def _taken(
+    def _possible(
         self, usage: Usage, cost: Cost, at_most_usd: Decimal | None, error: BaseException | None
-    ) -> tuple[Amount, Amount]:
-        """Return what the attempt took of its budgets, and what it may have taken at most."""
+    ) -> Amount:
+        """Return what a failed attempt, beside what is known, may have taken of its budgets."""
         possible_usd = ZERO if cost.usd is not None else at_most_usd or ZERO
-        if usage.source != "unknown":
-            return Amount(cost.usd or ZERO, usage.total_tokens, 1), Amount(possible_usd)
-        if not self._may_be_billed(error):
-            return Amount(cost.usd or ZERO), NO_AMOUNT
-        return Amount(cost.usd or ZERO), Amount(possible_usd, self.most_tokens, 1)
+        if usage.source != "unknown" or not self._may_be_billed(error):
+            return Amount(possible_usd)
+        return Amount(possible_usd, self.most_tokens, 1)
 
     def _let_go(self, failure: Exception) -> None:
         """Release and book what is left after a step of closing raised; nothing stays held."""

@@ -45,9 +45,8 @@ class Scope(NamedTuple):
 
 
 _NO_SCOPE = Scope()
-_scope: contextvars.ContextVar[Scope] = contextvars.ContextVar(
-    "orchestify_scope", default=_NO_SCOPE
-)
+SCOPE: contextvars.ContextVar[Scope] = contextvars.ContextVar("orchestify_scope", default=_NO_SCOPE)
+"""The scopes in force, merged into one; only `labelled` sets it."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that would cost a call 3 µs
@@ -208,7 +207,7 @@ def scope(*, budget: RunBudget | None = None, **labels: str | int) -> AbstractCo
 @contextmanager
 def labelled(labels: Mapping[str, str | int], budget: RunBudget | None = None) -> Iterator[None]:
     """Do as `scope` does, with labels of any name."""
-    outer = _scope.get()
+    outer = SCOPE.get()
     merged = {**outer.labels, **{k: _label(k, v) for k, v in labels.items()}}
     budgets = outer.budgets
     if budget is not None:
@@ -219,21 +218,16 @@ def labelled(labels: Mapping[str, str | int], budget: RunBudget | None = None) -
             )
         value = json.dumps(merged, sort_keys=True)
         budgets = (*budgets, budget.named(SCOPE_BUDGET, value))
-    token = _scope.set(Scope(merged, budgets))
+    token = SCOPE.set(Scope(merged, budgets))
     try:
         yield
     finally:
-        _scope.reset(token)
-
-
-def current_scope() -> Scope:
-    """Return the scopes in force, merged into one."""
-    return _scope.get()
+        SCOPE.reset(token)
 
 
 def current_labels() -> Mapping[str, str]:
     """Return the labels of the scopes in force; do not change what it returns."""
-    return _scope.get().labels
+    return SCOPE.get().labels
 
 
 _NONE = type(None)

@@ -26,7 +26,7 @@ from orchestify.health.health import ProviderHealth
 from orchestify.health.monitor import CHECK_TIMEOUT_S, Check, Monitor, check, check_all
 from orchestify.lanes.litellm import begin_import
 from orchestify.ledger.base import UsageReport
-from orchestify.ledger.record import Record, current_scope
+from orchestify.ledger.record import SCOPE, Record
 from orchestify.ledger.summary import summary_of, token_usage
 from orchestify.policy.budget import BudgetState
 from orchestify.providers import catalogue
@@ -281,7 +281,7 @@ class ProviderRegistry:
         Raises:
             LedgerError: the database could not be read.
         """
-        labels, own = current_scope()
+        labels, own = SCOPE.get()
         present = [each.in_scope(labels) for each in self._runtime.budgets]
         known = (*(each for each in present if each is not None), *own)
         return [self._runtime.book.state(budget) for budget in known]
