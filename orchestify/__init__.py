@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         VaultError as VaultError,
     )
     from orchestify.events.events import (
+        BudgetSteppedDown as BudgetSteppedDown,
         BudgetThreshold as BudgetThreshold,
         CircuitClosed as CircuitClosed,
         CircuitHalfOpened as CircuitHalfOpened,
@@ -88,6 +89,10 @@ if TYPE_CHECKING:
     )
     from orchestify.models.pricing import (
         CostRange as CostRange,
+    )
+    from orchestify.policy.budget import (
+        RunBudget as RunBudget,
+        StepDown as StepDown,
     )
     from orchestify.providers.base import (
         LLMProvider as LLMProvider,

@@ -127,10 +127,12 @@ class AccessError(OrchestifyError):
 class BudgetExceededError(OrchestifyError):
     """A hard budget has no room for the call; nothing was sent.
 
-    `remaining_usd` is what is left in the period, `worst_case_usd` what the call may cost at
-    most (None where nobody knows a price), `period_ends_at` when the budget is whole again
-    (None where it never is, or the call would not fit even then). `is_ledger_away` says that
-    the ledger's database could not be asked what is left.
+    `budget` is its name, `value` the label's value where it is one of many. `remaining_usd` is
+    what is left in the period, `worst_case_usd` what the call may cost at most (None where nobody
+    knows a price); the same in tokens, `remaining_calls` in calls; each None where the budget does
+    not limit it. `period_ends_at` is when the budget is whole again (None where it never is, or
+    the call would not fit even then). `is_ledger_away` says that the ledger's database could not
+    be asked what is left.
     """
 
     def __init__(
@@ -142,13 +144,21 @@ class BudgetExceededError(OrchestifyError):
         worst_case_usd: Decimal | None = None,
         period_ends_at: datetime | None = None,
         is_ledger_away: bool = False,
+        value: str | None = None,
+        remaining_tokens: int | None = None,
+        worst_case_tokens: int | None = None,
+        remaining_calls: int | None = None,
     ) -> None:
         super().__init__(message)
         self.budget = budget
+        self.value = value
         self.remaining_usd = remaining_usd
         self.worst_case_usd = worst_case_usd
         self.period_ends_at = period_ends_at
         self.is_ledger_away = is_ledger_away
+        self.remaining_tokens = remaining_tokens
+        self.worst_case_tokens = worst_case_tokens
+        self.remaining_calls = remaining_calls
 
 
 class RunLimitError(OrchestifyError):

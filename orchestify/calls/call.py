@@ -6,34 +6,34 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TypeAlias
 
 from orchestify.calls.attempt_usage import answered_usage, lacks_counts, used_so_far
+from orchestify.calls.key_pool import OF_THE_KEY, REFUSED_REST_S
+from orchestify.calls.output_fit import LOWERED, fitted_output
 from orchestify.calls.request import Call
-from orchestify.calls.runtime import Runtime
+from orchestify.calls.runtime import INPUT_MARGIN, Runtime, most_tokens
 from orchestify.calls.structured import parsed_answer
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Ending, Trace, TracedAttempt, TracedCall, Tracer
 from orchestify.core.policies import FAIR_AT_LEAST_S
 from orchestify.errors import (
     APIError,
-    AuthenticationError,
     BudgetExceededError,
     CircuitOpenError,
     InvalidParameterError,
     OrchestifyError,
-    PermissionDeniedError,
     RateLimitError,
     RequestTimeoutError,
     StreamInterruptedError,
 )
 from orchestify.ledger.budgets.reservation import Reservation
-from orchestify.ledger.record import Outcome, Record, current_labels, new_id, utc_now
+from orchestify.ledger.record import SCOPE, Outcome, Record, new_id, utc_now
 from orchestify.models.pricing import UNPRICED, Cost, Price, cost_of
 from orchestify.policy.breaker import Permit
-from orchestify.policy.budget import ZERO, Budget
+from orchestify.policy.budget import NO_AMOUNT, ZERO, Amount, Budget, BudgetKey, StepDown
 from orchestify.policy.rate_limit import Grant, Limiter
 from orchestify.policy.rate_limit_headers import rate_headers
 from orchestify.values import (
@@ -44,7 +44,6 @@ from orchestify.values import (
     Usage,
 )
 
-_OF_THE_KEY = (RateLimitError, AuthenticationError, PermissionDeniedError)
 _log = logging.getLogger("orchestify.usage")
 
 TargetError: TypeAlias = APIError | BudgetExceededError | InvalidParameterError
@@ -57,7 +56,8 @@ class CallState:
 
     `leave_at` is the moment until which it may stay at the present target, the deadline at most.
     `attempts` are those that have ended, `attempt` is the latest, `errors` holds each target
-    that was given up with its last error.
+    that was given up with its last error. `stepped` has the budgets whose steps it has taken, and
+    up to which share; `step_targets` has by provider and model the budget whose step leads there.
     """
 
     call: Call = field(repr=False)
@@ -73,6 +73,8 @@ class CallState:
     errors: list[tuple[Target, TargetError]] = field(default_factory=list)
     attempt: AttemptState | None = None
     trace: Trace | None = None
+    stepped: Mapping[BudgetKey, float] | None = None
+    step_targets: Mapping[tuple[str, str], str] | None = None
 
     @property
     def is_out_of_time(self) -> bool:
@@ -105,9 +107,11 @@ class CallState:
     def next_attempt(self, target: Target, request: CompletionRequest) -> AttemptState:
         """Return the state of the next attempt; nothing is held or recorded yet."""
         runtime, number = self.runtime, len(self.attempts) + 1
-        labels = current_labels()
-        budgets = runtime.budgets_of(target, self.agent, labels) if runtime.budgets else ()
-        tokens = runtime.tokens(target, request) if runtime.estimates else (0, 0)
+        labels, budgets = SCOPE.get()
+        if runtime.budgets:
+            budgets = (*runtime.budgets_of(target, self.agent, labels), *budgets)
+        estimates = runtime.estimates or bool(budgets)
+        tokens = runtime.tokens(target, request) if estimates else (0, 0)
         record = Record(
             id=f"{self.call_id}-{number}",
             call_id=self.call_id,
@@ -116,10 +120,9 @@ class CallState:
             provider=target.provider_id,
             agent=self.agent,
             model=target.model,
+            key=target.key,
             cost_at_most_usd=(
-                runtime.worst_case_usd(target, tokens, request.options)
-                if runtime.estimates
-                else None
+                runtime.worst_case_usd(target, tokens, request.options) if estimates else None
             ),
             labels=labels,
         )
@@ -129,6 +132,9 @@ class CallState:
         self.attempt = AttemptState(
             runtime, target, request, record, runtime.clock(), reserved, budgets, self.trace
         )
+        if budgets:
+            self.attempt.stepped = self.stepped
+            self.attempt.most_tokens = int(tokens[0] * INPUT_MARGIN) + tokens[1]
         return self.attempt
 
     def answered(self, attempt: AttemptState, response: LLMResponse) -> LLMResponse:
@@ -166,8 +172,12 @@ class CallState:
             attempts=tuple(self.attempts),
             call_id=self.call_id,
             headers=response.headers,
-            warnings=response.warnings,
+            warnings=response.warnings + attempt.warnings,
         )
+        if self.step_targets:
+            budget = self.step_targets.get((target.provider_id, target.model))
+            told = () if budget is None else (f"stepped_down:{budget}",)
+            complete = replace(complete, warnings=complete.warnings + told)
         form = attempt.request.response_format
         if form is not None:
             complete = parsed_answer(complete, form)
@@ -273,13 +283,23 @@ class CallState:
         return f"no turn at the {' and '.join(held or ['ledger'])}"
 
 
+class StepDue(Exception):  # noqa: N818 - it ends no call
+    """A step of a budget is due: the call goes to its targets first."""
+
+    def __init__(self, budget: Budget, step: StepDown) -> None:
+        super().__init__(budget.title)
+        self.budget = budget
+        self.step = step
+
+
 @dataclass(slots=True)
 class AttemptState:
     """What one attempt holds: places at the limits, a budget reservation, a permit, an open record.
 
-    `tokens` is what a rate limit reserves for it. `timer` ends it after `limit_s`, where it has a
-    limit of its own. `usage` and `pieces` grow with a
-    stream, so that whatever stops it can be booked. `close` is synchronous and works in
+    `tokens` is what a rate limit reserves for it, `most_tokens` what a budget does. `timer` ends
+    it after `limit_s`, where it has a limit of its own. `usage` and `pieces` grow with a stream,
+    so that whatever stops it can be booked. `stepped` has the budgets whose steps the call has
+    taken, up to which share. `close` is synchronous and works in
     `finally`, in a cancelled task and in `__del__`; only its first call counts.
     """
 
@@ -303,6 +323,35 @@ class AttemptState:
     usage: Usage = UNKNOWN_USAGE
     pieces: list[str] = field(default_factory=list, repr=False)
     first_chunk_s: float | None = None
+    most_tokens: int = 0
+    stepped: Mapping[BudgetKey, float] | None = None
+    warnings: tuple[str, ...] = ()
+
+    async def reserve(self, deadline: float) -> None:
+        """Reserve the attempt's worst case in its budgets, or what is left where that is said.
+
+        Raises:
+            BudgetExceededError: a budget has no room for it.
+            StepDue: a budget has, and one of its steps is due that the call has not taken.
+        """
+        while self.reservation is None:
+            record = self.record
+            try:
+                self.reservation = await self.runtime.book.reserve(
+                    self.budgets,
+                    record.cost_at_most_usd,
+                    deadline,
+                    record.id,
+                    tokens=self.most_tokens,
+                )
+            except BudgetExceededError as error:
+                if not self._fits_output(error):
+                    raise
+        for state in self.reservation.states:
+            if state.budget.step_down:
+                step = state.step_due()
+                if step is not None and step.at > (self.stepped or {}).get(state.budget.key, 0.0):
+                    raise StepDue(state.budget, step)
 
     def fail(self, error: BaseException) -> None:
         """Book what became of an attempt that raised `error`, with the usage that it reports."""
@@ -359,9 +408,10 @@ class AttemptState:
         name = "" if error is None else type(error).__name__
         price = None if reported_usd else runtime.price(self.target, answered)
         cost = cost_of(usage, reported_usd, price, self._price_of)
-        at_most_usd = record.cost_at_most_usd
+        at_most_usd, possible = record.cost_at_most_usd, NO_AMOUNT
         if outcome != "ok":
             at_most_usd = self._at_most_usd(cost, error)
+            possible = self._possible(usage, cost, at_most_usd, error)
             self._teach(error)
         for _, grant in self.grants:
             if not self.opened:
@@ -370,8 +420,9 @@ class AttemptState:
                 grant.settle(usage.total_tokens)
             grant.release()
         if self.reservation is not None:
-            possible_usd = at_most_usd if cost.usd is None else None
-            runtime.book.settle(self.reservation, cost.usd or ZERO, possible_usd or ZERO)
+            calls = int(usage.source != "unknown")
+            taken = Amount(cost.usd or ZERO, usage.total_tokens, calls)
+            runtime.book.settle(self.reservation, taken, possible)
         if self.permit is not None:
             if outcome == "ok":
                 self.permit.succeeded()
@@ -395,6 +446,32 @@ class AttemptState:
             self.trace.attempted(self._traced(usage, cost, name))
         return cost
 
+    def _fits_output(self, error: BudgetExceededError) -> bool:
+        """Lower the output to what the full budget has left, if it says so and that is enough."""
+        if not any(
+            each.fit_output and (each.name, each.value) == (error.budget, error.value)
+            for each in self.budgets
+        ):
+            return False
+        runtime, target = self.runtime, self.target
+        fitted = fitted_output(runtime, target, self.request, error)
+        if fitted is None:
+            return False
+        tokens = runtime.tokens(target, fitted)
+        usd = runtime.worst_case_usd(target, tokens, fitted.options)
+        self.request, self.most_tokens, self.warnings = fitted, most_tokens(tokens), (LOWERED,)
+        self.record = replace(self.record, cost_at_most_usd=usd)
+        return True
+
+    def _possible(
+        self, usage: Usage, cost: Cost, at_most_usd: Decimal | None, error: BaseException | None
+    ) -> Amount:
+        """Return what a failed attempt, beside what is known, may have taken of its budgets."""
+        possible_usd = ZERO if cost.usd is not None else at_most_usd or ZERO
+        if usage.source != "unknown" or not self._may_be_billed(error):
+            return Amount(possible_usd)
+        return Amount(possible_usd, self.most_tokens, 1)
+
     def _let_go(self, failure: Exception) -> None:
         """Release and book what is left after a step of closing raised; nothing stays held."""
         _log.error("an attempt was not closed as it should be: %s", type(failure).__name__)
@@ -404,8 +481,10 @@ class AttemptState:
                 grant.release()
         if self.reservation is not None:
             with suppress(Exception):
-                possible_usd = record.cost_at_most_usd if self.opened else ZERO
-                runtime.book.settle(self.reservation, ZERO, possible_usd or ZERO)
+                possible = Amount(record.cost_at_most_usd or ZERO, self.most_tokens, 1)
+                runtime.book.settle(
+                    self.reservation, NO_AMOUNT, possible if self.opened else NO_AMOUNT
+                )
         if self.permit is not None:
             with suppress(Exception):
                 self.permit.released()
@@ -449,14 +528,19 @@ class AttemptState:
 
     def _at_most_usd(self, cost: Cost, error: BaseException | None) -> Decimal | None:
         """What a failed attempt may have cost at most: nothing where it was refused or not sent."""
-        unsent = not self.opened or isinstance(error, InvalidParameterError)
-        if unsent or (isinstance(error, APIError) and not error.may_be_billed):
+        if not self._may_be_billed(error):
             return ZERO
         at_most_usd = self.record.cost_at_most_usd
         if at_most_usd is None and cost.usd is None:
             tokens = self.runtime.tokens(self.target, self.request)
             return self.runtime.worst_case_usd(self.target, tokens, self.request.options)
         return at_most_usd
+
+    def _may_be_billed(self, error: BaseException | None) -> bool:
+        """Whether something was sent, and not refused."""
+        if not self.opened or isinstance(error, InvalidParameterError):
+            return False
+        return not isinstance(error, APIError) or error.may_be_billed
 
     def _judge(self, permit: Permit, error: BaseException | None) -> None:
         if isinstance(error, APIError) and error.trips_breaker:
@@ -466,11 +550,13 @@ class AttemptState:
 
     def _teach(self, error: BaseException | None) -> None:
         """Hold the target's key back for as long as the provider asks; a 429 halves its rates."""
-        if not self.opened or not isinstance(error, _OF_THE_KEY):
+        if not self.opened or not isinstance(error, OF_THE_KEY):
             return
+        is_429 = isinstance(error, RateLimitError)
         if not error.retry_after_s:
-            self.runtime.pass_by(self.target, type(error))
-        if error.retry_after_s or isinstance(error, RateLimitError):
+            rest_s = REFUSED_REST_S if self.target.is_of_pool and not is_429 else None
+            self.runtime.pass_by(self.target, type(error), rest_s)
+        if is_429 or error.retry_after_s:
             pause = self.runtime.pause(self.target)
             pause.penalise(error.retry_after_s, sent_at=self.started)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from orchestify.calls.call import AttemptState, CallState, TargetError
+from orchestify.calls.call import AttemptState, CallState, StepDue, TargetError
+from orchestify.calls.key_pool import keyed, other_key
 from orchestify.calls.opened_stream import OpenedStream
 from orchestify.calls.request import Call, lacking
-from orchestify.calls.runtime import Runtime
+from orchestify.calls.runtime import Runtime, most_tokens
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.target import Target
 from orchestify.core.policies import DEFAULT_TIMEOUT_S
 from orchestify.errors import (
+    AgentNotFoundError,
     AllTargetsFailedError,
     APIError,
     BudgetExceededError,
@@ -30,6 +31,7 @@ from orchestify.errors import (
 from orchestify.events.events import FallbackTaken, TargetSkipped
 from orchestify.models.pricing import CostRange
 from orchestify.policy.breaker import CircuitBreaker
+from orchestify.policy.budget import Budget, StepDown
 from orchestify.policy.strategy import Strategy
 from orchestify.values import (
     CompletionRequest,
@@ -63,12 +65,14 @@ class Route:
         fallback_on: frozenset[str] = frozenset(),
         resolve: Callable[[str, str | None], Target] | None = None,
         priority: Priority = "normal",
+        chain_of: Callable[[str], Sequence[Target]] | None = None,
     ) -> None:
         """Make a route over `targets`, in order of preference.
 
         `strategy` reorders them for each call, `fallback_on` names error classes that go on to
-        the next target although they do not by themselves, and `resolve` finds targets that a
-        caller names. `priority` is that of calls which name none.
+        the next target although they do not by themselves, `resolve` finds targets that a
+        caller names, and `chain_of` those of an agent. `priority` is that of calls which name
+        none.
         """
         self.runtime = runtime
         self.targets = tuple(targets)
@@ -77,6 +81,7 @@ class Route:
         self._fallback_on = fallback_on
         self._resolve = resolve
         self._priority = priority
+        self._chain_of = chain_of
 
     def __repr__(self) -> str:
         chain = ", ".join(f"{each.provider_id}/{each.model}" for each in self.targets)
@@ -134,7 +139,7 @@ class Route:
         first = self.targets[0]
         if provider_id != first.provider_id:
             raise ProviderNotFoundError(f"no provider {provider_id!r}: this one has no registry")
-        return replace(first, model=model or first.model)
+        return first.with_model(model or first.model)
 
     def _begun(self, call: Call, *, is_stream: bool = False) -> CallState:
         timeout_s = call.timeout_s
@@ -179,6 +184,9 @@ class Route:
                         f"{target.provider_id}/{target.model}: the model {lack}"
                     )
                 return await self._with_retries(state, target, request, send, len(targets))
+            except StepDue as due:
+                targets = [*self._stepped(state, target, due.budget, [due.step]), target, *targets]
+                continue
             except (APIError, BudgetExceededError, InvalidParameterError) as error:
                 state.errors.append((target, error))
                 targets = self._worth_trying(state, error, targets)
@@ -197,33 +205,50 @@ class Route:
         """Repeat the attempt as the target's policy says; the only retry anywhere.
 
         With `following` targets left, a 429, a pause and a limit of the attempt's own move on at
-        once.
+        once. Of a pool of keys each is tried before that counts as an attempt that failed.
         """
         policy, given = target.retry, state.call.max_attempts
         if given is not None:
             policy = replace(policy, max_attempts=given)
         now, own_s = self.runtime.clock(), target.defaults.provider_timeout_s
         state.leave_at = state.deadline if own_s is None else min(state.deadline, now + own_s)
+        pool, tried = target, set[str]()
+        if pool.keys:
+            target = keyed(self.runtime, pool, state.call)
         number = amendments = 0
         while True:
             number += 1
             try:
                 return await self._attempt(state, target, request, send, following)
             except APIError as error:
+                tried.add(target.credential)
+                other = other_key(self.runtime, pool, state.call, tried, error)
+                if other is not None:
+                    target = other
+                    number -= 1
+                    continue
                 if error.amended and amendments < MOST_AMENDMENTS:
                     amendments += 1
                     number -= 1
                     continue
-                if following and isinstance(error, (RateLimitError, RequestTimeoutError)):
-                    raise
                 delay_s = policy.delay_s(error, number, self.runtime.chance)
-                if delay_s is None or delay_s >= state.leave_at - self.runtime.clock():
-                    raise
-                if following and delay_s > policy.max_delay_s:
-                    raise
-                if delay_s < self.runtime.breaker(target).open_for_s:
+                if delay_s is None or not self._may_wait(state, target, error, delay_s, following):
                     raise
             await self.runtime.sleep(delay_s)
+            if pool.keys:
+                tried.clear()
+                target = keyed(self.runtime, pool, state.call)
+
+    def _may_wait(
+        self, state: CallState, target: Target, error: APIError, delay_s: float, following: int
+    ) -> bool:
+        """Whether a call waits for another attempt at the target, or goes on to those following."""
+        if following and isinstance(error, (RateLimitError, RequestTimeoutError)):
+            return False
+        if following and delay_s > target.retry.max_delay_s:
+            return False
+        is_in_time = delay_s < state.leave_at - self.runtime.clock()
+        return is_in_time and delay_s >= self.runtime.breaker(target).open_for_s
 
     async def _attempt(
         self,
@@ -256,10 +281,7 @@ class Route:
                 )
                 attempt.grants.append((limiter, grant))
             if attempt.budgets:
-                worst_usd = attempt.record.cost_at_most_usd
-                attempt.reservation = await runtime.book.reserve(
-                    attempt.budgets, worst_usd, state.leave_at, attempt.record.id
-                )
+                await attempt.reserve(state.leave_at)
             while (permit := breaker.admit()) is None:
                 await self._probed(state, target, breaker, following)
             attempt.permit = permit
@@ -307,7 +329,8 @@ class Route:
     ) -> list[Target]:
         """The targets of those left that may answer where this one could not.
 
-        After a budget of all targets that is those whose price fits what is left of it.
+        After a budget of all targets that is those whose price fits what is left of it, and first
+        those of the budget's steps that were not taken yet.
         """
         if state.remaining_s() <= 0:
             return []
@@ -316,21 +339,57 @@ class Route:
             return targets if goes_on else []
         if not isinstance(error, BudgetExceededError):
             return targets
+        steps = [] if error.is_ledger_away else self._steps_left(state, error)
+        steps = [each for each in steps if self._fits(state.call, each, error)]
         budgets = self.runtime.budgets
         if any(each.name == error.budget and each.match.is_of_target for each in budgets):
-            return targets
-        if error.is_ledger_away or error.remaining_usd is None:
+            return [*steps, *targets]
+        if error.is_ledger_away or error.remaining_calls == 0:
             return []
-        return [
-            each
-            for each in targets
-            if (usd := self._worst_usd(state.call, each)) is not None and usd <= error.remaining_usd
-        ]
+        return [*steps, *(each for each in targets if self._fits(state.call, each, error))]
 
-    def _worst_usd(self, call: Call, target: Target) -> Decimal | None:
+    def _steps_left(self, state: CallState, error: BudgetExceededError) -> list[Target]:
+        """The targets of the full budget's steps that the call has not taken."""
+        target, _ = state.errors[-1]
+        for budget in state.attempt.budgets if state.attempt is not None else ():
+            if (budget.name, budget.value) == (error.budget, error.value):
+                taken = (state.stepped or {}).get(budget.key, 0.0)
+                left = (error.remaining_usd, error.remaining_tokens, error.remaining_calls)
+                return self._stepped(state, target, budget, budget.steps_left(left, taken))
+        return []
+
+    def _stepped(
+        self, state: CallState, target: Target, budget: Budget, steps: Sequence[StepDown]
+    ) -> list[Target]:
+        """The targets of steps, which the call takes from here on; told once a step and period."""
+        found: list[Target] = []
+        for step in steps:
+            state.stepped = {**(state.stepped or {}), budget.key: step.at}
+            own = self._step_targets(step)
+            found += own
+            if own:
+                names = dict.fromkeys(((each.provider_id, each.model) for each in own), budget.name)
+                state.step_targets = {**(state.step_targets or {}), **names}
+                self.runtime.tell_step(budget, step.at, self._agent, target, own[0])
+        return found
+
+    def _step_targets(self, step: StepDown) -> Sequence[Target]:
+        """The targets of a step; none where its provider or agent is off."""
+        try:
+            if step.agent is not None:
+                return self._chain_of(step.agent) if self._chain_of is not None else ()
+            return [self.found(step.provider or "", step.model)]
+        except (AgentNotFoundError, ProviderNotFoundError):
+            return ()
+
+    def _fits(self, call: Call, target: Target, error: BudgetExceededError) -> bool:
+        """Whether a call's worst case at the target is within what the full budget has left."""
         request = call.request(target.defaults, model=target.model)
         tokens = self.runtime.tokens(target, request)
-        return self.runtime.worst_case_usd(target, tokens, request.options)
+        usd = self.runtime.worst_case_usd(target, tokens, request.options)
+        left_usd, left = error.remaining_usd, error.remaining_tokens
+        fits = left_usd is None or (usd is not None and usd <= left_usd)
+        return fits and (left is None or most_tokens(tokens) <= left)
 
     def _fall_back(self, state: CallState, target: Target, following: Target) -> None:
         """Tell the listeners, and the strategy, that a call goes on to the next target."""

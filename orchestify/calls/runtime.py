@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -17,20 +18,20 @@ from orchestify.calls.target import Target
 from orchestify.calls.tracing import Tracer
 from orchestify.core.policies import RateLimitConfig
 from orchestify.errors import APIError, RateLimitError
-from orchestify.events.events import Events
+from orchestify.events.events import BudgetSteppedDown, Events
 from orchestify.health.health import Health
 from orchestify.lanes.anthropic.claude_models import MAX_TOKENS
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.memory import MemoryLedger
-from orchestify.ledger.record import Record
+from orchestify.ledger.record import Record, utc_now
 from orchestify.ledger.summary import token_usage
 from orchestify.models.estimate import count_tokens
 from orchestify.models.model_map import ModelEntry
 from orchestify.models.price_book import PriceBook
 from orchestify.models.pricing import CostRange, Price, cost_usd, highest_cost_usd
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
-from orchestify.policy.budget import Budget
+from orchestify.policy.budget import Budget, BudgetKey, period_bounds
 from orchestify.policy.rate_limit import Limiter, RateLimiter, RateLimitState
 from orchestify.resources.bounded import bounded_setdefault
 from orchestify.values import NOTHING, CircuitState, CompletionRequest, TokenUsage, Usage
@@ -98,6 +99,10 @@ class Runtime:
     passed_until: dict[TargetKey, tuple[float, type[APIError]]] = field(
         default_factory=dict, repr=False
     )
+    _told_steps: dict[tuple[BudgetKey, datetime, float, str, str, str], float] = field(
+        default_factory=dict, repr=False
+    )
+    _key_calls: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
     _outputs: dict[tuple[str, str, str], deque[int]] = field(default_factory=dict, repr=False)
 
     def breaker(self, target: Target) -> CircuitBreaker:
@@ -151,12 +156,21 @@ class Runtime:
             pause = bounded_setdefault(self.pauses, key, pause, may_go=_is_over)
         return pause
 
-    def pass_by(self, target: Target, because: type[APIError]) -> None:
+    def pass_by(self, target: Target, because: type[APIError], for_s: float | None = None) -> None:
         """Let calls with another target go there for a while: no time was named."""
         key = (target.provider_id, target.model, target.credential)
-        until = self.clock() + target.retry.max_delay_s
+        until = self.clock() + (target.retry.max_delay_s if for_s is None else for_s)
         self.passed_until.pop(key, None)
         bounded_setdefault(self.passed_until, key, (until, because))
+
+    def key_calls(self, target: Target) -> int:
+        """Return how many calls went out with the target's key, of a pool of keys."""
+        return self._key_calls.get((target.provider_id, target.credential), 0)
+
+    def note_key_call(self, target: Target) -> None:
+        """Count a call with the target's key, of a pool of keys."""
+        key = (target.provider_id, target.credential)
+        self._key_calls[key] = self._key_calls.get(key, 0) + 1
 
     def paused_for_s(self, target: Target) -> float:
         """Return for how many seconds more the provider asked that nothing be sent."""
@@ -250,16 +264,31 @@ class Runtime:
     def budgets_of(
         self, target: Target, agent: str, labels: Mapping[str, str]
     ) -> tuple[Budget, ...]:
-        """Return the budgets that a call of the agent at the target counts against."""
+        """Return the budgets that a call of the agent at the target counts against.
+
+        Of those that are per label it is the one of the call's value, if it has one.
+        """
         key = (target.provider_id, target.model, agent)
         known = self._matching.get(key)
         if known is None:
             known = tuple(
-                each for each in self.budgets if each.matches(key[0], agent, key[1], labels)
+                own
+                for each in self.budgets
+                if each.matches(key[0], agent, key[1], labels)
+                and (own := each.in_scope(labels)) is not None
             )
-            if not any(each.match.labels for each in self.budgets):
+            if not any(each.match.labels or each.per for each in self.budgets):
                 bounded_setdefault(self._matching, key, known)
         return known
+
+    def tell_step(self, budget: Budget, at: float, agent: str, target: Target, to: Target) -> None:
+        """Emit that calls step down from a target, once a period for each budget and step."""
+        start = period_bounds(budget.period, utc_now())[0]
+        key = (budget.key, start, at, agent, target.provider_id, target.model)
+        if key not in self._told_steps:
+            bounded_setdefault(self._told_steps, key, at)
+            where = (agent, target.provider_id, target.model, to.provider_id, to.model)
+            self.events.emit(BudgetSteppedDown(budget.name, at, *where, budget.value))
 
     def observe(self, record: Record) -> None:
         """Tell the statistics of a completed attempt; say once what cannot be true of it."""
@@ -301,6 +330,11 @@ class Runtime:
 
         breaker = CircuitBreaker(target.breaker, clock=self.clock, on_change=tell)
         return breaker
+
+
+def most_tokens(tokens: tuple[int, int]) -> int:
+    """Return what an attempt of an estimated input and an output cap uses at most, in tokens."""
+    return int(tokens[0] * INPUT_MARGIN) + tokens[1]
 
 
 def _is_closed(breaker: CircuitBreaker) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestify.calls.request import Defaults
 from orchestify.core.policies import RateLimitConfig
+from orchestify.core.providers import Spread
 from orchestify.lanes.lane import Lane
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.rate_limit import Limiter
@@ -22,8 +23,13 @@ class Target:
     `provider_id` is the provider's name in the configuration, `provider_type` its `type` or a
     host's own word. `endpoint` is LiteLLM's name of the company at the other end, None where no
     map knows it; `base_url` is where requests go, None where only LiteLLM or the host knows.
-    `credential` is a digest of the key that is sent, "" where none is configured; `rate_limit` is
-    the provider's, which its own 429s halve; `options` go into every body.
+    `credential` is a digest of the key that is sent, "" where none is configured; `key` is its
+    fingerprint, the same in every process, for reports. `rate_limit` is the provider's, which its
+    own 429s halve; `options` go into every body.
+
+    With several keys `keys` has this target with each of them (`is_of_pool`), `spread` says which
+    of them a call goes out with, and `sticky_by` is the label by which `sticky` knows
+    conversations, "" where it is by how they begin.
     """
 
     lane: Lane
@@ -37,6 +43,15 @@ class Target:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     limiters: tuple[Limiter, ...] = ()
     credential: str = ""
+    key: str = ""
+    keys: tuple[Target, ...] = field(default=(), repr=False)
+    is_of_pool: bool = False
+    spread: Spread = "sticky"
+    sticky_by: str = ""
     rate_limit: RateLimitConfig | None = None
     options: Mapping[str, Any] = field(default=NOTHING, repr=False)
     weight: float = 1.0
+
+    def with_model(self, model: str) -> Target:
+        """Return the same target with another model, with each of its keys."""
+        return replace(self, model=model, keys=tuple(each.with_model(model) for each in self.keys))

@@ -11,6 +11,8 @@ from orchestify.cli.options import check_agent, config_option, json_option, load
 from orchestify.cli.output import console, count, plain, plural, print_json, table, usd
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from rich.table import Table
 
     from orchestify.providers.explain import Explanation, Setting, TargetPlan
@@ -125,12 +127,20 @@ def _budgets(plan: Explanation) -> Table:
     made = table("Budgets", "name", "limit", "left", "from", right=("limit", "left"))
     for each in plan.budgets:
         name = each.name if each.mode == "hard" else f"{each.name} (warns only)"
-        limit = f"{usd(each.limit_usd)} / {each.period}"
-        left = usd(each.remaining_usd)
+        per = f" for each {each.per}" if each.per else ""
+        limit = _amounts(each.limit_usd, each.limit_tokens, each.limit_calls)
+        left = _amounts(each.remaining_usd, each.remaining_tokens, each.remaining_calls)
         if each.possible_usd:
             left += f" ({usd(each.possible_usd)} possibly billed)"
-        made.add_row(name, limit, left, str(each.origin or ""))
+        made.add_row(name, f"{limit} / {each.period}{per}", left, str(each.origin or ""))
     return made
+
+
+def _amounts(usd_: Decimal | None, tokens: int | None, calls: int | None) -> str:
+    said = [] if usd_ is None else [usd(usd_)]
+    said += [] if tokens is None else [f"{count(tokens)} tokens"]
+    said += [] if calls is None else [plural(calls, "call")]
+    return ", ".join(said)
 
 
 def _bounds(plan: Explanation) -> str:

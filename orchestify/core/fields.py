@@ -135,11 +135,18 @@ def _one_line(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _label_axis(value: str) -> str:
+    if not value.removeprefix("label:") or not value.startswith("label:"):
+        raise ValueError("expected label:NAME")
+    return value
+
+
 _Reread = BeforeValidator(reread)
 _MOST_USD = Decimal(10**12)
 _LEAST_USD = Decimal("1e-12")  # what is finer is rounded
 
 Text = Annotated[str, Field(min_length=1)]
+LabelAxis = Annotated[Text, AfterValidator(_label_axis)]
 Flag = Annotated[bool, Field(strict=True), _Reread]
 Count = Annotated[int, Field(strict=True, ge=1), _Reread]
 Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), _Reread]

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from orchestify.core.addresses import address_problem, exposure
 from orchestify.core.error_messages import refuse
-from orchestify.core.fields import Count, Model, Number, Positive, Seconds, Share, Text, Usd
+from orchestify.core.fields import (
+    Count,
+    Flag,
+    LabelAxis,
+    Model,
+    Number,
+    Positive,
+    Seconds,
+    Share,
+    Text,
+    Usd,
+)
 from orchestify.events.signatures import secret_bytes
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.budget import Period
@@ -177,18 +189,71 @@ class BudgetMatch(Model):
     label: dict[str, str] = Field(default_factory=dict, description="Labels of a scope")
 
 
+class StepDownConfig(Model):
+    """From a share of a budget on, its calls go to this target, or these targets, first."""
+
+    at: Share = Field(description="The share of the limit, as 0.7")
+    provider: Text | None = Field(default=None, description="Where calls go then")
+    model: Text | None = Field(default=None, description="Unwritten: the provider's default_model")
+    agent: Text | None = Field(
+        default=None, description="In place of a provider: to the targets of this agent"
+    )
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if (self.provider is None) == (self.agent is None):
+            refuse([((), "expected provider or agent")])
+        if self.model is not None and self.provider is None:
+            refuse([(("model",), "only beside provider")])
+        return self
+
+
 class BudgetConfig(Model):
-    """A limit on money; periods are calendar, UTC. Without `match` it counts every call."""
+    """A limit on money, tokens or calls. Without `match` it counts every call.
+
+    With `per` it holds for every value of a label by itself, `ever` where no period is written.
+    """
 
     name: Text = Field(description="Told in refusals, events and metrics")
     match: BudgetMatch = BudgetMatch()
-    limit_usd: Usd = Field(description="What may be spent in a period")
-    period: Period = Field(description="Calendar, UTC; ever: one period that does not end")
+    per: LabelAxis | None = Field(
+        default=None, description="label:NAME: a budget for every value of that label by itself"
+    )
+    limit_usd: Usd | None = Field(default=None, description="What may be spent in a period")
+    limit_tokens: Count | None = Field(default=None, description="Input and output in a period")
+    limit_calls: Count | None = Field(default=None, description="Calls in a period")
+    period: Period | None = Field(
+        default=None,
+        description="Calendar, UTC; rolling_24h looks back; ever: one that does not end",
+    )
+    keep_days: Count | None = Field(
+        default=None, description="With per and ever: how long after its last use; 7"
+    )
     mode: Literal["hard", "warn"] = Field(default="hard", description="hard: refuses calls")
     alert_at: tuple[Positive, ...] = Field(default=(), description="Shares of the limit, as 0.8")
     on_unpriced: Literal["block", "warn", "allow"] = Field(
         default="block", description="What to do with a call whose price nobody knows"
     )
+    fit_output: Flag = Field(
+        default=False, description="Lower a call's max_tokens to what is left, in place of refusal"
+    )
+
+    step_down: tuple[StepDownConfig, ...] = Field(
+        default=(), description="Where its calls go first, from which share on"
+    )
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        if (self.limit_usd, self.limit_tokens, self.limit_calls) == (None, None, None):
+            refuse([((), "expected limit_usd, limit_tokens or limit_calls")])
+        if self.period is None and self.per is None:
+            refuse([(("period",), "missing")])
+        if self.keep_days is not None and (self.per is None or self.period not in (None, "ever")):
+            refuse([(("keep_days",), "only for a budget with per, whose period is ever")])
+        for index, (step, following) in enumerate(pairwise(self.step_down), 1):
+            if following.at <= step.at:
+                refuse([(("step_down", index, "at"), "expected more than at the step before")])
+        return self
 
 
 def _known_database(url: SecretStr) -> SecretStr:

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    SecretStr,
     Tag,
     ValidationInfo,
     field_serializer,
@@ -29,6 +30,7 @@ from orchestify.core.fields import (
     FreeForm,
     HeaderText,
     Key,
+    LabelAxis,
     Model,
     Seconds,
     Text,
@@ -86,6 +88,9 @@ class PriceConfig(Model):
         if not self.model_fields_set:
             refuse([((), "expected at least one price")])
         return self
+
+
+Spread: TypeAlias = Literal["sticky", "least_used", "fill_first"]
 
 
 def _price_form(value: object) -> str | None:
@@ -164,6 +169,14 @@ class ProviderConfig(Policies):
     api_key: Key | None = Field(
         default=None, description="As ${NAME} from a variable, as vault:NAME from the vault"
     )
+    api_keys: tuple[Key, ...] = Field(
+        default=(), description="Several keys in place of one; each rests alone at its limit"
+    )
+    spread: Spread = Field(default="sticky", description="Which of api_keys a call goes out with")
+    sticky_by: LabelAxis | None = Field(
+        default=None,
+        description="label:NAME: what tells conversations apart; unwritten: how they begin",
+    )
     default_model: Text | None = Field(
         default=None, description="The model of calls that name none; mock and external need none"
     )
@@ -234,10 +247,19 @@ class ProviderConfig(Policies):
         return self.off_reason is None
 
     @property
+    def keys(self) -> tuple[SecretStr, ...]:
+        """The keys that requests go out with, one each: `api_keys`, or `api_key` alone."""
+        return self.api_keys if self.api_key is None else (self.api_key,)
+
+    def with_key(self, key: SecretStr) -> ProviderConfig:
+        """Return the configuration with this key as its only one."""
+        return self.model_copy(update={"api_key": key, "api_keys": ()})
+
+    @property
     def sends_key(self) -> bool:
         """Whether a key of its own goes with each request."""
         names = (name.lower() for name in self.headers)
-        return self.api_key is not None or any(name.endswith(_KEY_HEADERS) for name in names)
+        return bool(self.keys) or any(name.endswith(_KEY_HEADERS) for name in names)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -273,6 +295,15 @@ class ProviderConfig(Policies):
             what = PLAIN_HTTP if exposure(self.base_url) == "public" else None
         return what
 
+    def _contradictory_keys(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.api_keys and self.api_key is not None:
+            yield ("api_keys",), "expected api_key or api_keys, not both"
+        for index, key in enumerate(self.api_keys):
+            if key in self.api_keys[:index]:
+                yield ("api_keys", index), "another one is the same key"
+        if self.sticky_by is not None and self.spread != "sticky":
+            yield ("sticky_by",), "only for spread: sticky"
+
     def _contradictions(self) -> Iterator[tuple[KeyPath, str]]:
         if self.is_enabled and not self.default_model and self.type not in _NEED_NO_MODEL:
             yield ("default_model",), f"missing; {self._needs_one}"
@@ -288,6 +319,7 @@ class ProviderConfig(Policies):
             yield ("api",), "only the direct lane of type openai has several"
         if what := self._address_problem():
             yield ("base_url",), what
+        yield from self._contradictory_keys()
         for name in self.options:
             if name in _OUR_FIELDS:
                 yield ("options", name), "not an option; it is a key of its own or set per call"

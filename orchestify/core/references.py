@@ -130,6 +130,13 @@ def _check_budgets(settings: Settings, known: Mapping[str, Collection[str]]) -> 
         for kind, name in (("provider", budget.match.provider), ("agent", budget.match.agent)):
             if name is not None and name not in known[f"{kind}s"]:
                 yield ("budgets", index, "match", kind), _no_such(kind, name, known[f"{kind}s"])
+        for number, step in enumerate(budget.step_down):
+            kind, name = (
+                ("provider", step.provider) if step.agent is None else ("agent", step.agent)
+            )
+            if name is not None and name not in known[f"{kind}s"]:
+                at = ("budgets", index, "step_down", number, kind)
+                yield at, _no_such(kind, name, known[f"{kind}s"])
 
 
 def _check_tasks(

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 REFERENCE = "vault:"
 
-_KEY = "api_key"
+_KEY, _KEYS = "api_key", "api_keys"
+_IN_VAULT = object()  # stands in a list for a key of the vault
 
 
 @dataclass(slots=True)
@@ -89,31 +90,72 @@ class Substituted(NamedTuple):
 def substitute(
     values: Any, variables: Variables, vault: VaultKeys, path: KeyPath = ()
 ) -> Substituted:
-    """Substitute the variables and, where the text itself is `vault:NAME`, the key.
+    """Substitute the variables and, where a key's text itself is `vault:NAME`, the key.
 
     What is not there is no problem of a part that is off without it; of one that is off anyway,
     the vault is not asked. A variable that holds `vault:NAME` refers to nothing.
     """
-    reference = values.get(_KEY) if isinstance(values, Mapping) else None
-    if not isinstance(reference, str) or not reference.startswith(REFERENCE):
-        return _with_variables(values, variables, path)
-    rest = {key: value for key, value in values.items() if key != _KEY}
-    part = _with_variables(rest, variables, path)
-    if reread(part.values.get("enabled")) is False:
+    references = dict(_references(values))
+    part = _with_variables(_without(values, references), variables, path)
+    if not references:
         return part
-    at = (*path, _KEY)
-    try:
-        found = vault.find(reference.removeprefix(REFERENCE))
-    except VaultError as error:
-        return part._replace(
-            found=[*part.found, (at, str(error))], missing_at=[*part.missing_at, at]
-        )
-    if isinstance(found, SecretStr):
-        return part._replace(values={**part.values, _KEY: found})
-    absent = [] if may_be_lacking(part.values) else [(at, found)]
-    return Substituted(
-        part.values, (*part.unset, reference), [*part.found, *absent], [*part.missing_at, at]
-    )
+    if reread(part.values.get("enabled")) is False:
+        return part._replace(values=_with_keys(part.values, {}))
+    keys: dict[KeyPath, SecretStr] = {}
+    for place, reference in references.items():
+        at = (*path, *place)
+        try:
+            found = vault.find(reference.removeprefix(REFERENCE))
+        except VaultError as error:
+            part.found.append((at, str(error)))
+            part.missing_at.append(at)
+            continue
+        if isinstance(found, SecretStr):
+            keys[place] = found
+            continue
+        if not may_be_lacking(part.values):
+            part.found.append((at, found))
+        part.missing_at.append(at)
+        part = part._replace(unset=(*part.unset, reference))
+    return part._replace(values=_with_keys(part.values, keys))
+
+
+def _references(values: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Iterate over the keys that are in the vault: their places in the part, and their texts."""
+    if not isinstance(values, Mapping):
+        return
+    keys = values.get(_KEYS)
+    written: list[tuple[KeyPath, Any]] = [((_KEY,), values.get(_KEY))]
+    written += [((_KEYS, index), key) for index, key in _numbered(keys)]
+    for place, text in written:
+        if isinstance(text, str) and text.startswith(REFERENCE):
+            yield place, text
+
+
+def _numbered(values: Any) -> list[tuple[int, Any]]:
+    return list(enumerate(values)) if isinstance(values, (list, tuple)) else []
+
+
+def _without(values: Any, places: Mapping[KeyPath, str]) -> Any:
+    """Return the part with the keys at these places left out; in a list something stands there."""
+    if not places:
+        return values
+    rest = {key: value for key, value in values.items() if (key,) not in places}
+    if _KEYS in rest:
+        rest[_KEYS] = [
+            _IN_VAULT if (_KEYS, index) in places else key for index, key in _numbered(rest[_KEYS])
+        ]
+    return rest
+
+
+def _with_keys(values: Any, keys: Mapping[KeyPath, SecretStr]) -> Any:
+    """Return the part with the keys that were found; what stands for the others is left out."""
+    filled = {**values, **{place[0]: key for place, key in keys.items() if len(place) == 1}}
+    if _KEYS in filled:
+        found = iter([key for place, key in keys.items() if len(place) > 1])
+        listed = [next(found, None) if key is _IN_VAULT else key for key in filled[_KEYS]]
+        filled[_KEYS] = [key for key in listed if key is not None]
+    return filled
 
 
 def may_be_lacking(values: Any) -> bool:
@@ -138,6 +180,9 @@ def _foreign_at(values: Any, path: KeyPath) -> Iterator[KeyPath]:
         return
     if is_foreign_variable(values.get(_KEY)):
         yield (*path, _KEY)
+    for index, key in _numbered(values.get(_KEYS)):
+        if is_foreign_variable(key):
+            yield (*path, _KEYS, index)
     headers = values.get("headers")
     for name, text in headers.items() if isinstance(headers, Mapping) else ():
         if is_foreign_variable(text):

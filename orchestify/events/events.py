@@ -74,12 +74,39 @@ class FallbackTaken:
 
 @dataclass(frozen=True, slots=True)
 class BudgetThreshold:
-    """A budget passed one of its `alert_at`; `share` is that part of the limit, 1 is all of it."""
+    """A budget passed one of its `alert_at`; `share` is that part of the limit, 1 is all of it.
+
+    `value` is the label's value where the budget is one of many. A limit is None where there is
+    none, and so is then what is spent in tokens or calls.
+    """
 
     budget: str
     share: float
     spent_usd: Decimal
-    limit_usd: Decimal
+    limit_usd: Decimal | None
+    value: str | None = None
+    spent_tokens: int | None = None
+    limit_tokens: int | None = None
+    spent_calls: int | None = None
+    limit_calls: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSteppedDown:
+    """A budget's step is taken: calls go from a target to another first, from the share `at` on.
+
+    Told once a period for each budget (`value` is the label's value where it is one of many),
+    step, agent and target.
+    """
+
+    budget: str
+    at: float
+    agent: str
+    provider: str
+    model: str
+    to_provider: str
+    to_model: str
+    value: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +148,7 @@ Event: TypeAlias = (
     | TargetSkipped
     | FallbackTaken
     | BudgetThreshold
+    | BudgetSteppedDown
     | ErrorRateHigh
     | ProviderUnavailable
     | SlowCall
@@ -264,7 +292,8 @@ def _level(event: Event) -> int:
 def _log_line(tenant: str, event: Event) -> None:
     """Log `circuit_opened provider=main model=m open_s=30.0`, on one line whatever the names."""
     name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
-    fields = [f"{each.name}={getattr(event, each.name)}" for each in dataclasses.fields(event)]
+    said = [(each.name, getattr(event, each.name)) for each in dataclasses.fields(event)]
+    fields = [f"{name}={value}" for name, value in said if value is not None]
     whose = [f"tenant={tenant}"] if tenant else []
     line = " ".join(" ".join((name, *whose, *fields)).split())
     logger.log(_level(event), "%s", line, extra={"event": event})

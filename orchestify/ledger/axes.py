@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from orchestify.errors import InvalidParameterError
 
-AXES = ("provider", "agent", "model", "day", "tenant")
+AXES = ("provider", "agent", "model", "day", "tenant", "key")
 """The axes of every record, in the order in which they are listed; each label is one, too."""
 
 TIME_AXES = ("day",)
@@ -25,6 +25,7 @@ class TotalKey(NamedTuple):
     agent: str
     model: str
     tenant: str
+    key: str = ""
 
 
 def axes_in_words(key: str = "<key>", *, without: Collection[str] = ()) -> str:

@@ -211,7 +211,7 @@ class Totals:
         if model not in self._models:
             model = model if len(self._models) < MODELS_KEPT else OTHER
             self._models.add(model)
-        key = TotalKey(record.day, record.provider, record.agent, model, record.tenant)
+        key = TotalKey(record.day, record.provider, record.agent, model, record.tenant, record.key)
         total = self.by_key.get(key)
         if total is None:
             if len(self.by_key) >= TOTALS_KEPT:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import logging
 import os
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from orchestify.errors import InvalidParameterError
 from orchestify.models.pricing import Cost
+from orchestify.policy.budget import Budget, RunBudget
 from orchestify.values import UNKNOWN_USAGE, Usage
 
 Outcome: TypeAlias = Literal["open", "ok", "failed", "cancelled", "interrupted"]
@@ -26,13 +28,25 @@ _log = logging.getLogger("orchestify.ledger")
 UNUSABLE = "InvalidResponseError"
 """The `error` of an attempt whose answer came and could not be used."""
 
+SCOPE_BUDGET = "scope"
+"""The name of a budget that a scope was given."""
+
 NO_LABELS: Mapping[str, str] = {}
 _ids = random.Random()  # noqa: S311  # ids are no secrets; the host may have seeded the module's
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_ids.seed)
-_labels: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
-    "orchestify_labels", default=NO_LABELS
-)
+
+
+class Scope(NamedTuple):
+    """What holds for the calls of a context: their labels, and budgets beside those configured."""
+
+    labels: Mapping[str, str] = NO_LABELS
+    budgets: tuple[Budget, ...] = ()
+
+
+_NO_SCOPE = Scope()
+SCOPE: contextvars.ContextVar[Scope] = contextvars.ContextVar("orchestify_scope", default=_NO_SCOPE)
+"""The scopes in force, merged into one; only `labelled` sets it."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that would cost a call 3 µs
@@ -45,8 +59,8 @@ class Record:
     one asked for, `model_answered` the one that answered ("" where none did). `cost_usd` is
     None where nobody knows the price; `cost_at_most_usd` is the attempt's worst case, 0 where it
     was refused or never sent, None where that has no price. `assumed_price` says that the price was
-    found by the model's name alone. Times: `started_at` is UTC, `latency_s` and `first_chunk_s` are
-    seconds since then.
+    found by the model's name alone. `key` is the fingerprint of the key it went out with. Times:
+    `started_at` is UTC, `latency_s` and `first_chunk_s` are seconds since then.
     """
 
     id: str
@@ -69,6 +83,7 @@ class Record:
     error: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     tenant: str = ""
+    key: str = ""
 
     @property
     def day(self) -> str:
@@ -109,6 +124,7 @@ class Record:
             error=error,
             labels=self.labels,
             tenant=self.tenant,
+            key=self.key,
         )
 
     @property
@@ -174,31 +190,50 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@contextmanager
-def scope(**labels: str | int) -> Iterator[None]:
+def scope(*, budget: RunBudget | None = None, **labels: str | int) -> AbstractContextManager[None]:
     """Label every call made inside, across tasks and the threads they start with a context.
 
     Nested scopes merge, the inner one wins: `with scope(run="r1"), scope(task="t7"): ...`.
+    A `budget` holds for all calls with the labels that are then in force, in every process that
+    gives such a scope a budget, beside those of the configuration and of outer scopes.
 
     Raises:
-        InvalidParameterError: a label that is no short text (at most 200 characters).
+        InvalidParameterError: a label that is no short text (at most 200 characters), or a
+            budget where no label says whose it is.
     """
-    token = _labels.set({**_labels.get(), **{k: _label(k, v) for k, v in labels.items()}})
+    return labelled(labels, budget)
+
+
+@contextmanager
+def labelled(labels: Mapping[str, str | int], budget: RunBudget | None = None) -> Iterator[None]:
+    """Do as `scope` does, with labels of any name."""
+    outer = SCOPE.get()
+    merged = {**outer.labels, **{k: _label(k, v) for k, v in labels.items()}}
+    budgets = outer.budgets
+    if budget is not None:
+        if not merged:
+            raise InvalidParameterError(
+                "a budget of a scope needs a label that says whose it is: "
+                'scope(run="r1", budget=RunBudget(usd=2))'
+            )
+        value = json.dumps(merged, sort_keys=True)
+        budgets = (*budgets, budget.named(SCOPE_BUDGET, value))
+    token = SCOPE.set(Scope(merged, budgets))
     try:
         yield
     finally:
-        _labels.reset(token)
+        SCOPE.reset(token)
 
 
 def current_labels() -> Mapping[str, str]:
     """Return the labels of the scopes in force; do not change what it returns."""
-    return _labels.get()
+    return SCOPE.get().labels
 
 
 _NONE = type(None)
 _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "call_id", "provider", "agent", "model", "model_answered"), (str,)),
-    **dict.fromkeys(("outcome", "cost_source", "error", "tenant"), (str,)),
+    **dict.fromkeys(("outcome", "cost_source", "error", "tenant", "key"), (str,)),
     **dict.fromkeys(("cost_usd", "cost_at_most_usd"), (Decimal, _NONE)),
     **dict.fromkeys(("latency_s", "first_chunk_s"), (float, int, _NONE)),
     "attempt": (int,),
@@ -210,6 +245,7 @@ _STAND_INS: Mapping[str, Any] = {
     **dict.fromkeys(("call_id", "provider", "agent", "model", "model_answered"), ""),
     "error": "",
     "tenant": "",
+    "key": "",
     "cost_source": "none",
     "outcome": "failed",
     "attempt": 1,

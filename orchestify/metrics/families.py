@@ -34,6 +34,11 @@ Target: TypeAlias = tuple[str, str, str]
 
 TARGET = ("tenant", "provider", "model")
 BUDGET = ("tenant", "budget")
+_BUDGET_HELP = {
+    "spent": "is spent of a budget in its period",
+    "held": "calls under way hold of a budget",
+    "limit": "may be spent in a budget's period",
+}
 CIRCUITS: Mapping[CircuitState, int] = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -86,20 +91,19 @@ def circuit_families(circuits: Mapping[Target, int]) -> Iterator[Family]:
 
 def budget_families(budgets: Iterable[tuple[str, BudgetState]]) -> Iterator[Family]:
     """Iterate over the families that tell how budgets stand, by tenant and state."""
-    spent = GaugeMetricFamily(
-        "orchestify_budget_spent_usd", "What is spent of a budget in its period", labels=BUDGET
-    )
-    held = GaugeMetricFamily(
-        "orchestify_budget_held_usd", "What calls under way hold of a budget", labels=BUDGET
-    )
-    limit = GaugeMetricFamily(
-        "orchestify_budget_limit_usd", "What may be spent in a budget's period", labels=BUDGET
-    )
-    for (tenant, name), state in {(who, each.budget.name): each for who, each in budgets}.items():
-        spent.add_metric((tenant, name), float(state.spent_usd))
-        held.add_metric((tenant, name), float(state.held_usd))
-        limit.add_metric((tenant, name), float(state.budget.limit_usd))
-    yield from (spent, held, limit)
+    states = {(who, each.budget.name): each for who, each in budgets}
+    for unit, what in (("usd", "What"), ("tokens", "How many tokens"), ("calls", "How many calls")):
+        spent, held, limit = (
+            GaugeMetricFamily(f"orchestify_budget_{name}_{unit}", f"{what} {says}", labels=BUDGET)
+            for name, says in _BUDGET_HELP.items()
+        )
+        for key, state in states.items():
+            most = getattr(state.budget, f"limit_{unit}")
+            if most is not None:
+                spent.add_metric(key, float(getattr(state, f"spent_{unit}")))
+                held.add_metric(key, float(getattr(state, f"held_{unit}")))
+                limit.add_metric(key, float(most))
+        yield from (spent, held, limit)
 
 
 def _time_families(series: Mapping[Target, Series]) -> Iterator[Family]:

@@ -15,7 +15,7 @@ from orchestify.ledger.base import Ledger
 from orchestify.ledger.memory import MemoryLedger
 from orchestify.ledger.opening import open_ledger
 from orchestify.models.price_book import PriceBook
-from orchestify.policy.budget import Budget, BudgetState, CallFilter
+from orchestify.policy.budget import KEEP_DAYS, Budget, BudgetState, CallFilter, StepDown
 from orchestify.providers.claude import ClaudeProvider
 from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.litellm_provider import LiteLLMProvider
@@ -77,8 +77,20 @@ def runtime_of(
     budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
 
     def tell(state: BudgetState, share: float) -> None:
-        budget = state.budget
-        events.emit(BudgetThreshold(budget.name, share, state.spent_usd, budget.limit_usd))
+        budget, tokens, calls = state.budget, state.budget.limit_tokens, state.budget.limit_calls
+        events.emit(
+            BudgetThreshold(
+                budget=budget.name,
+                share=share,
+                spent_usd=state.spent_usd,
+                limit_usd=budget.limit_usd,
+                value=budget.value,
+                spent_tokens=None if tokens is None else state.spent_tokens,
+                limit_tokens=tokens,
+                spent_calls=None if calls is None else state.spent_calls,
+                limit_calls=calls,
+            )
+        )
 
     ledger = shared.ledger or _ledger(settings.ledger)
     health = shared.health or health_of(alerts, events)
@@ -122,9 +134,15 @@ def _budget(config: BudgetConfig) -> Budget:
     return Budget(
         name=config.name,
         limit_usd=config.limit_usd,
-        period=config.period,
+        period=config.period or "ever",
         match=CallFilter(match.provider, match.agent, match.model, match.label),
         mode=config.mode,
         alert_at=config.alert_at,
         on_unpriced=config.on_unpriced,
+        limit_tokens=config.limit_tokens,
+        limit_calls=config.limit_calls,
+        per="" if config.per is None else config.per.removeprefix("label:"),
+        keep_days=config.keep_days or KEEP_DAYS,
+        fit_output=config.fit_output,
+        step_down=tuple(StepDown(**dict(step)) for step in config.step_down),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any, ClassVar, NoReturn
 
+from pydantic import SecretStr
+
 from orchestify.calls.route import Route
 from orchestify.calls.runtime import Runtime
 from orchestify.core.addresses import AddressRule
@@ -59,7 +61,9 @@ class ConfiguredProvider(LLMProvider):
         self._rule = rule
         self._fetches = fetches
         self._takes_unbounded = takes_unbounded
-        self._lane = self._make_lane()
+        keyed = [config.with_key(key) for key in config.keys] or [config]
+        self._lanes = tuple(self._make_lane(each) for each in keyed)
+        self._lane = self._lanes[0]
 
     @property
     def provider_type(self) -> str:
@@ -69,12 +73,14 @@ class ConfiguredProvider(LLMProvider):
     @property
     def lane(self) -> Lane:
         """What sends its requests: the provider itself where a subclass says how."""
-        kind = type(self)
-        is_own = (
-            kind.send is ConfiguredProvider.send
-            and kind.open_stream is ConfiguredProvider.open_stream
-        )
-        return self._lane if is_own else self
+        return self if self._sends_itself else self._lane
+
+    @property
+    def keyed_lanes(self) -> tuple[tuple[SecretStr, Lane], ...]:
+        """The keys of `api_keys` and what sends with each; of one that sends itself the first."""
+        if self._sends_itself or self.config.api_key is not None:
+            return ()
+        return tuple(zip(self.config.api_keys, self._lanes, strict=False))
 
     @property
     def route(self) -> Route:
@@ -107,12 +113,20 @@ class ConfiguredProvider(LLMProvider):
 
     async def aclose(self) -> None:
         """Close the provider's connections."""
-        await self._lane.aclose()
+        for lane in self._lanes:
+            await lane.aclose()
 
     def _make_call_route(self) -> Route:
         prices = PriceBook.of({self.provider_id: self.config})
         runtime = Runtime(prices=prices)
-        target = target_of(runtime, self.lane, self.provider_id, self.type, self.config)
+        target = target_of(
+            runtime,
+            self.lane,
+            self.provider_id,
+            self.type,
+            self.config,
+            keyed_lanes=self.keyed_lanes,
+        )
         self._call_route = Route(runtime, [target])
         return self._call_route
 
@@ -121,24 +135,32 @@ class ConfiguredProvider(LLMProvider):
         model = config.default_model or ""
         return models.entry(model, models.provider_of(config.type, model, config.base_url))
 
-    def _make_lane(self) -> Lane:
-        if self.config.engine == "mock":
-            return MockLane.from_options(self.provider_id, self.config.options)
-        if self.config.engine == "litellm":
-            return self._litellm_lane()
-        return self._own_lane()
+    @property
+    def _sends_itself(self) -> bool:
+        kind = type(self)
+        return not (
+            kind.send is ConfiguredProvider.send
+            and kind.open_stream is ConfiguredProvider.open_stream
+        )
 
-    def _litellm_lane(self) -> Lane:
+    def _make_lane(self, config: ProviderConfig) -> Lane:
+        if config.engine == "mock":
+            return MockLane.from_options(self.provider_id, config.options)
+        if config.engine == "litellm":
+            return self._litellm_lane(config)
+        return self._own_lane(config)
+
+    def _litellm_lane(self, config: ProviderConfig) -> Lane:
         return LiteLLMLane(
             self.provider_id,
-            self.config,
+            config,
             self._rule,
             fetches=self._fetches,
             takes_unbounded=self._takes_unbounded,
         )
 
-    def _own_lane(self) -> Lane:
-        """Return the lane of the type, where no `engine` asks for another."""
+    def _own_lane(self, config: ProviderConfig) -> Lane:
+        """Return the lane of the type, with the key of `config`; `engine` may ask otherwise."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from orchestify.calls.request import Call, lacking
+from orchestify.calls.runtime import most_tokens
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.chains import ChainEntry, chain_of
@@ -22,9 +23,10 @@ from orchestify.core.policies import (
 )
 from orchestify.core.problems import KeyPath
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
+from orchestify.ledger.budgets.reservation import refusal
 from orchestify.ledger.record import current_labels
 from orchestify.models.sampling import changed, left_out
-from orchestify.policy.budget import Budget
+from orchestify.policy.budget import ZERO, Amount, Budget
 from orchestify.providers.building import runtime_of
 from orchestify.providers.lookup import ProviderLookup
 from orchestify.values import NOTHING
@@ -92,15 +94,22 @@ class BudgetPlan:
     """A budget that a call counts against, as it stands in this process.
 
     `possible_usd` is what calls of unknown cost may have cost at most; `remaining_usd` is without.
+    Limits that are None do not hold, and nothing remains of them. `per` is the key of the label
+    whose every value has such a budget; what remains is then the present scope's, or all.
     """
 
     name: str
-    limit_usd: Decimal
+    limit_usd: Decimal | None
     period: str
     mode: str
-    remaining_usd: Decimal
+    remaining_usd: Decimal | None
     possible_usd: Decimal
     origin: Origin | None
+    per: str = ""
+    limit_tokens: int | None = None
+    limit_calls: int | None = None
+    remaining_tokens: int | None = None
+    remaining_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +251,7 @@ class _Planner:
         for each in runtime.budgets:
             if any(each.matches(at.provider, self.agent_id, at.model, labels) for at in links):
                 path = written.get(each.name, tuple(each.name.split(".")))
-                state = runtime.book.state(each)
+                state = runtime.book.state(each.in_scope(labels) or each)
                 yield BudgetPlan(
                     name=each.name,
                     limit_usd=each.limit_usd,
@@ -251,6 +260,11 @@ class _Planner:
                     remaining_usd=state.remaining_usd,
                     possible_usd=state.possible_usd,
                     origin=self.config.origin(path),
+                    per=each.per,
+                    limit_tokens=each.limit_tokens,
+                    limit_calls=each.limit_calls,
+                    remaining_tokens=state.remaining_tokens,
+                    remaining_calls=state.remaining_calls,
                 )
 
     def _absence(self, link: ChainEntry) -> str:
@@ -318,18 +332,16 @@ class _Planner:
         if target.defaults.timeout_s is not None and wait_s > target.defaults.timeout_s:
             return f"its rate limit has no turn for {wait_s:.0f} s"
         matching = runtime.budgets_of(target, self.agent_id, current_labels())
-        reasons = (_refusal(each, runtime.book.state, attempt_usd) for each in matching)
-        return next((reason for reason in reasons if reason), None)
-
-
-def _refusal(
-    budget: Budget, state_of: Callable[[Budget], Any], attempt_usd: Decimal | None
-) -> str | None:
-    if attempt_usd is None:
-        blocks = budget.mode == "hard" and budget.on_unpriced == "block"
-        return f"budget {budget.name} refuses calls without a known price" if blocks else None
-    state = state_of(budget)
-    if state.decide(attempt_usd) != "refuse":
+        amount = Amount(attempt_usd or ZERO, most_tokens(tokens), 1)
+        for each in matching:
+            if attempt_usd is None and _blocks_unpriced(each):
+                return f"budget {each.name} refuses calls without a known price"
+            state = runtime.book.state(each)
+            if state.decide(amount) == "refuse" and not each.fit_output:
+                return str(refusal(state, amount))
         return None
-    left = f"{state.remaining_usd} of {budget.limit_usd} USD"
-    return f"budget {budget.name} has {left} left, an attempt may cost {attempt_usd} USD"
+
+
+def _blocks_unpriced(budget: Budget) -> bool:
+    is_of_money = budget.limit_usd is not None
+    return is_of_money and budget.mode == "hard" and budget.on_unpriced == "block"

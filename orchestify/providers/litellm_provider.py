@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestify.core.providers import ProviderConfig
 from orchestify.lanes.lane import Lane
 from orchestify.providers.configured import ConfiguredProvider
 
@@ -11,5 +12,5 @@ class LiteLLMProvider(ConfiguredProvider):
 
     type = "litellm"
 
-    def _own_lane(self) -> Lane:
-        return self._litellm_lane()
+    def _own_lane(self, config: ProviderConfig) -> Lane:
+        return self._litellm_lane(config)

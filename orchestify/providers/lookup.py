@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from pydantic import SecretStr
 
 from orchestify.calls.route import Route
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.providers import ProviderConfig, ProvidersConfig
-from orchestify.errors import ConfigError, InvalidParameterError, ProviderNotFoundError
+from orchestify.errors import (
+    AgentNotFoundError,
+    ConfigError,
+    InvalidParameterError,
+    ProviderNotFoundError,
+)
 from orchestify.lanes.lane import Lane
 from orchestify.policy.strategy import Strategy
 from orchestify.providers.base import LLMProvider
@@ -20,7 +28,7 @@ from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.providers.targets import NO_AGENT, target_of
 from orchestify.tools.functions import FunctionTool
-from orchestify.values import Priority
+from orchestify.values import NOTHING, Priority
 
 FALLBACK_ERRORS = {
     "content_filter": "ContentFilterError",
@@ -38,10 +46,15 @@ class ProviderLookup:
     """
 
     def __init__(
-        self, runtime: Runtime, config: ProvidersConfig, shared: SharedParts = NOTHING_SHARED
+        self,
+        runtime: Runtime,
+        config: ProvidersConfig,
+        shared: SharedParts = NOTHING_SHARED,
+        agents: Mapping[str, AgentConfig] = NOTHING,
     ) -> None:
         self.runtime = runtime
         self._shared = shared
+        self._agents = agents
         self.settings = config.settings
         self.off = dict(config.off)
         self.providers: dict[str, LLMProvider] = {}
@@ -110,8 +123,9 @@ class ProviderLookup:
         """
         provider = self._provider_for(provider_id, agent_id, agent)
         config = self._configs[provider_id]
+        keyed_lanes: tuple[tuple[SecretStr, Lane], ...] = ()
         if isinstance(provider, ConfiguredProvider):
-            lane, config = provider.lane, provider.config
+            lane, config, keyed_lanes = provider.lane, provider.config, provider.keyed_lanes
         else:
             lane = self._external[provider_id]
         return target_of(
@@ -125,11 +139,12 @@ class ProviderLookup:
             agent_id=agent_id,
             agent=agent,
             top=self.settings,
+            keyed_lanes=keyed_lanes,
         )
 
     def route(self, targets: Sequence[Target]) -> Route:
         """Return a route over targets, for callers that are no agent."""
-        return Route(self.runtime, targets, resolve=self.target)
+        return Route(self.runtime, targets, resolve=self.target, chain_of=self.chain_of)
 
     def routed(self, targets: Sequence[Target]) -> RoutedProvider:
         """Return a provider over targets, for callers that are no agent."""
@@ -145,29 +160,44 @@ class ProviderLookup:
         Raises:
             ProviderNotFoundError: one of its providers is not registered, or its own is off.
         """
-        first = agent.provider or self.settings.default_provider
-        if first is None:
-            raise ProviderNotFoundError(f"agent {agent_id!r} names no provider, and no default is")
-
-        def target(name: str, model: str | None, weight: float | None = None) -> Target:
-            return self.target(name, model, agent_id=agent_id, agent=agent, weight=weight)
-
-        targets = [target(first, agent.model, agent.weight)]
-        targets += [
-            target(each.provider, each.model, each.weight)
-            for each in agent.fallback
-            if each.provider not in self.off
-        ]
+        targets = self._targets_of(agent_id, agent)
         route = Route(
             self.runtime,
             targets,
             agent=agent_id,
             strategy=self._strategy(agent, targets),
             fallback_on=frozenset(FALLBACK_ERRORS[name] for name in agent.fallback_on),
-            resolve=target,
+            resolve=partial(self.target, agent_id=agent_id, agent=agent),
             priority=priority,
+            chain_of=self.chain_of,
         )
-        return self._joined(route, self._provider_for(first, agent_id, agent), agent.tools)
+        first = self._provider_for(targets[0].provider_id, agent_id, agent)
+        return self._joined(route, first, agent.tools)
+
+    def chain_of(self, agent_id: str) -> list[Target]:
+        """Return the targets of a configured agent, with its parameters.
+
+        Raises:
+            AgentNotFoundError: no such agent is configured, or it is off.
+            ProviderNotFoundError: one of its providers is not registered, or its own is off.
+        """
+        agent = self._agents.get(agent_id)
+        if agent is None or not agent.enabled:
+            raise AgentNotFoundError(
+                f"agent {agent_id!r} is {'off' if agent else 'not configured'}"
+            )
+        return self._targets_of(agent_id, agent)
+
+    def _targets_of(self, agent_id: str, agent: AgentConfig) -> list[Target]:
+        first = agent.provider or self.settings.default_provider
+        if first is None:
+            raise ProviderNotFoundError(f"agent {agent_id!r} names no provider, and no default is")
+        target = partial(self.target, agent_id=agent_id, agent=agent)
+        fallback = (each for each in agent.fallback if each.provider not in self.off)
+        return [
+            target(first, agent.model, weight=agent.weight),
+            *(target(each.provider, each.model, weight=each.weight) for each in fallback),
+        ]
 
     def default_provider(self, preferred: str | None) -> RoutedProvider:
         """Return a chain over all providers: the preferred, then `DEFAULT_ORDER`, then the rest.
@@ -219,7 +249,7 @@ class ProviderLookup:
             agent.provider or self.settings.default_provider
         ):
             return provider
-        config = self._configs[provider_id].model_copy(update={"api_key": agent.api_key})
+        config = self._configs[provider_id].with_key(agent.api_key)
         if not isinstance(provider, ConfiguredProvider):
             problem = f"agents.{agent_id}.api_key: {provider_id} is external and takes no key"
             raise ConfigError(problem)

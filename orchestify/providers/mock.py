@@ -52,9 +52,9 @@ class MockProvider(ConfiguredProvider):
         """True: a scripted answer may hold thinking."""
         return True
 
-    def _make_lane(self) -> Lane:
+    def _make_lane(self, config: ProviderConfig) -> Lane:
         if self._answers:
             self._mock = MockLane(self.provider_id, self._answers)
         else:
-            self._mock = MockLane.from_options(self.provider_id, self.config.options)
+            self._mock = MockLane.from_options(self.provider_id, config.options)
         return self._mock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestify.core.providers import ProviderConfig
 from orchestify.lanes.lane import Lane
 from orchestify.models.model_map import ModelMap
 from orchestify.providers.configured import ConfiguredProvider
@@ -12,11 +13,11 @@ class OpenAIProvider(ConfiguredProvider):
 
     type = "openai"
 
-    def _own_lane(self) -> Lane:
+    def _own_lane(self, config: ProviderConfig) -> Lane:
         # aiohttp takes 80 ms to import
         from orchestify.lanes.direct import OpenAILane  # noqa: PLC0415
 
-        api, given = self.config.api, (self.provider_id, self.config, self._rule)
+        api, given = config.api, (self.provider_id, config, self._rule)
         if api in (None, "chat"):
             return OpenAILane(*given)
         from orchestify.lanes.responses.lane import AutoLane, ResponsesLane  # noqa: PLC0415

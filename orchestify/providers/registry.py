@@ -34,7 +34,7 @@ from orchestify.health.monitor import (
 from orchestify.health.report import HealthReport
 from orchestify.lanes.litellm import begin_import
 from orchestify.ledger.base import UsageReport
-from orchestify.ledger.record import Record
+from orchestify.ledger.record import SCOPE, Record
 from orchestify.ledger.summary import summary_of, token_usage
 from orchestify.policy.budget import BudgetState
 from orchestify.policy.rate_limit import RateLimitState
@@ -300,12 +300,17 @@ class ProviderRegistry:
     def budgets(self) -> list[BudgetState]:
         """Return the budgets' states in the present period, in the order configured.
 
-        Those in a database are read here and now; on an event loop use `asyncio.to_thread`.
+        Of a budget that is per label it is the one of the scope in force; without such a scope
+        it is left out. The budgets of scopes come last. Those in a database are read here and
+        now; on an event loop use `asyncio.to_thread`.
 
         Raises:
             LedgerError: the database could not be read.
         """
-        return [self._runtime.book.state(budget) for budget in self._runtime.budgets]
+        labels, own = SCOPE.get()
+        present = [each.in_scope(labels) for each in self._runtime.budgets]
+        known = (*(each for each in present if each is not None), *own)
+        return [self._runtime.book.state(budget) for budget in known]
 
     def rate_limits(
         self, of: Literal["provider", "agent"] = "provider"
@@ -433,7 +438,7 @@ class ProviderRegistry:
         self._config, providers = config, config.providers
         on = {name: each for name, each in providers.providers.items() if each.is_enabled}
         self._runtime = runtime_of(on, providers.settings, shared)
-        self._lookup = ProviderLookup(self._runtime, providers, shared)
+        self._lookup = ProviderLookup(self._runtime, providers, shared, config.agents.agents)
         self._agents: dict[tuple[str, Priority], tuple[AgentConfig, RoutedProvider]] = {}
         if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):
             begin_import()

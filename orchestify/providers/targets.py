@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+
+from pydantic import SecretStr
 
 from orchestify.calls.request import Defaults, is_off, thinking_of
 from orchestify.calls.runtime import LimiterKey, Runtime
@@ -33,12 +37,16 @@ def target_of(
     agent_id: str = "",
     agent: AgentConfig = NO_AGENT,
     top: Policies | None = None,
+    keyed_lanes: Sequence[tuple[SecretStr, Lane]] = (),
 ) -> Target:
-    """Return the target that an agent, or a caller without one, reaches at a provider."""
+    """Return the target that an agent, or a caller without one, reaches at a provider.
+
+    `keyed_lanes` has what sends with each of the provider's `api_keys`.
+    """
     policies = policies_for(top, config, agent)
     chosen = config.full_model(model or config.default_model or config.type)
     base_url = config.base_url or DEFAULT_URLS.get(config.type)
-    return Target(
+    target = Target(
         lane=lane,
         provider_id=provider_id,
         model=chosen,
@@ -49,11 +57,35 @@ def target_of(
         retry=RetryPolicy(**dict(policies.retry)),
         breaker=BreakerSettings(**dict(policies.circuit_breaker)),
         limiters=_limiters(runtime, provider_id, config, agent_id, agent, top),
-        credential=_digest(config),
+        credential=_digest(config.api_key),
+        key=key_fingerprint(config.api_key),
         rate_limit=policies_for(top, config).rate_limit,
         options=config.options,
         weight=1.0 if weight is None else float(weight),
     )
+    keys = tuple(
+        replace(target, lane=lane, credential=_digest(key), key=key_fingerprint(key))
+        for key, lane in keyed_lanes
+    )
+    if len(keys) < 2:
+        return keys[0] if keys else target
+    return replace(
+        target,
+        keys=tuple(replace(each, is_of_pool=True) for each in keys),
+        spread=config.spread,
+        sticky_by=(config.sticky_by or "").removeprefix("label:"),
+    )
+
+
+def key_fingerprint(key: SecretStr | None) -> str:
+    """Return what tells a key from others in reports, the same everywhere; "" without a key.
+
+    12 hexadecimal digits of a hash: nothing of the key can be read from them.
+    """
+    if key is None:
+        return ""
+    text = key.get_secret_value().encode("utf-8", "replace")
+    return hashlib.blake2b(text, digest_size=6, person=b"orchestify-key").hexdigest()
 
 
 def _defaults(config: ProviderConfig, agent: AgentConfig, policies: EffectivePolicies) -> Defaults:
@@ -77,12 +109,12 @@ def _defaults(config: ProviderConfig, agent: AgentConfig, policies: EffectivePol
     )
 
 
-def _digest(config: ProviderConfig) -> str:
-    """Return what stands for the provider's key wherever something is remembered by it."""
-    if config.api_key is None:
+def _digest(key: SecretStr | None) -> str:
+    """Return what stands for a key wherever something is remembered by it."""
+    if key is None:
         return ""
-    key = config.api_key.get_secret_value().encode("utf-8", "replace")
-    return hashlib.blake2b(key, digest_size=8, key=_SALT).hexdigest()
+    text = key.get_secret_value().encode("utf-8", "replace")
+    return hashlib.blake2b(text, digest_size=8, key=_SALT).hexdigest()
 
 
 def _limiters(

@@ -16,13 +16,18 @@ from orchestify.ledger.budgets.memory_store import MemoryStore
 from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.sql.ledger import SqlLedger
-from orchestify.policy.budget import Budget
+from orchestify.policy.budget import Amount, Budget
 from tests.clock import ManualClock
 from tests.ledgers import database, postgres_schema, until
 
 DAY = Budget("day", Decimal(10))
 AGENT = Budget("agent", Decimal(2))
 MINUTE = Budget("minute", Decimal(1), period="minute")
+RUN = Budget("run", Decimal(2), period="ever", per="run", keep_days=36_500)
+TOKENS = Budget("tokens", period="day", limit_tokens=1000)
+CALLS = Budget("calls", period="day", limit_calls=2)
+ROLLING = Budget("rolling", Decimal(10), period="rolling_24h", alert_at=(0.5,))
+HOUR_S, KEPT_S = 3600, 36_500 * 86_400  # beyond the present, which the database goes by
 TOLD = Budget("told", Decimal(1), period="minute", alert_at=(0.5, 0.8))
 
 
@@ -100,7 +105,7 @@ async def test_a_reservation_is_held_in_all_budgets(book: BudgetBook) -> None:
     hold = await reserve(book, "1.5", DAY, AGENT)
     await comes_to(book, DAY, "0", "1.5")
     await comes_to(book, AGENT, "0", "1.5")
-    book.settle(hold, usd("0.25"))
+    book.settle(hold, Amount(usd("0.25")))
     await comes_to(book, DAY, "0.25", "0")
     await comes_to(book, AGENT, "0.25", "0")
 
@@ -117,14 +122,14 @@ async def test_a_refusal_by_one_budget_holds_nothing_in_the_others(book: BudgetB
 
 
 async def test_what_fits_to_the_last_cent_passes(book: BudgetBook) -> None:
-    book.settle(await reserve(book, "1.5", AGENT), usd("1.3"))
-    assert (await reserve(book, "0.7", AGENT)).amount_usd == usd("0.7")
+    book.settle(await reserve(book, "1.5", AGENT), Amount(usd("1.3")))
+    assert (await reserve(book, "0.7", AGENT)).amount.usd == usd("0.7")
 
 
 async def test_a_refusal_says_which_budget_what_is_left_and_when_it_ends(
     book: BudgetBook,
 ) -> None:
-    book.settle(await reserve(book, "1.5", AGENT), usd("1.5"))
+    book.settle(await reserve(book, "1.5", AGENT), Amount(usd("1.5")))
     with pytest.raises(BudgetExceededError) as caught:
         await reserve(book, "0.75", DAY, AGENT)
     error = caught.value
@@ -141,9 +146,9 @@ async def test_a_refusal_says_which_budget_what_is_left_and_when_it_ends(
 async def test_released_and_settled_holds_end_once(book: BudgetBook) -> None:
     hold = await reserve(book, "1", DAY)
     book.release(hold)
-    book.settle(hold, usd("1"))
+    book.settle(hold, Amount(usd("1")))
     book.release(hold)
-    book.settle(await reserve(book, "1", DAY), usd("0.5"))
+    book.settle(await reserve(book, "1", DAY), Amount(usd("0.5")))
     await comes_to(book, DAY, "0.5", "0")
 
 
@@ -151,16 +156,16 @@ async def test_a_call_waits_for_holds_and_goes_when_they_settle_lower(book: Budg
     first = await reserve(book, "1.5", AGENT)
     second = start(book, "1", AGENT)
     assert await waits(second)
-    book.settle(first, usd("0.5"))
+    book.settle(first, Amount(usd("0.5")))
     await ends(second)
-    assert second.result().amount_usd == usd("1")
+    assert second.result().amount.usd == usd("1")
 
 
 async def test_a_call_that_waits_is_refused_once_too_much_is_spent(book: BudgetBook) -> None:
     first = await reserve(book, "1.5", AGENT)
     second = start(book, "1", AGENT)
     assert await waits(second)
-    book.settle(first, usd("1.5"))
+    book.settle(first, Amount(usd("1.5")))
     with pytest.raises(BudgetExceededError, match=r"budget agent: 0\.5 of 2 USD left"):
         await second
 
@@ -253,7 +258,7 @@ async def test_a_waiter_cancelled_in_the_moment_of_its_turn_holds_nothing(
 
 
 async def test_a_new_period_begins_with_nothing_spent(book: BudgetBook, clock: ManualClock) -> None:
-    book.settle(await reserve(book, "1", MINUTE), usd("1"))
+    book.settle(await reserve(book, "1", MINUTE), Amount(usd("1")))
     await comes_to(book, MINUTE, "1", "0")
     clock.advance(60)
     await comes_to(book, MINUTE, "0", "0")
@@ -266,7 +271,7 @@ async def test_a_hold_is_booked_in_the_period_it_was_reserved_in(
     hold = await reserve(book, "1", TOLD)
     clock.advance(60)
     await reserve(book, "0.25", TOLD)
-    book.settle(hold, usd("0.5"))
+    book.settle(hold, Amount(usd("0.5")))
     await until(lambda: told == [("told", 0.5, usd("0.5"))])
     await comes_to(book, TOLD, "0", "0.25")
 
@@ -285,10 +290,10 @@ async def test_thresholds_are_told_once_a_period(
     book: BudgetBook, clock: ManualClock, told: list[tuple[str, float, Decimal]]
 ) -> None:
     for amount in ("0.4", "0.2", "0.1", "0.2"):
-        book.settle(await reserve(book, amount, TOLD), usd(amount))
+        book.settle(await reserve(book, amount, TOLD), Amount(usd(amount)))
     await comes_to(book, TOLD, "0.9", "0")
     clock.advance(60)
-    book.settle(await reserve(book, "0.6", TOLD), usd("0.6"))
+    book.settle(await reserve(book, "0.6", TOLD), Amount(usd("0.6")))
     await until(lambda: len(told) == 3)
     assert [share for _, share, _ in told] == [0.5, 0.8, 0.5]
 
@@ -297,7 +302,7 @@ async def test_a_warn_budget_lets_everything_through_and_tells(
     book: BudgetBook, told: list[tuple[str, float, Decimal]]
 ) -> None:
     budget = Budget("soft", usd("1"), mode="warn")
-    book.settle(await reserve(book, "5", budget), usd("5"))
+    book.settle(await reserve(book, "5", budget), Amount(usd("5")))
     await reserve(book, "5", budget)
     await until(lambda: told == [("soft", 1.0, usd("5"))])
 
@@ -325,26 +330,26 @@ async def test_what_a_call_without_a_known_price_turns_out_to_cost_is_booked_onc
 ) -> None:
     budget = Budget("free", usd("1"), on_unpriced="allow")
     hold = await book.reserve([budget], None)
-    book.settle(hold, usd("0.5"))
-    book.settle(hold, usd("0.5"))
+    book.settle(hold, Amount(usd("0.5")))
+    book.settle(hold, Amount(usd("0.5")))
     await comes_to(book, budget, "0.5", "0")
 
 
 async def test_an_explicit_zero_passes_a_spent_budget(book: BudgetBook) -> None:
-    book.settle(await reserve(book, "2", AGENT), usd("3"))
+    book.settle(await reserve(book, "2", AGENT), Amount(usd("3")))
     await comes_to(book, AGENT, "3", "0")
-    assert (await reserve(book, "0", AGENT)).amount_usd == 0
+    assert (await reserve(book, "0", AGENT)).amount.usd == 0
 
 
 async def test_an_overrun_is_booked_in_full_and_counted(book: BudgetBook) -> None:
-    book.settle(await reserve(book, "1", AGENT), usd("2.5"))
+    book.settle(await reserve(book, "1", AGENT), Amount(usd("2.5")))
     await comes_to(book, AGENT, "2.5", "0")
     assert book.state(AGENT).overrun_usd == usd("1.5")
 
 
 async def test_a_name_that_no_database_would_take_is_a_name(book: BudgetBook) -> None:
     budget = Budget("a\0b" + "\ud800" + 5000 * "x", usd("1"))
-    book.settle(await reserve(book, "1", budget), usd("0.5"))
+    book.settle(await reserve(book, "1", budget), Amount(usd("0.5")))
     await comes_to(book, budget, "0.5", "0")
 
 
@@ -359,9 +364,142 @@ async def test_three_hundred_who_wait_all_get_their_turn(book: BudgetBook) -> No
         most = max(most, running)
         await asyncio.sleep(0)
         running -= 1
-        book.settle(hold, usd("0.9"))
+        book.settle(hold, Amount(usd("0.9")))
 
     async with asyncio.timeout(20):
         await asyncio.gather(*(call() for _ in range(300)))
     await comes_to(book, budget, "270", "0")
     assert most <= 10
+
+
+def of(run: str) -> Budget:
+    """The budget of one run."""
+    budget = RUN.in_scope({"run": run})
+    assert budget is not None
+    return budget
+
+
+async def test_every_value_of_a_label_has_a_budget_by_itself(book: BudgetBook) -> None:
+    book.settle(await reserve(book, "2", of("r1")), Amount(usd("1.5")))
+    await comes_to(book, of("r1"), "1.5", "0")
+    await comes_to(book, of("r2"), "0", "0")
+    await reserve(book, "2", of("r2"))
+    with pytest.raises(BudgetExceededError, match=r"budget run \(run=r1\): 0\.5 of 2 USD") as no:
+        await reserve(book, "1", of("r1"))
+    assert (no.value.budget, no.value.value) == ("run", "r1")
+
+
+async def test_what_waits_for_one_run_does_not_stop_another(book: BudgetBook) -> None:
+    await reserve(book, "2", of("r1"), DAY)
+    waiting = start(book, "1", of("r1"), DAY)
+    assert await waits(waiting)
+    assert (await reserve(book, "1", of("r2"), DAY)).is_open
+    waiting.cancel()
+    await ends(waiting)
+
+
+async def test_values_that_only_their_spelling_tells_apart_are_not_one(book: BudgetBook) -> None:
+    for value in ("", " ", "a\0", "a", "a ", "\ud800", "?"):
+        book.settle(await reserve(book, "2", of(value)), Amount(usd("2")))
+    for value in ("", " ", "a\0", "a", "a "):
+        await comes_to(book, of(value), "2", "0")
+
+
+async def test_a_runs_budget_lasts_from_its_last_use(book: BudgetBook, clock: ManualClock) -> None:
+    book.settle(await reserve(book, "1", of("r1")), Amount(usd("1")))
+    await comes_to(book, of("r1"), "1", "0")
+    clock.advance(KEPT_S - HOUR_S)
+    book.settle(await reserve(book, "0.5", of("r1")), Amount(usd("0.5")))
+    await comes_to(book, of("r1"), "1.5", "0")
+    clock.advance(KEPT_S - HOUR_S)
+    await comes_to(book, of("r1"), "1.5", "0")
+    clock.advance(KEPT_S + HOUR_S)
+    await comes_to(book, of("r1"), "0", "0")
+    assert (await reserve(book, "2", of("r1"))).is_open
+
+
+async def test_a_limit_on_tokens_counts_what_was_used(book: BudgetBook) -> None:
+    hold = await book.reserve([TOKENS], usd("1"), tokens=600)
+    book.settle(hold, Amount(usd("0.1"), 400, 1))
+    await until(lambda: book.state(TOKENS).spent_tokens == 400)
+    assert book.state(TOKENS).remaining_tokens == 600
+    with pytest.raises(BudgetExceededError) as no:
+        await book.reserve([TOKENS], usd("1"), tokens=601)
+    assert str(no.value).startswith(
+        "budget tokens: 600 of 1,000 tokens left, the call may use 601; its period ends at "
+    )
+    assert (no.value.remaining_tokens, no.value.worst_case_tokens) == (600, 601)
+    assert no.value.remaining_usd is None
+
+
+async def test_a_call_waits_for_tokens_that_others_hold(book: BudgetBook) -> None:
+    first = await book.reserve([TOKENS], usd("1"), tokens=600)
+    second = asyncio.create_task(book.reserve([TOKENS], usd("1"), tokens=600))
+    assert await waits(second)
+    book.settle(first, Amount(usd("0"), 400, 1))
+    await ends(second)
+    assert second.result().amount.tokens == 600
+
+
+@pytest.mark.parametrize("amount", ["0", "1"])
+async def test_a_limit_on_calls_counts_free_ones_too(book: BudgetBook, amount: str) -> None:
+    for _ in range(2):
+        book.settle(await reserve(book, amount, CALLS), Amount(usd("0"), 10, 1))
+    await until(lambda: book.state(CALLS).spent_calls == 2)
+    with pytest.raises(BudgetExceededError, match="budget calls: 0 of 2 calls left; its period"):
+        await reserve(book, amount, CALLS)
+
+
+async def test_calls_that_took_nothing_or_nobody_knows_what(book: BudgetBook) -> None:
+    book.release(await book.reserve([CALLS], usd("1"), tokens=5))
+    book.settle(await book.reserve([CALLS], None, tokens=5), Amount(), Amount(usd("1"), 5, 1))
+    await until(lambda: book.state(CALLS).possible_calls == 1)
+    state = book.state(CALLS)
+    assert (state.spent_calls, state.held_calls, state.possible_tokens) == (0, 0, 5)
+    assert state.remaining_calls == 1
+
+
+async def test_what_is_spent_leaves_a_rolling_day_by_the_hour(
+    book: BudgetBook, clock: ManualClock, told: list[tuple[str, float, Decimal]]
+) -> None:
+    book.settle(await reserve(book, "6", ROLLING), Amount(usd("6")))
+    await comes_to(book, ROLLING, "6", "0")
+    clock.advance(12 * HOUR_S)
+    book.settle(await reserve(book, "4", ROLLING), Amount(usd("3")), Amount(usd("1")))
+    await comes_to(book, ROLLING, "9", "0")
+    with pytest.raises(BudgetExceededError, match="it counts the last 24 hours"):
+        await reserve(book, "1", ROLLING)
+    clock.advance(12 * HOUR_S)
+    await comes_to(book, ROLLING, "9", "0")
+    clock.advance(HOUR_S)
+    await comes_to(book, ROLLING, "3", "0")
+    book.settle(await reserve(book, "2", ROLLING), Amount(usd("2")))
+    await comes_to(book, ROLLING, "5", "0")
+    clock.advance(12 * HOUR_S)
+    await comes_to(book, ROLLING, "2", "0")
+    assert book.state(ROLLING).possible_usd == 0
+    assert [share for _, share, _ in told] == [0.5, 0.5]
+
+
+async def test_who_waits_for_a_rolling_day_goes_on_as_holds_settle(book: BudgetBook) -> None:
+    first = await reserve(book, "10", ROLLING)
+    second = start(book, "5", ROLLING)
+    assert await waits(second)
+    book.settle(first, Amount(usd("5")))
+    await ends(second)
+    assert second.result().is_open
+
+
+async def test_a_thousand_runs_are_open_at_once_and_none_overspends(book: BudgetBook) -> None:
+    async def call(number: int) -> bool:
+        try:
+            hold = await reserve(book, "1", of(f"run {number % 1000}"))
+        except BudgetExceededError:
+            return False
+        book.settle(hold, Amount(usd("0.9")))
+        return True
+
+    passed = [sum(await asyncio.gather(*map(call, range(1000)))) for _ in range(3)]
+    assert passed == [1000, 1000, 0]
+    await comes_to(book, of("run 0"), "1.8", "0")
+    await comes_to(book, of("run 999"), "1.8", "0")

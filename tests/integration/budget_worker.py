@@ -19,7 +19,7 @@ from pathlib import Path
 from orchestify.errors import BudgetExceededError
 from orchestify.ledger.record import new_id
 from orchestify.ledger.sql.ledger import SqlLedger
-from orchestify.policy.budget import Budget
+from orchestify.policy.budget import Amount, Budget
 from tests.ledgers import database, opened
 
 WORST_USD = Decimal("0.01")
@@ -46,7 +46,7 @@ async def main(url: str, folder: Path, calls: int, limit_usd: str, hangs: bool) 
             return None
         await asyncio.sleep(0.002 * (number % 5))
         cost_usd = Decimal(4 + number % 7) / 1000
-        book.settle(hold, cost_usd)
+        book.settle(hold, Amount(cost_usd))
         return cost_usd
 
     book.state(shared)  # connected, and all that is slow imported

@@ -32,7 +32,7 @@ from orchestify.ledger.record import utc_now
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.ledger.sql.upkeep import ClockWatch
-from orchestify.policy.budget import Budget, BudgetState, period_bounds
+from orchestify.policy.budget import Amount, Budget, BudgetState, period_bounds
 from tests.clock import ManualClock
 from tests.integration.test_ledger_spool import Line
 from tests.ledgers import answered, database, opened, postgres_schema, until
@@ -70,7 +70,7 @@ def figures(state: BudgetState) -> tuple[Decimal, Decimal, Decimal]:
 async def test_what_is_spent_survives_a_restart(url: str, tmp_path: Path) -> None:
     first = ledger_at(url, tmp_path)
     book = first.budget_book()
-    book.settle(await book.reserve([EVER], usd("9")), usd("9"))
+    book.settle(await book.reserve([EVER], usd("9")), Amount(usd("9")))
     await first.aclose()
     second = ledger_at(url, tmp_path)
     book = second.budget_book()
@@ -85,7 +85,7 @@ async def test_a_threshold_is_told_by_one_process_of_two(url: str, tmp_path: Pat
     ledgers = [ledger_at(url, tmp_path), ledger_at(url, tmp_path)]
     books = [each.budget_book(lambda state, share: told.append(share)) for each in ledgers]
     for book in books:
-        book.settle(await book.reserve([budget], usd("5")), usd("5"))
+        book.settle(await book.reserve([budget], usd("5")), Amount(usd("5")))
         await until(lambda: told == [0.5])
     for each in ledgers:
         await each.aclose()
@@ -99,7 +99,7 @@ async def test_who_waits_goes_on_when_another_process_settles(url: str, tmp_path
     waiting = asyncio.create_task(mine.reserve([EVER], usd("10")))
     await asyncio.wait([waiting], timeout=0.2)
     assert not waiting.done()
-    theirs.settle(hold, usd("0"))
+    theirs.settle(hold, Amount(usd("0")))
     async with asyncio.timeout(5):
         assert (await waiting).is_open
     await here.aclose()
@@ -160,7 +160,7 @@ async def test_a_ledger_that_closes_sends_those_who_wait_away(url: str, tmp_path
         await waiting
     with pytest.raises(LedgerError, match="the ledger is closed"):
         await book.reserve([EVER], usd("1"))
-    book.settle(hold, usd("2"))
+    book.settle(hold, Amount(usd("2")))
     assert figures(book.state(EVER)) == (2, 0, 0)
 
 
@@ -168,7 +168,7 @@ def stored(url: str, folder: Path, hold_id: str, amount: str) -> tuple[Journal, 
     """A hold of a process whose lease has run out."""
     journal = Journal(database(url, folder), lease_s=-1.0)
     state = BudgetState(EVER, *period_bounds("ever", utc_now()))
-    hold = Reservation(kept_usd(usd(amount)), (state,), id=hold_id)
+    hold = Reservation(Amount(kept_usd(usd(amount)), 10, 1), (state,), id=hold_id)
 
     def write(connection) -> None:
         lock(connection, {period_id(state): state})
@@ -184,7 +184,7 @@ def settled(journal: Journal, hold: Reservation, cost: str) -> BudgetState:
     def write(connection) -> BudgetState:
         wanted = {period_id(state): state for state in hold.states}
         periods = lock(connection, wanted)
-        settle(connection, periods, {hold.id: Settlement(hold, usd(cost))})
+        settle(connection, periods, {hold.id: Settlement(hold, Amount(usd(cost)))})
         save(connection, periods.values())
         return next(iter(lock(connection, wanted).values())).state
 
@@ -320,8 +320,8 @@ async def test_while_postgres_is_away_hard_budgets_refuse_and_nothing_settled_is
     assert no.value.is_ledger_away
     assert ledger.is_behind
     passed = await book.reserve([SOFT], usd("3"))
-    book.settle(hold, usd("1.5"))
-    book.settle(passed, usd("2.5"))
+    book.settle(hold, Amount(usd("1.5")))
+    book.settle(passed, Amount(usd("2.5")))
     await line.mend()
     await until(lambda: not ledger.is_behind)
     beside = SqlLedger(

@@ -17,7 +17,7 @@ from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
 from orchestify.ledger.sql.ledger import SqlLedger
-from orchestify.policy.budget import Budget
+from orchestify.policy.budget import Amount, Budget
 from tests.ledgers import answered, database, opened, sqlite_rows, until
 
 DAY = Budget("day", Decimal(10))
@@ -41,7 +41,7 @@ class InUse:
 
     async def end(self, record: Record, held: Reservation) -> None:
         """End a call, at 2 USD."""
-        self.book.settle(held, Decimal(2))
+        self.book.settle(held, Amount(Decimal(2)))
         self.ledger.complete(answered(record, cost_usd=Decimal(2)))
         await self.settled(held)
 

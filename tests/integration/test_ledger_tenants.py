@@ -27,7 +27,7 @@ from orchestify.ledger.sql.repricing import reprice
 from orchestify.ledger.sql.schema import health_history
 from orchestify.ledger.sql.spool import Spool
 from orchestify.ledger.sql.upkeep import prune
-from orchestify.policy.budget import Budget, BudgetState, period_bounds
+from orchestify.policy.budget import Amount, Budget, BudgetState, period_bounds
 from orchestify.providers.shared import SharedParts
 from tests.integration.test_ledger_spool import Line
 from tests.ledgers import answered, database, opened, postgres_schema, until
@@ -153,8 +153,8 @@ async def test_totals_and_their_thousand_labels_are_each_tenants_own(
 
 async def test_a_spent_budget_of_one_lets_the_other_in(acme: SqlLedger, zeta: SqlLedger) -> None:
     mine, theirs = acme.budget_book(), zeta.budget_book()
-    mine.settle(await mine.reserve([EVER], usd("9")), usd("9"))
-    theirs.settle(await theirs.reserve([EVER], usd("9")), usd("2"))
+    mine.settle(await mine.reserve([EVER], usd("9")), Amount(usd("9")))
+    theirs.settle(await theirs.reserve([EVER], usd("9")), Amount(usd("2")))
     await until(lambda: theirs.state(EVER).spent_usd == 2)
     with pytest.raises(BudgetExceededError):
         await mine.reserve([EVER], usd("1.01"))
@@ -171,7 +171,7 @@ async def test_who_waits_for_one_budget_stands_in_nobody_elses_way(
     await asyncio.wait(waiting, timeout=0.7)
     async with asyncio.timeout(10):
         for _ in range(20):
-            theirs.settle(await theirs.reserve([EVER], usd("10")), usd("0"))
+            theirs.settle(await theirs.reserve([EVER], usd("10")), Amount(usd("0")))
         assert not any(task.done() for task in waiting)
         mine.release(hold)
         await asyncio.wait(waiting[:10])
@@ -181,7 +181,7 @@ async def test_a_threshold_is_told_to_its_tenant_alone(acme: SqlLedger, zeta: Sq
     told: list[tuple[str, float]] = []
     mine = acme.budget_book(lambda state, share: told.append(("acme", share)))
     zeta.budget_book(lambda state, share: told.append(("zeta", share)))
-    mine.settle(await mine.reserve([EVER], usd("6")), usd("6"))
+    mine.settle(await mine.reserve([EVER], usd("6")), Amount(usd("6")))
     await until(lambda: told == [("acme", 0.5)])
 
 
@@ -209,7 +209,7 @@ async def test_a_later_book_knows_what_an_earlier_one_holds(acme: SqlLedger) -> 
     waiting = asyncio.create_task(after.reserve([tighter], usd("3")))
     await asyncio.wait([waiting], timeout=0.1)
     assert not waiting.done()
-    before.settle(hold, usd("5.5"))
+    before.settle(hold, Amount(usd("5.5")))
     with pytest.raises(BudgetExceededError):
         await waiting
     await until(lambda: told == ["after"])
@@ -281,7 +281,7 @@ async def test_an_older_view_that_closes_leaves_the_newer_one_its_place(
     newer.keep_health(lambda: [{"provider": "p", "status": "healthy"}])
     await acme.aclose()
     hold = await book_of_newer.reserve([EVER], usd("6"))
-    book_of_newer.settle(hold, usd("6"))
+    book_of_newer.settle(hold, Amount(usd("6")))
     await newer.aclose()
     assert told == ["newer"]
     assert (await newer.health_history())[-1]["status"] == "healthy"
@@ -308,7 +308,7 @@ async def test_what_was_put_in_before_it_closes_is_written_then(
     budgets = acme.budget_book()
     hold = await budgets.reserve([EVER], usd("6"))
     await book(acme, "0.1")
-    budgets.settle(hold, usd("5"))
+    budgets.settle(hold, Amount(usd("5")))
     await acme.aclose()
     beside = SqlLedger(database(url, tmp_path)).for_tenant("acme")
     assert (await beside.usage()).total.calls == 1
@@ -327,8 +327,8 @@ async def test_one_that_closes_sends_away_only_its_own_who_wait(
         await waiting[0]
     with pytest.raises(LedgerError, match="the ledger is closed"):
         await mine.reserve([EVER], usd("1"))
-    mine.settle(holds[0], usd("3"))
-    theirs.settle(holds[1], usd("4"))
+    mine.settle(holds[0], Amount(usd("3")))
+    theirs.settle(holds[1], Amount(usd("4")))
     assert (await waiting[1]).is_open
     await until(lambda: mine.state(EVER).spent_usd == 3)
     assert theirs.state(EVER).spent_usd == 4
@@ -371,7 +371,7 @@ async def test_a_hundred_tenants_share_one_thread(whole: SqlLedger) -> None:
     async def call(ledger: SqlLedger, number: int) -> None:
         hold = await books[number].reserve([EVER], usd("1"))
         await book(ledger, "0.01")
-        books[number].settle(hold, usd("0.01"))
+        books[number].settle(hold, Amount(usd("0.01")))
 
     for _ in range(3):
         await asyncio.gather(*(call(each, number) for number, each in enumerate(tenants)))
@@ -476,7 +476,7 @@ async def test_absurd_costs_of_one_stop_nobody_elses_booking(
 ) -> None:
     mine = acme.budget_book()
     hold = await mine.reserve([EVER], usd("1"))
-    mine.settle(hold, usd("1000000"))
+    mine.settle(hold, Amount(usd("1000000")))
     await book(acme, *["1000000"] * 12, model="another")
     await book(zeta, "4")
     assert not zeta.is_behind

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, inspect, text
 from orchestify.ledger.opening import open_ledger
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.ledger.sql.spool import Spool
-from orchestify.policy.budget import Budget
+from orchestify.policy.budget import Amount, Budget
 from tests.ledger_version_1 import RECORDS, SUMS, make_postgres, make_sqlite
 from tests.ledgers import answered, database, opened, postgres_schema, until
 
@@ -73,7 +73,7 @@ async def test_a_running_budget_goes_on(url: str, tmp_path: Path) -> None:
     ledger = SqlLedger(database(url, tmp_path))
     book = ledger.budget_book()
     before = book.state(TOTAL)
-    book.settle(await book.reserve([TOTAL], Decimal("0.5")), Decimal("0.25"))
+    book.settle(await book.reserve([TOTAL], Decimal("0.5")), Amount(Decimal("0.25")))
     await until(lambda: book.state(TOTAL).spent_usd == Decimal("4.25"))
     of_a_tenant = ledger.for_tenant("acme").budget_book().state(TOTAL)
     await ledger.aclose()

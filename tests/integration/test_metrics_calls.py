@@ -157,6 +157,12 @@ async def test_openmetrics_own_parser_reads_it(server: StubServer) -> None:
         "orchestify_budget_spent_usd",
         "orchestify_budget_held_usd",
         "orchestify_budget_limit_usd",
+        "orchestify_budget_spent_tokens",
+        "orchestify_budget_held_tokens",
+        "orchestify_budget_limit_tokens",
+        "orchestify_budget_spent_calls",
+        "orchestify_budget_held_calls",
+        "orchestify_budget_limit_calls",
     }
 
 

@@ -15,7 +15,7 @@ from orchestify.ledger.budgets.sql_store import kept_usd, lapse, read
 from orchestify.ledger.budgets.worker import Batch
 from orchestify.ledger.record import new_id, utc_now
 from orchestify.ledger.sql.upkeep import release, renew
-from orchestify.policy.budget import Budget, BudgetState, period_bounds
+from orchestify.policy.budget import Amount, Budget, BudgetState, period_bounds
 from tests.ledgers import database
 
 BUDGETS = (
@@ -51,14 +51,14 @@ class Model:
 
     def held(self, budget: Budget) -> Decimal:
         holds = [hold for _, hold in self.open if budget in budgets_of(hold)]
-        return sum((hold.amount_usd for hold in holds), Decimal(0))
+        return sum((hold.amount.usd for hold in holds), Decimal(0))
 
     def reserve(self, owner: str, wanted: list[tuple[int, Decimal]]) -> None:
         line = [
             ReservationRequest(
                 new_id(),
                 tuple(each for bit, each in enumerate(BUDGETS) if mask >> bit & 1),
-                kept_usd(amount),
+                Amount(kept_usd(amount)),
             )
             for mask, amount in wanted
         ]
@@ -69,16 +69,16 @@ class Model:
     def settle(self, number: int, share: int) -> None:
         if self.open:
             _, hold = self.open.pop(number % len(self.open))
-            cost_usd = kept_usd(hold.amount_usd * share / 100)
+            cost_usd = kept_usd(hold.amount.usd * share / 100)
             for budget in budgets_of(hold):
                 self.spent[budget.name] += cost_usd
             self.ended.append(hold)
-            self.serve("one", [], [Settlement(hold, cost_usd)])
+            self.serve("one", [], [Settlement(hold, Amount(cost_usd))])
 
     def again(self, number: int, share: int) -> None:
         if self.ended:
             hold = self.ended[number % len(self.ended)]
-            self.serve("one", [], [Settlement(hold, Decimal(share))])
+            self.serve("one", [], [Settlement(hold, Amount(Decimal(share)))])
 
     def die(self, owner: str, _: None) -> None:
         def lapse_all(connection) -> None:

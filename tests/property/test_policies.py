@@ -16,7 +16,7 @@ from orchestify.ledger.budgets.memory_store import MemoryStore
 from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker, Permit
-from orchestify.policy.budget import Budget
+from orchestify.policy.budget import Amount, Budget
 from orchestify.policy.rate_limit import RateLimiter
 from orchestify.policy.retry import RetryPolicy
 from orchestify.policy.strategy import Strategy
@@ -189,7 +189,7 @@ def test_spent_and_held_never_pass_a_hard_limit_and_every_reservation_ends(
             try:
                 await clock.sleep(amount % 11)
             finally:
-                book.settle(hold, Decimal(amount * share) / 100)
+                book.settle(hold, Amount(Decimal(amount * share) / 100))
                 check()
 
         crowd = Crowd(clock)

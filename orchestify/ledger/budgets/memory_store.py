@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import cast
 
 from orchestify.ledger.budgets.reservation import (
@@ -18,7 +17,15 @@ from orchestify.ledger.budgets.reservation import (
     decide,
 )
 from orchestify.ledger.record import utc_now
-from orchestify.policy.budget import ZERO, Budget, BudgetState, period_bounds
+from orchestify.policy.budget import (
+    NO_AMOUNT,
+    WINDOW,
+    Amount,
+    Budget,
+    BudgetKey,
+    BudgetState,
+    state_bounds,
+)
 from orchestify.policy.wait_queue import WaitQueue
 
 
@@ -36,7 +43,8 @@ class MemoryStore:
     ) -> None:
         self.now = now
         self._on_threshold = on_threshold
-        self._accounts: dict[tuple[str, str], _Account] = {}
+        self._accounts: dict[BudgetKey, _Account] = {}
+        self._values: dict[BudgetKey, dict[BudgetKey, _Account]] = {}  # of each budget, by last use
         self._waits_at: dict[ReservationRequest, _Account] = {}
         self._inbox: deque[ReservationRequest | Settlement] = deque()
         self._crossed: deque[tuple[BudgetState, float]] = deque()
@@ -46,7 +54,7 @@ class MemoryStore:
         """Do nothing: memory is always ready."""
 
     def reserve_now(
-        self, reservation_id: str, budgets: tuple[Budget, ...], amount_usd: Decimal
+        self, reservation_id: str, budgets: tuple[Budget, ...], amount: Amount
     ) -> Reservation | None:
         """Reserve where nobody waits and the amount fits everywhere."""
         if self._waits_at or self._inbox or not self._lock.acquire(blocking=False):
@@ -55,16 +63,16 @@ class MemoryStore:
             now, states = self.now(), []
             for budget in budgets:
                 state = self._account(budget, now).state
-                if state.decide(amount_usd) != "fits":
+                if state.decide(amount) != "fits":
                     return None
                 states.append(state)
             for state in states:
-                state.reserve(amount_usd)
+                state.reserve(amount)
         finally:
             self._lock.release()
         if self._inbox or self._crossed:
             self._serve()
-        return Reservation(amount_usd, tuple(states), id=reservation_id)
+        return Reservation(amount, tuple(states), id=reservation_id)
 
     def submit(self, request: ReservationRequest) -> None:
         """Answer the request, or let it wait at the first budget without room."""
@@ -76,11 +84,9 @@ class MemoryStore:
         self._inbox.append(request)
         self._serve()
 
-    def settle(
-        self, reservation: Reservation, cost_usd: Decimal, possible_usd: Decimal = ZERO
-    ) -> None:
-        """Book a cost in the periods it was reserved in, and serve the requests waiting there."""
-        self._inbox.append(Settlement(reservation, cost_usd, possible_usd=possible_usd))
+    def settle(self, reservation: Reservation, taken: Amount, possible: Amount = NO_AMOUNT) -> None:
+        """Book it in the periods it was reserved in, and serve the requests waiting there."""
+        self._inbox.append(Settlement(reservation, taken, possible=possible))
         self._serve()
 
     def present(self, budget: Budget) -> BudgetState:
@@ -124,11 +130,11 @@ class MemoryStore:
     def _book(self, settlement: Settlement) -> None:
         reservation = settlement.reservation
         for state in reservation.states:
-            state.settle(reservation.amount_usd, settlement.cost_usd, settlement.possible_usd)
+            state.settle(reservation.amount, settlement.taken, settlement.possible)
             if self._on_threshold is not None and (shares := state.crossed_thresholds()):
                 self._crossed.extend((replace(state), share) for share in shares)
-            if self._waits_at:
-                self._advance(self._accounts[state.budget.key])
+            if self._waits_at and (account := self._accounts.get(state.budget.key)) is not None:
+                self._advance(account)
 
     def _advance(self, account: _Account) -> None:
         """Answer the requests waiting at a budget, until the first has to wait further."""
@@ -149,7 +155,7 @@ class MemoryStore:
         if not isinstance(verdict, Reservation):
             request.refuse(verdict)
         elif not request.grant(verdict):
-            self._inbox.append(Settlement(verdict, ZERO))
+            self._inbox.append(Settlement(verdict, NO_AMOUNT))
 
     def _wait(self, request: ReservationRequest, account: _Account) -> None:
         if self._waits_at.get(request) is not account:
@@ -168,9 +174,30 @@ class MemoryStore:
         if account is None:
             account = self._accounts[budget.key] = _Account(_new_state(budget, now))
         elif account.state.end is not None and now >= account.state.end:
-            account.state = _new_state(account.state.budget, now)
-            self._advance(account)
+            self._renew(account, now)
+        if budget.value is not None:
+            self._used(account, budget, now)
         return account
+
+    def _renew(self, account: _Account, now: datetime) -> None:
+        """Begin a new period, and answer the requests that waited for it."""
+        if account.state.budget.period == "rolling_24h":
+            account.state.roll(now)
+        else:
+            account.state = _new_state(account.state.budget, now)
+        self._advance(account)
+
+    def _used(self, account: _Account, budget: Budget, now: datetime) -> None:
+        """Note the use of one value's budget, and drop those whose last use is too long ago."""
+        account.state.budget, account.state.end = budget, state_bounds(budget, now)[1]
+        values = self._values.setdefault((budget.tenant, budget.name, ""), {})
+        is_new = values.pop(budget.key, None) is None
+        values[budget.key] = account
+        while is_new and not self._waits_at:
+            oldest = next(iter(values.values()))
+            if not oldest.is_over(now):
+                return
+            del values[oldest.key], self._accounts[oldest.key]
 
 
 @dataclass(slots=True)
@@ -181,8 +208,17 @@ class _Account:
     waiting: WaitQueue = field(default_factory=WaitQueue)
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> BudgetKey:
         return self.state.budget.key
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether the period has ended with nothing that could count in another one."""
+        state = self.state
+        is_in_use = len(self.waiting) or state.held_usd or state.held_tokens or state.held_calls
+        keeps_until = state.end
+        if keeps_until is not None and state.budget.period == "rolling_24h":
+            keeps_until += WINDOW
+        return not is_in_use and keeps_until is not None and now >= keeps_until
 
     def head(self) -> ReservationRequest | None:
         """Return the earliest waiting request."""
@@ -195,4 +231,4 @@ class _Account:
 
 
 def _new_state(budget: Budget, now: datetime) -> BudgetState:
-    return BudgetState(budget, *period_bounds(budget.period, now))
+    return BudgetState(budget, *state_bounds(budget, now))

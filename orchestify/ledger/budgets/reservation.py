@@ -11,7 +11,15 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from orchestify.errors import BudgetExceededError, OrchestifyError
-from orchestify.policy.budget import ZERO, Budget, BudgetState
+from orchestify.policy.budget import (
+    NO_AMOUNT,
+    WINDOW,
+    ZERO,
+    Amount,
+    Budget,
+    BudgetKey,
+    BudgetState,
+)
 from orchestify.policy.wait_queue import Waiter
 
 OnThreshold: TypeAlias = Callable[[BudgetState, float], None]
@@ -22,13 +30,13 @@ _log = logging.getLogger("orchestify.policy.budget")
 
 @dataclass(slots=True)
 class Reservation:
-    """The `amount_usd` set aside in each state for one attempt, until settled or released.
+    """The `amount` set aside in each state for one attempt, until settled or released.
 
     The states are those of the periods it was made in, and there it is booked. `id` is its key
     in the store, "" where nothing is stored because nothing was set aside.
     """
 
-    amount_usd: Decimal
+    amount: Amount
     states: tuple[BudgetState, ...]
     is_open: bool = True
     id: str = ""
@@ -44,7 +52,7 @@ class ReservationRequest(Waiter):
 
     __slots__ = (
         "_handing_over",
-        "amount_usd",
+        "amount",
         "budgets",
         "error",
         "full",
@@ -54,12 +62,12 @@ class ReservationRequest(Waiter):
     )
 
     def __init__(
-        self, request_id: str, budgets: tuple[Budget, ...], amount_usd: Decimal, arrival: int = 0
+        self, request_id: str, budgets: tuple[Budget, ...], amount: Amount, arrival: int = 0
     ) -> None:
         super().__init__((0, arrival))
         self.id = request_id
         self.budgets = budgets
-        self.amount_usd = amount_usd
+        self.amount = amount
         self.reservation: Reservation | None = None
         self.error: OrchestifyError | None = None
         self.full: BudgetState | None = None
@@ -95,15 +103,15 @@ class ReservationRequest(Waiter):
 
 @dataclass(slots=True)
 class Settlement:
-    """What a reservation's attempt cost; `is_stored` where the store has the reservation.
+    """What a reservation's attempt took; `is_stored` where the store has the reservation.
 
-    `possible_usd` is what it may have cost at most where nobody knows.
+    `possible` is what it may have taken at most where nobody knows.
     """
 
     reservation: Reservation
-    cost_usd: Decimal
+    taken: Amount
     is_stored: bool = True
-    possible_usd: Decimal = ZERO
+    possible: Amount = NO_AMOUNT
 
 
 Verdict: TypeAlias = Reservation | BudgetState | BudgetExceededError
@@ -111,7 +119,7 @@ Verdict: TypeAlias = Reservation | BudgetState | BudgetExceededError
 
 
 def decide(
-    request: ReservationRequest, states: Sequence[BudgetState], blocked: set[tuple[str, str]]
+    request: ReservationRequest, states: Sequence[BudgetState], blocked: set[BudgetKey]
 ) -> Verdict:
     """Reserve the request's amount in all the states, or say what is in the way.
 
@@ -120,31 +128,32 @@ def decide(
     """
     full: BudgetState | None = None
     for state in states:
-        decision = state.decide(request.amount_usd)
+        decision = state.decide(request.amount)
         if decision == "refuse":
-            return refusal(state, request.amount_usd)
+            return refusal(state, request.amount)
         if full is None and (decision == "wait" or (blocked and state.budget.key in blocked)):
             full = state
     if full is not None:
         blocked.add(full.budget.key)
         return full
     for state in states:
-        state.reserve(request.amount_usd)
-    return Reservation(request.amount_usd, tuple(states), id=request.id)
+        state.reserve(request.amount)
+    return Reservation(request.amount, tuple(states), id=request.id)
 
 
 def check_unpriced(states: Sequence[BudgetState], warned: MutableMapping[str, datetime]) -> None:
-    """Let a call without a known price pass, or not, as the budgets say.
+    """Let a call without a known price pass, or not, as the budgets that limit money say.
 
     `warned` maps a budget's name to the start of the period in which a warning was last logged.
 
     Raises:
         BudgetExceededError: a hard budget blocks such calls.
     """
-    for state in states:
+    of_money = [state for state in states if state.budget.limit_usd is not None]
+    for state in of_money:
         if state.budget.on_unpriced == "block" and state.budget.mode == "hard":
             raise refusal(state, None)
-    for state in states:
+    for state in of_money:
         budget = state.budget
         if budget.on_unpriced != "allow" and warned.get(budget.name) != state.start:
             warned[budget.name] = state.start
@@ -155,27 +164,57 @@ def check_unpriced(states: Sequence[BudgetState], warned: MutableMapping[str, da
             )
 
 
-def refusal(
-    state: BudgetState, worst_case_usd: Decimal | None, until: str = ""
-) -> BudgetExceededError:
-    """Return the error that says why a call has no room: what is left, needed, and until when."""
+def refusal(state: BudgetState, amount: Amount | None, until: str = "") -> BudgetExceededError:
+    """Return the error that says why a call has no room: what is left, needed, and until when.
+
+    `amount` is None for a call whose price is unknown.
+    """
     budget, ends_at = state.budget, state.end
-    ends = "" if ends_at is None else f"; its period ends at {ends_at:%Y-%m-%d %H:%M} UTC"
-    if worst_case_usd is None or worst_case_usd > budget.limit_usd:  # no period has room for it
-        ends, ends_at = ", more than the whole limit; lower max_tokens or raise the limit", None
-    what = (
-        "the call's price is unknown; give the model a price or set on_unpriced"
-        if worst_case_usd is None
-        else f"{_plain(state.remaining_usd)} of {_plain(budget.limit_usd)} USD left"
-        f"{until and ' ' + until}, the call may cost {_plain(worst_case_usd)}{ends}"
-    )
+    if budget.period == "rolling_24h" and ends_at is not None:
+        ends_at += WINDOW
+    what = "the call's price is unknown; give the model a price or set on_unpriced"
+    if amount is not None:
+        what, is_too_large = _shortage(state, amount, until)
+        if is_too_large:  # no period has room for it
+            what += ", more than the whole limit; lower max_tokens or raise the limit"
+            ends_at = None
+        elif ends_at is not None:
+            what += f"; {_renewal(budget, ends_at)}"
     return BudgetExceededError(
-        f"budget {budget.name}: {what}",
+        f"budget {budget.title}: {what}",
         budget=budget.name,
+        value=budget.value,
         remaining_usd=state.remaining_usd,
-        worst_case_usd=worst_case_usd,
-        period_ends_at=ends_at,
+        worst_case_usd=amount and amount.usd,
+        remaining_tokens=state.remaining_tokens,
+        worst_case_tokens=amount and amount.tokens,
+        remaining_calls=state.remaining_calls,
+        period_ends_at=None if amount is None else ends_at,
     )
+
+
+def _shortage(state: BudgetState, amount: Amount, until: str) -> tuple[str, bool]:
+    """Say of which limit too little is left, and whether all of it would be too little."""
+    budget = state.budget
+    left = f"left{until and ' ' + until}, the call may"
+    if budget.limit_usd is not None and amount.usd > (state.remaining_usd or 0):
+        usd, limit_usd = _plain(state.remaining_usd or ZERO), _plain(budget.limit_usd)
+        what = f"{usd} of {limit_usd} USD {left} cost {_plain(amount.usd)}"
+        return what, amount.usd > budget.limit_usd
+    if budget.limit_tokens is not None and amount.tokens > (state.remaining_tokens or 0):
+        tokens = f"{state.remaining_tokens:,} of {budget.limit_tokens:,} tokens"
+        return f"{tokens} {left} use {amount.tokens:,}", amount.tokens > budget.limit_tokens
+    left = f"left{until and ' ' + until}"
+    calls = f"{state.remaining_calls or 0:,} of {budget.limit_calls or 0:,} calls"
+    return f"{calls} {left}", amount.calls > (budget.limit_calls or 0)
+
+
+def _renewal(budget: Budget, ends_at: datetime) -> str:
+    if budget.period == "rolling_24h":
+        return "it counts the last 24 hours"
+    if budget.period == "ever":
+        return f"it ends at {ends_at:%Y-%m-%d %H:%M} UTC if nothing more uses it"
+    return f"its period ends at {ends_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _plain(usd: Decimal) -> str:

@@ -20,7 +20,7 @@ from orchestify.ledger.budgets.reservation import (
     refusal,
 )
 from orchestify.ledger.record import new_id
-from orchestify.policy.budget import ZERO, Budget, BudgetState
+from orchestify.policy.budget import NO_AMOUNT, ZERO, Amount, Budget, BudgetState
 from orchestify.policy.wait_queue import CallLater, call_later
 
 LOOK_AGAIN_S = 0.05
@@ -46,7 +46,7 @@ class BudgetStore(Protocol):
         """
 
     def reserve_now(
-        self, reservation_id: str, budgets: tuple[Budget, ...], amount_usd: Decimal
+        self, reservation_id: str, budgets: tuple[Budget, ...], amount: Amount
     ) -> Reservation | None:
         """Reserve without a request where nothing is in the way; None where one is needed."""
 
@@ -56,10 +56,8 @@ class BudgetStore(Protocol):
     def look(self, request: ReservationRequest) -> None:
         """Look at a waiting request again: its caller has left, or a period has ended."""
 
-    def settle(
-        self, reservation: Reservation, cost_usd: Decimal, possible_usd: Decimal = ZERO
-    ) -> None:
-        """Book what the reservation's attempt cost, in full, and drop the reservation."""
+    def settle(self, reservation: Reservation, taken: Amount, possible: Amount = NO_AMOUNT) -> None:
+        """Book what the reservation's attempt took, in full, and drop the reservation."""
 
     def present(self, budget: Budget) -> BudgetState:
         """Return the state that stands for the budget in its present period."""
@@ -101,13 +99,16 @@ class BudgetBook:
         amount_usd: Decimal | None,
         deadline: float | None = None,
         record_id: str = "",
+        *,
+        tokens: int = 0,
     ) -> Reservation:
-        """Reserve an attempt's worst case in all the budgets at once, or in none.
+        """Reserve an attempt's worst case in all the budgets at once, or in none: one call.
 
         A call that fits once other calls' reservations settle waits for that, in order of
         arrival at each budget, until `deadline` (a time of the monotonic clock). A cancelled
-        wait reserves nothing. None, an unknown price, reserves nothing and goes by
-        `on_unpriced`; zero always passes. `record_id` is the ledger's record of the attempt.
+        wait reserves nothing. None, an unknown price, reserves no money and goes by
+        `on_unpriced`; zero always passes where tokens and calls are not limited. `record_id` is
+        the ledger's record of the attempt.
 
         Raises:
             BudgetExceededError: what is spent and the amount pass a hard limit, or the room did
@@ -118,14 +119,17 @@ class BudgetBook:
         self._store.start()
         own = tuple(map(self._own, budgets))
         if not amount_usd:
-            return self._free(own, amount_usd)
+            if amount_usd is None:
+                check_unpriced([self._store.present(budget) for budget in own], self._warned)
+            if not any(budget.counts_free_calls for budget in own):
+                return Reservation(NO_AMOUNT, tuple(self._store.present(each) for each in own))
         if self._is_closed:
             raise LedgerError(_CLOSED)
-        reservation_id = record_id or new_id()
-        at_once = self._store.reserve_now(reservation_id, own, amount_usd)
+        reservation_id, amount = record_id or new_id(), Amount(amount_usd or ZERO, tokens, 1)
+        at_once = self._store.reserve_now(reservation_id, own, amount)
         if at_once is not None:
             return at_once
-        request = ReservationRequest(reservation_id, own, amount_usd, next(self._arrivals))
+        request = ReservationRequest(reservation_id, own, amount, next(self._arrivals))
         self._enter(request)
         try:
             return await self._answer(request, deadline)
@@ -139,12 +143,10 @@ class BudgetBook:
         finally:
             self._waiting.discard(request)
 
-    def settle(
-        self, reservation: Reservation, actual_usd: Decimal, possible_usd: Decimal = ZERO
-    ) -> None:
-        """Book what the attempt cost, in full, and drop the reservation; once.
+    def settle(self, reservation: Reservation, taken: Amount, possible: Amount = NO_AMOUNT) -> None:
+        """Book what the attempt took, in full, and drop the reservation; once.
 
-        `possible_usd`, what it may have cost at most where nobody knows, counts against the limit
+        `possible`, what it may have taken at most where nobody knows, counts against the limits
         until the period ends.
         Never waits; may be called while a task is cancelled, from any thread, in `__del__`.
         """
@@ -152,11 +154,11 @@ class BudgetBook:
             if not reservation.is_open:
                 return
             reservation.is_open = False
-        self._store.settle(reservation, actual_usd, possible_usd)
+        self._store.settle(reservation, taken, possible)
 
     def release(self, reservation: Reservation) -> None:
-        """Drop the reservation of an attempt that cost nothing; once."""
-        self.settle(reservation, ZERO)
+        """Drop the reservation of an attempt that took nothing; once."""
+        self.settle(reservation, NO_AMOUNT)
 
     def state(self, budget: Budget) -> BudgetState:
         """Return a copy of the budget's state in the present period.
@@ -193,7 +195,7 @@ class BudgetBook:
                 raise request.error
             full = request.full
             if full is not None and deadline is not None and self._clock() >= deadline:
-                raise refusal(full, request.amount_usd, "until the call's deadline")
+                raise refusal(full, request.amount, "until the call's deadline")
             pause_s = None if full is None else self._pause_s(full, deadline)
             await request.park(pause_s, self._call_later)
             if full is not None and self._is_due(full, deadline):
@@ -212,17 +214,12 @@ class BudgetBook:
         is_late = deadline is not None and self._clock() >= deadline
         return is_late or (full.end is not None and self._store.now() >= full.end)
 
-    def _free(self, budgets: Sequence[Budget], amount_usd: Decimal | None) -> Reservation:
-        """Return the reservation of a call without a cost, or without one that is known."""
-        states = tuple([self._store.present(budget) for budget in budgets])
-        if amount_usd is None:
-            check_unpriced(states, self._warned)
-        return Reservation(ZERO, states)
-
     def _own(self, budget: Budget) -> Budget:
         """Return the budget as this tenant's; made once, for each call comes through here."""
         if budget.tenant == self._tenant:
             return budget
+        if budget.value is not None:  # there are too many of them to keep
+            return replace(budget, tenant=self._tenant)
         given, own = self._own_budgets.get(budget.name, (None, budget))
         if given is not budget:
             own = replace(budget, tenant=self._tenant)

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
 
 from sqlalchemy import Connection
 
@@ -39,23 +38,22 @@ from orchestify.ledger.budgets.sql_store import (
     save,
     settle,
     store,
+    stored_end,
 )
 from orchestify.ledger.record import utc_now
 from orchestify.ledger.sql.journal import Journal
 from orchestify.ledger.sql.schema import database_now
-from orchestify.policy.budget import ZERO, BudgetState, period_bounds
+from orchestify.policy.budget import NO_AMOUNT, BudgetKey, BudgetState, state_bounds
 
 GROUP = 1000
 """How many settlements one transaction has at most."""
 
+PRESENT_KEPT = 100
 FIRST_POLL_S, MAX_POLL_S = 0.005, 0.25
 PATIENCE_S = 0.5
 
 LEASE = timedelta(seconds=2)
 """How long a lease on a budget lasts that its owner does not renew."""
-
-Key: TypeAlias = tuple[str, str]
-"""A budget's key: tenant and name."""
 
 log = logging.getLogger("orchestify.ledger")
 
@@ -76,10 +74,11 @@ class ReservationWorker:
         self._inbox: queue.SimpleQueue[ReservationRequest | Settlement | None] = queue.SimpleQueue()
         self._queue: list[ReservationRequest] = []
         self._settlements: deque[Settlement] = deque()
-        self._still_since: dict[Key, float] = {}  # when the queue at a budget last moved
+        self._still_since: dict[BudgetKey, float] = {}  # when the queue at a budget last moved
         self._poll_s = FIRST_POLL_S
         self._poll_at = math.inf
         self._present: dict[str, BudgetState] = {}  # present periods as last seen, by their id
+        self._most_present = PRESENT_KEPT  # then those that are over are dropped
         self._reserved: dict[str, Reservation] = {}  # what is open in this process
         journal.restorers.append(self._restore)
 
@@ -143,7 +142,7 @@ class ReservationWorker:
                 self._settlements.append(item)
         self._queue = [each for each in self._queue if not each.has_left]
 
-    def _starved(self) -> set[Key]:
+    def _starved(self) -> set[BudgetKey]:
         latest = time.monotonic() - PATIENCE_S
         return {key for key, since in self._still_since.items() if since < latest}
 
@@ -172,14 +171,14 @@ class ReservationWorker:
         for verdict in batch.verdicts.values():
             if isinstance(verdict, Reservation):
                 self._reserved[verdict.id] = verdict
-        seen = {key: period.state for key, period in batch.periods.items()}
-        if not seen.keys() <= self._present.keys():  # a new period: others may be over
+        self._present |= {key: period.state for key, period in batch.periods.items()}
+        if len(self._present) > self._most_present:
             self._present = {
                 key: state
                 for key, state in self._present.items()
-                if state.end is None or state.end > batch.now
+                if (end := stored_end(state)) is None or end > batch.now
             }
-        self._present |= seen
+            self._most_present = 2 * len(self._present) + PRESENT_KEPT
 
     def _restore(self, connection: Connection) -> None:
         """Write the present periods and the open reservations to a database that lost them."""
@@ -191,14 +190,13 @@ class ReservationWorker:
         periods = lock(connection, held | self._present)
         for key, known in self._present.items():
             there = periods[key].state
-            there.spent_usd = max(there.spent_usd, known.spent_usd)
-            there.overrun_usd = max(there.overrun_usd, known.overrun_usd)
-            there.possible_usd = max(there.possible_usd, known.possible_usd)
-            there.alerted = max(there.alerted, known.alerted)
+            for name in _RESTORED:
+                setattr(there, name, max(getattr(there, name), getattr(known, name)))
+            there.hours = known.hours or there.hours
         save(connection, periods.values())
         store(connection, self._journal.owner, self._reserved.values(), self._now())
 
-    def _note_movement(self, waited_for: set[Key | None], moved: set[Key]) -> None:
+    def _note_movement(self, waited_for: set[BudgetKey | None], moved: set[BudgetKey]) -> None:
         now, before = time.monotonic(), self._still_since
         self._still_since = {
             key: now if key in moved else before.get(key, now)
@@ -212,7 +210,7 @@ class ReservationWorker:
         if isinstance(verdict, BudgetExceededError):
             request.refuse(verdict)
         elif not request.grant(verdict) and verdict.id:
-            self._settlements.append(Settlement(verdict, ZERO))
+            self._settlements.append(Settlement(verdict, NO_AMOUNT))
 
     def _answer_without_database(self, batch: Batch) -> None:
         """Refuse at hard budgets, and let pass at those that warn."""
@@ -221,10 +219,10 @@ class ReservationWorker:
         for request in batch.queue:
             at = tuple(states[budget.key] for budget in request.budgets)
             # the transaction may have come through, and its answer been lost
-            stored = Reservation(request.amount_usd, at, id=request.id)
-            self._settlements.append(Settlement(stored, ZERO))
+            stored = Reservation(request.amount, at, id=request.id)
+            self._settlements.append(Settlement(stored, NO_AMOUNT))
             hard = next((each for each in at if each.budget.mode == "hard"), None)
-            passed = Reservation(request.amount_usd, at)
+            passed = Reservation(request.amount, at)
             self._end(request, passed if hard is None else _ledger_is_away(hard, request))
 
 
@@ -242,7 +240,7 @@ class Batch:
     now: datetime
     queue: Sequence[ReservationRequest]
     settlements: Sequence[Settlement]
-    starved: Collection[Key] = ()
+    starved: Collection[BudgetKey] = ()
     verdicts: dict[ReservationRequest, Verdict] = field(default_factory=dict)
     crossed: list[tuple[BudgetState, float]] = field(default_factory=list)
     periods: Mapping[str, PeriodRow] = field(default_factory=dict)
@@ -273,20 +271,20 @@ class Batch:
         ]
         save(connection, periods.values())
 
-    def states(self) -> dict[Key, BudgetState]:
+    def states(self) -> dict[BudgetKey, BudgetState]:
         """Return an empty state for each budget of the queue in its present period."""
         budgets = {budget.key: budget for request in self.queue for budget in request.budgets}
         return {
-            key: BudgetState(budget, *period_bounds(budget.period, self.now))
+            key: BudgetState(budget, *state_bounds(budget, self.now))
             for key, budget in budgets.items()
         }
 
-    def waits_for(self, request: ReservationRequest) -> Key | None:
+    def waits_for(self, request: ReservationRequest) -> BudgetKey | None:
         """Return the budget that the request waits for, None where it is answered."""
         verdict = self.verdicts.get(request, request.full)
         return verdict.budget.key if isinstance(verdict, BudgetState) else None
 
-    def moved(self) -> set[Key]:
+    def moved(self) -> set[BudgetKey]:
         """Return the budgets at which a request was answered."""
         return {
             budget.key
@@ -303,7 +301,7 @@ class Batch:
         if stored:
             settle(connection, periods, stored)
 
-    def _let_in(self, connection: Connection, here: Mapping[Key, PeriodRow]) -> None:
+    def _let_in(self, connection: Connection, here: Mapping[BudgetKey, PeriodRow]) -> None:
         has_leases = bool(self.starved) or any(each.lease_owner for each in here.values())
         at = database_now(connection) if has_leases else self.now
         blocked = {key for key, each in here.items() if each.is_leased_away_from(self.owner, at)}
@@ -317,7 +315,7 @@ class Batch:
         if has_leases:
             self._update_leases(here, at)
 
-    def _update_leases(self, here: Mapping[Key, PeriodRow], at: datetime) -> None:
+    def _update_leases(self, here: Mapping[BudgetKey, PeriodRow], at: datetime) -> None:
         waited_for = {self.waits_for(request) for request in self.queue}
         claimed = waited_for & {*self.starved} - self.moved()
         for key, period in here.items():
@@ -329,11 +327,19 @@ class Batch:
                 period.lease_owner = period.lease_until = None
 
 
+_RESTORED = (
+    *("spent_usd", "spent_tokens", "spent_calls", "overrun_usd", "alerted"),
+    *("possible_usd", "possible_tokens", "possible_calls"),
+)
+
+
 def _ledger_is_away(state: BudgetState, request: ReservationRequest) -> BudgetExceededError:
     return BudgetExceededError(
-        f"budget {state.budget.name}: the ledger's database is away, so nobody knows what is "
+        f"budget {state.budget.title}: the ledger's database is away, so nobody knows what is "
         "left; try again when it is back",
         budget=state.budget.name,
-        worst_case_usd=request.amount_usd,
+        value=state.budget.value,
+        worst_case_usd=request.amount.usd,
+        worst_case_tokens=request.amount.tokens,
         is_ledger_away=True,
     )

@@ -84,7 +84,7 @@ def _close_open(connection: Connection, record: Record) -> bool:
 
 
 def _completion(record: Record, owner: str | None = None) -> Row:
-    return {"key": record.id, **completion_of(record, owner)}
+    return {"record_id": record.id, **completion_of(record, owner)}
 
 
 class _State(NamedTuple):
@@ -154,7 +154,7 @@ class _Statements:
 @lru_cache(maxsize=16)
 def _statements(dialect: Dialect) -> _Statements:
     insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-    complete = update(usage_records).where(usage_records.c.id == bindparam("key"))
+    complete = update(usage_records).where(usage_records.c.id == bindparam("record_id"))
     add = insert(usage_days)
     return _Statements(
         insert=_Prepared(insert(usage_records).on_conflict_do_nothing()),

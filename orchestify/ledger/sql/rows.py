@@ -45,6 +45,7 @@ def opening_of(record: Record, owner: str) -> Row:
         "model": record.model,
         "labels": dict(record.labels),
         "tenant": record.tenant,
+        "key": record.key,
         "outcome": "open",
         "owner": owner,
         "cost_at_most_picousd": record.cost_at_most_usd,
@@ -107,6 +108,7 @@ def record_of(row: RowMapping) -> Record:
         error=row["error"],
         labels=row["labels"],
         tenant=row["tenant"],
+        key=row["key"],
     )
 
 
@@ -132,6 +134,7 @@ def storable(record: Record) -> Record:
         error=cut_text(record.error),
         labels={cut_text(key): cut_text(value) for key, value in record.labels.items()},
         tenant=cut_text(record.tenant),
+        key=cut_text(record.key),
         attempt=min(max(record.attempt, 0), _MOST_ATTEMPTS),
         usage=_counted(record.usage),
         latency_s=_finite(record.latency_s),
@@ -145,7 +148,7 @@ def _fits(record: Record) -> bool:
     usage, labels = record.usage, record.labels
     texts = (
         *(record.id, record.call_id, record.provider, record.agent, record.model),
-        *(record.model_answered, record.error, usage.service_tier or "", record.tenant),
+        *(record.model_answered, record.error, usage.service_tier or "", record.tenant, record.key),
         *(*labels.keys(), *labels.values()),
     )
     return bool(

@@ -47,7 +47,7 @@ from orchestify.ledger.record import utc_now
 
 Upgrade: TypeAlias = Callable[[Connection], None]
 
-VERSION = 3
+VERSION = 4
 PICO = 12
 """Money is kept as whole 1e-12 USD: a token at 0.000001 USD a million is exact, and a 64-bit
 sum reaches 9.2 million USD. What is finer is rounded half to even."""
@@ -120,6 +120,15 @@ def _money(
     )
 
 
+def _counts(*names: str, default: str | None = None) -> list[Column[int]]:
+    """Return the columns of what a budget counts in tokens and calls."""
+    return [
+        Column(f"{name}_{unit}", BigInteger, nullable=default is None, server_default=default)
+        for name in names
+        for unit in ("tokens", "calls")
+    ]
+
+
 def _tenant(*, primary_key: bool = False) -> Column[str]:
     """Return the column of the row's tenant: "" where a ledger has no tenants."""
     return Column("tenant", String, primary_key=primary_key, nullable=False, server_default="")
@@ -163,6 +172,8 @@ usage_records = Table(
     Column("error", String, nullable=False, server_default=""),
     Column("labels", JSON, nullable=False),
     _tenant(),
+    # the fingerprint of the key that it went out with
+    Column("key", String, nullable=False, server_default=""),
 )
 
 IS_OPEN = usage_records.c.outcome == literal_column("'open'")
@@ -216,14 +227,19 @@ budget_periods = Table(
     Column("id", String, primary_key=True),
     _tenant(),
     Column("budget", String, nullable=False),
+    # of the label that the budget is per; NULL for a budget of all calls
+    Column("value", String),
     Column("period", String, nullable=False),
     Column("starts_at", UtcTime, nullable=False),
     # NULL for the period that never ends
     Column("ends_at", UtcTime),
+    # of rolling_24h: what each earlier hour booked; see `sql_store.hours_json`
+    Column("hours", JSON(none_as_null=True)),
     *_money("spent", nullable=False),
     *_money("overrun", nullable=False),
     # what calls of unknown cost may have cost at most
     *_money("possible", nullable=False, default="0"),
+    *_counts("spent", "possible", default="0"),
     # how many thresholds were reported
     Column("alerted", Integer, nullable=False),
     # the starved process that has the lease, and until when the others let it go first
@@ -243,10 +259,13 @@ budget_holds = Table(
     # what was booked for an owner that is gone; NULL while the reservation stands
     *_money("booked", nullable=True),
     *_money("possible", nullable=True),
+    *_counts("amount", default="0"),
+    *_counts("booked", "possible"),
 )
 
 STANDS = budget_holds.c.booked_picousd.is_(None)
 _HOLDS_OF_PERIOD = Index("budget_holds_period", budget_holds.c.period_id)
+_PERIODS_BY_END = Index("budget_periods_ends", budget_periods.c.ends_at)
 
 health_history = Table(
     "health_history",
@@ -299,7 +318,23 @@ def add_possible(connection: Connection) -> None:
         _HOLDS_OF_PERIOD.create(connection)
 
 
-UPGRADES: tuple[Upgrade, ...] = (add_tenants, add_possible)
+def add_run_budgets(connection: Connection) -> None:
+    """Version 3 to 4: budgets of a label's values, in tokens and calls, of 24 hours; keys."""
+    known, unknown = "BIGINT DEFAULT '0' NOT NULL", "BIGINT"
+    for table, kinds in (
+        ("budget_periods", {"spent": known, "possible": known}),
+        ("budget_holds", {"amount": known, "booked": unknown, "possible": unknown}),
+    ):
+        for name, kind in kinds.items():
+            for unit in ("tokens", "calls"):
+                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {name}_{unit} {kind}"))
+    connection.execute(text("ALTER TABLE usage_records ADD COLUMN key VARCHAR DEFAULT '' NOT NULL"))
+    connection.execute(text("ALTER TABLE budget_periods ADD COLUMN value VARCHAR"))
+    connection.execute(text("ALTER TABLE budget_periods ADD COLUMN hours JSON"))
+    _PERIODS_BY_END.create(connection)
+
+
+UPGRADES: tuple[Upgrade, ...] = (add_tenants, add_possible, add_run_budgets)
 """The steps from version 1 to 2, from 2 to 3, and so on up to the present one."""
 
 

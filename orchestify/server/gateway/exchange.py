@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestify.calls.stream import CompletionStream, ReaderEvent
 from orchestify.errors import OrchestifyError, StructuredOutputError
-from orchestify.ledger.record import scope as labelled
+from orchestify.ledger.record import labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import require
@@ -173,7 +173,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
                 self._thinking = KeptThinking(self._service.conversations, tenant, asked.model)
                 self._messages = await self._thinking.restored(arguments["messages"])
                 arguments["messages"] = self._messages
-            with labelled(**asked.labels):
+            with labelled(asked.labels):
                 if asked.is_stream:
                     await self._stream(provider.stream(**arguments), asked)
                 else:

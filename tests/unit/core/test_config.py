@@ -470,6 +470,16 @@ class TestProblems:
              "4:5: providers.p.api_key: a key of the vault is written vault:NAME, without "
              "variables; a name has letters, digits, dots, dashes and underscores"),
             ("api_key: ' '", "4:5: providers.p.api_key: expected a key, not blanks"),
+            ("api_keys: [a, ' ']", "4:19: providers.p.api_keys.1: expected a key, not blanks"),
+            ("api_keys: [a, b, a]", "4:22: providers.p.api_keys.2: another one is the same key"),
+            ("api_keys: [a, vault:a b]",
+             "4:19: providers.p.api_keys.1: a key of the vault is written vault:NAME, without "
+             "variables; a name has letters, digits, dots, dashes and underscores"),
+            ("api_keys: [a, '${NOT_SET}']",
+             "4:19: providers.p.api_keys.1: variable NOT_SET is not set"),
+            ("spread: random",
+             "4:5: providers.p.spread: expected one of sticky, least_used, fill_first"),
+            ("sticky_by: run", "4:5: providers.p.sticky_by: expected label:NAME"),
             ("retry: {max_delay_s: 0.5}",
              "4:13: providers.p.retry.max_delay_s: expected no less than first_delay_s"),
             ("circuit_breaker: {open_s: 301}", "4:5: providers.p.circuit_breaker.max_open_s: "
@@ -517,6 +527,23 @@ class TestProblems:
              "2:56: budgets.0.match.provider: no such provider"),
             ("budgets: [{name: a, limit_usd: 1, period: day, match: {agent: q}}]",
              "2:56: budgets.0.match.agent: no such agent"),
+            ("budgets: [{name: a, period: day}]",
+             "2:11: budgets.0: expected limit_usd, limit_tokens or limit_calls"),
+            ("budgets: [{name: a, limit_usd: 1}]", "2:11: budgets.0.period: missing"),
+            ("budgets: [{name: a, limit_usd: 1, per: run}]",
+             "2:35: budgets.0.per: expected label:NAME"),
+            ("budgets: [{name: a, limit_usd: 1, period: day, keep_days: 3}]",
+             "2:48: budgets.0.keep_days: only for a budget with per, whose period is ever"),
+            ("budgets: [{name: a, limit_calls: 0, period: day}]",
+             "2:21: budgets.0.limit_calls: expected a number of at least 1"),
+            ("budgets: [{name: a, limit_usd: 1, per: 'label:r', step_down: [{at: 0.5}]}]",
+             "2:63: budgets.0.step_down.0: expected provider or agent"),
+            ("budgets: [{name: a, limit_usd: 1, per: 'label:r', "
+             "step_down: [{at: 0.5, agent: q}]}]",
+             "2:73: budgets.0.step_down.0.agent: no such agent"),
+            ("budgets: [{name: a, limit_usd: 1, per: 'label:r', "
+             "step_down: [{at: 0.5, provider: p}, {at: 0.5, provider: p, model: m}]}]",
+             "2:88: budgets.0.step_down.1.at: expected more than at the step before"),
             ("ledger: {durability: none}",
              "2:10: ledger.durability: expected one of process, power"),
             ("alerts: {error_rate: 2}", "2:10: alerts.error_rate: expected a number of at most 1"),
@@ -849,3 +876,47 @@ def test_a_provider_that_goes_home_without_a_key_is_noted() -> None:
     assert config_warnings(config) == (
         "<text>:1:13: providers.p: no api_key; the provider will refuse every call",
     )
+
+
+class TestBudgetsOfRuns:
+    def test_what_is_not_written_lasts_for_ever(self) -> None:
+        text = "providers: {p: {type: mock}}\nbudgets: [{name: r, per: label:run, limit_usd: 2}]"
+        (budget,) = parse_config(text).budgets
+        assert (budget.per, budget.period, budget.limit_tokens) == ("label:run", None, None)
+
+    def test_every_key_is_read(self) -> None:
+        text = """
+providers: {p: {type: mock}}
+budgets:
+  - name: run
+    per: label:run
+    limit_tokens: 100000
+    limit_calls: 20
+    keep_days: 3
+    fit_output: true
+    step_down: [{at: 0.7, provider: p, model: small}]
+"""
+        (budget,) = parse_config(text).budgets
+        assert (budget.limit_usd, budget.limit_tokens, budget.limit_calls) == (None, 100_000, 20)
+        assert (budget.keep_days, budget.fit_output) == (3, True)
+        assert [(each.at, each.provider, each.model) for each in budget.step_down] == [
+            (0.7, "p", "small")
+        ]
+
+
+class TestSeveralKeys:
+    def test_they_come_from_variables_and_stay_hidden(self) -> None:
+        text = "providers: {p: {type: openai, default_model: m, api_keys: ['${A}', '${B}']}}"
+        provider = parse_config(text, environ={"A": "key-a", "B": "key-b"}).providers.providers["p"]
+        assert [each.get_secret_value() for each in provider.keys] == ["key-a", "key-b"]
+        assert "key-a" not in repr(provider)
+        assert "key-a" not in str(provider.model_dump())
+
+    def test_one_that_is_not_set_turns_an_automatic_provider_off(self) -> None:
+        text = "providers: {p: {type: openai, default_model: m, enabled: auto, api_keys: ['${A}']}}"
+        assert parse_config(text, environ={}).providers.off == {"p": "A is not set"}
+
+    def test_they_stand_in_place_of_the_one(self) -> None:
+        text = "providers: {p: {type: mock, api_key: a, api_keys: [b, c]}}"
+        with pytest.raises(ConfigError, match="expected api_key or api_keys, not both"):
+            parse_config(text)

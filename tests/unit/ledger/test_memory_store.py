@@ -12,7 +12,7 @@ import pytest
 from orchestify.errors import BudgetExceededError
 from orchestify.ledger.budgets.memory_store import MemoryStore
 from orchestify.ledger.budgets.store import BudgetBook
-from orchestify.policy.budget import Budget, BudgetState
+from orchestify.policy.budget import Amount, Budget, BudgetState
 from tests.clock import ManualClock, idle
 
 AGENT = Budget("agent", Decimal(2))
@@ -35,7 +35,7 @@ async def test_what_is_settled_is_in_the_state_at_once() -> None:
     book = BudgetBook()
     hold = await book.reserve([AGENT], usd("1.5"))
     assert figures(book.state(AGENT)) == (0, usd("1.5"))
-    book.settle(hold, usd("0.25"))
+    book.settle(hold, Amount(usd("0.25")))
     assert figures(book.state(AGENT)) == (usd("0.25"), 0)
 
 
@@ -44,11 +44,11 @@ async def test_a_listener_may_settle_and_read_while_it_is_told() -> None:
 
     def tell(state: BudgetState, share: float) -> None:
         seen.append((share, book.state(budget).spent_usd))
-        book.settle(second, usd("1"))
+        book.settle(second, Amount(usd("1")))
 
     book = BudgetBook(MemoryStore(on_threshold=tell))
     first, second = [await book.reserve([budget], usd("1")) for _ in range(2)]
-    book.settle(first, usd("1"))
+    book.settle(first, Amount(usd("1")))
     assert seen == [(0.25, usd("1")), (0.5, usd("2"))]
 
 
@@ -67,7 +67,7 @@ async def test_a_period_that_ends_with_the_deadline_lets_who_waits_go_on(
     await book.reserve([minute], usd("1"))
     waiting = asyncio.create_task(book.reserve([minute], usd("1"), clock() + 60))
     await clock.run(60)
-    assert (await waiting).amount_usd == usd("1")
+    assert (await waiting).amount.usd == usd("1")
 
 
 async def test_a_thousand_waiters_all_get_their_turn_without_looking_in_vain(
@@ -91,7 +91,7 @@ async def test_a_thousand_waiters_all_get_their_turn_without_looking_in_vain(
         most = max(most, running)
         await clock.sleep(1)
         running -= 1
-        book.settle(hold, usd("0.9"))
+        book.settle(hold, Amount(usd("0.9")))
 
     calls = [asyncio.create_task(call()) for _ in range(1000)]
     await idle()
@@ -116,7 +116,7 @@ def test_loops_in_several_threads_share_one_budget() -> None:
             refused += 1
             return
         await asyncio.sleep(0)
-        book.settle(hold, usd("1"))
+        book.settle(hold, Amount(usd("1")))
 
     async def calls() -> None:
         async with asyncio.timeout(30):
@@ -140,4 +140,4 @@ def test_a_waiter_whose_loop_died_stops_nobody() -> None:
     dead._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     book.release(first)
-    assert asyncio.run(book.reserve([AGENT], usd("1"))).amount_usd == usd("1")
+    assert asyncio.run(book.reserve([AGENT], usd("1"))).amount.usd == usd("1")

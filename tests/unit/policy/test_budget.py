@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from orchestify.policy.budget import Budget, BudgetState, CallFilter, Period, period_bounds
+from orchestify.policy.budget import Amount, Budget, BudgetState, CallFilter, Period, period_bounds
 
 NOW = datetime(2024, 2, 29, 23, 59, 30, 123456, tzinfo=UTC)
 
@@ -84,41 +84,41 @@ def test_a_call_fits_or_waits_for_holds_or_is_refused(
     spent: str, held: str, worst: str, decision: str
 ) -> None:
     state = BudgetState(Budget("b", usd("1")), spent_usd=usd(spent), held_usd=usd(held))
-    assert state.decide(usd(worst)) == decision
+    assert state.decide(Amount(usd(worst))) == decision
 
 
 def test_a_warn_budget_refuses_nothing() -> None:
     state = BudgetState(Budget("b", usd("1"), mode="warn"), spent_usd=usd("5"))
-    assert state.decide(usd("1")) == "fits"
+    assert state.decide(Amount(usd("1"))) == "fits"
 
 
 def test_a_limit_of_zero_lets_only_free_calls_through() -> None:
     state = BudgetState(Budget("b", usd("0")))
-    assert state.decide(usd("0")) == "fits"
-    assert state.decide(usd("0.000001")) == "refuse"
+    assert state.decide(Amount(usd("0"))) == "fits"
+    assert state.decide(Amount(usd("0.000001"))) == "refuse"
 
 
 def test_settling_books_the_cost_and_drops_the_hold() -> None:
     state = BudgetState(Budget("b", usd("1")))
-    state.reserve(usd("0.5"))
-    state.settle(usd("0.5"), usd("0.2"))
+    state.reserve(Amount(usd("0.5")))
+    state.settle(Amount(usd("0.5")), Amount(usd("0.2")))
     assert (state.spent_usd, state.held_usd, state.overrun_usd) == (usd("0.2"), 0, 0)
     assert state.remaining_usd == usd("0.8")
 
 
 def test_what_is_billed_above_the_hold_is_booked_in_full_and_counted() -> None:
     state = BudgetState(Budget("b", usd("1")))
-    state.reserve(usd("0.5"))
-    state.settle(usd("0.5"), usd("1.25"))
+    state.reserve(Amount(usd("0.5")))
+    state.settle(Amount(usd("0.5")), Amount(usd("1.25")))
     assert (state.spent_usd, state.overrun_usd) == (usd("1.25"), usd("0.75"))
     assert state.remaining_usd == 0
 
 
 def test_each_share_is_told_once_in_rising_order() -> None:
     state = BudgetState(Budget("b", usd("10"), alert_at=(0.8, 0.5, 0.9)))
-    state.settle(usd("0"), usd("4.99"))
+    state.settle(Amount(usd("0")), Amount(usd("4.99")))
     assert state.crossed_thresholds() == []
-    state.settle(usd("0"), usd("3.01"))
+    state.settle(Amount(usd("0")), Amount(usd("3.01")))
     assert state.crossed_thresholds() == [0.5, 0.8]
     assert state.crossed_thresholds() == []
     assert state.alerted == 2
@@ -126,5 +126,5 @@ def test_each_share_is_told_once_in_rising_order() -> None:
 
 def test_a_warn_budget_also_tells_when_its_limit_is_spent() -> None:
     state = BudgetState(Budget("b", usd("10"), mode="warn", alert_at=(0.5,)))
-    state.settle(usd("0"), usd("10"))
+    state.settle(Amount(usd("0")), Amount(usd("10")))
     assert state.crossed_thresholds() == [0.5, 1.0]

@@ -109,7 +109,8 @@ def test_a_budget_without_room_is_told() -> None:
         ("small", "config.yaml:26:5"),
     ]
     assert plan.targets[0].skipped == (
-        "budget small has 0.0001 of 0.0001 USD left, an attempt may cost 0.00225 USD"
+        "budget small: 0.0001 of 0.0001 USD left, the call may cost 0.00225, more than the whole "
+        "limit; lower max_tokens or raise the limit"
     )
 
 

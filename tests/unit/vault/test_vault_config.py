@@ -57,6 +57,19 @@ def mock(folder: Path, key: str, enabled: str, **variables: str) -> ProviderConf
 
 
 class TestTheKeyIsTaken:
+    def test_for_each_of_several(self, folder: Path) -> None:
+        text = "providers: {p: {type: mock, api_keys: [vault:claude_main, '${A}', vault:own]}}"
+        (folder / "c.yaml").write_text(text)
+        config = load_config(folder / "c.yaml", environ={**environ(OLD), "A": "sk-2"})
+        keys = [each.get_secret_value() for each in config.providers.providers["p"].keys]
+        assert keys == ["sk-1", "sk-2", "${NOT_A_VARIABLE}"]
+
+    def test_for_none_of_a_provider_that_is_off_without_one(self, folder: Path) -> None:
+        text = "providers: {p: {type: mock, enabled: auto, api_keys: [vault:absent, a, vault:own]}}"
+        (folder / "c.yaml").write_text(text)
+        config = load_config(folder / "c.yaml", environ=environ(OLD))
+        assert config.providers.off == {"p": "vault:absent is not set"}
+
     def test_for_a_provider_and_an_agent(self, folder: Path) -> None:
         config = load_config(folder, environ=environ(OLD))
         assert config.providers.providers["claude"].api_key == SecretStr("sk-1")
