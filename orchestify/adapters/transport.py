@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 from orchestify.calls.stream import CompletionStream, ReaderEvent
 from orchestify.calls.sync import run
 from orchestify.errors import ModelNotFoundError, OrchestifyError, StructuredOutputError
-from orchestify.ledger.record import scope
+from orchestify.ledger.record import labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.server.conversations import KeptConversations
 from orchestify.server.gateway.call_headers import answer_headers, call_headers
@@ -69,7 +69,7 @@ class AgentTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
             arguments = asked.arguments | {"messages": messages}
             if limit_s := request.extensions.get("timeout", {}).get("read"):
                 arguments["timeout_s"] = limit_s
-            with scope(**asked.labels):
+            with labelled(asked.labels):
                 if asked.is_stream:
                     return await self._events(asked, arguments)
                 response = await self._completed(arguments)

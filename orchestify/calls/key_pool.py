@@ -27,9 +27,9 @@ def keyed(runtime: Runtime, target: Target, call: Call, tried: Collection[str] =
     where all rest, the one that goes on first.
     """
     keys = [each for each in target.keys if each.credential not in tried] or target.keys
-    ready = [each for each in keys if runtime.passed_for_s(each) <= 0]
+    ready = [each for each in keys if runtime.passed_for_s(each)[0] <= 0]
     if not ready:
-        return min(keys, key=runtime.passed_for_s)
+        return min(keys, key=lambda each: runtime.passed_for_s(each)[0])
     if target.spread == "least_used":
         chosen = min(ready, key=runtime.key_calls)
     elif target.spread == "sticky" and len(ready) > 1:
@@ -48,7 +48,7 @@ def other_key(
     if not target.keys or not isinstance(error, OF_THE_KEY):
         return None
     other = keyed(runtime, target, call, tried)
-    return None if other.credential in tried or runtime.passed_for_s(other) > 0 else other
+    return None if other.credential in tried or runtime.passed_for_s(other)[0] > 0 else other
 
 
 def _conversation(call: Call, label: str) -> bytes:

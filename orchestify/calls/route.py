@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -116,7 +117,7 @@ class Route:
     def highest_cost_usd(self, call: Call) -> Decimal | None:
         """Return what one attempt costs at most, at the dearest target; None where unpriced."""
         targets = list(self.targets) if call.fallback is None else self._ordered(call)
-        costs = [self._worst_usd(call, target) for target in targets]
+        costs = [self._worst_case(call, target)[0] for target in targets]
         known = [cost for cost in costs if cost is not None]
         return max(known) if len(known) == len(costs) else None
 
@@ -384,12 +385,16 @@ class Route:
 
     def _fits(self, call: Call, target: Target, error: BudgetExceededError) -> bool:
         """Whether a call's worst case at the target is within what the full budget has left."""
-        request = call.request(target.defaults, model=target.model)
-        tokens = self.runtime.tokens(target, request)
-        usd = self.runtime.worst_case_usd(target, tokens, request.options)
+        usd, tokens = self._worst_case(call, target)
         left_usd, left = error.remaining_usd, error.remaining_tokens
         fits = left_usd is None or (usd is not None and usd <= left_usd)
         return fits and (left is None or most_tokens(tokens) <= left)
+
+    def _worst_case(self, call: Call, target: Target) -> tuple[Decimal | None, tuple[int, int]]:
+        """Return what a call may cost at a target, in USD where that is known, and in tokens."""
+        request = call.request(target.defaults, model=target.model)
+        tokens = self.runtime.tokens(target, request)
+        return self.runtime.worst_case_usd(target, tokens, request.options), tokens
 
     def _fall_back(self, state: CallState, target: Target, following: Target) -> None:
         """Tell the listeners, and the strategy, that a call goes on to the next target."""

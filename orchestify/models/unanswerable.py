@@ -70,7 +70,11 @@ class _Chains:
                 continue
             if price is None and budget.on_unpriced == "block":
                 yield f"budget {budget.name} blocks {link.model}, whose price nobody knows"
-            elif price is not None and highest_cost_usd(price, 1, 1, {}) > budget.limit_usd:
+            elif (
+                price is not None
+                and budget.limit_usd is not None
+                and highest_cost_usd(price, 1, 1, {}) > budget.limit_usd
+            ):
                 yield f"budget {budget.name} is smaller than any call of {link.model}"
 
     def _endpoint(self, provider: ProviderConfig, model: str) -> str | None:
