@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,12 +19,20 @@ from rich.table import Table
 from orchestify.resources.terminal_text import CONTROLS, without_controls
 
 _LEAST_USD = 0.000001
+_ENDLESS = 10_000  # columns
 _GAP = 2  # between two columns of a table
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console on the present stdout or stderr; colours only on a terminal."""
-    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=False)
+    """Return a console on the present stdout or stderr; colours only on a terminal.
+
+    What is no terminal, as a pipe, has a width only where `COLUMNS` says one: there a row is a
+    line, its names whole.
+    """
+    made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=False)
+    if not made.is_terminal and not os.environ.get("COLUMNS"):
+        made.width = _ENDLESS
+    return made
 
 
 def table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:

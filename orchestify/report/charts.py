@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
-from orchestify.errors import MissingExtraError
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.memory import Total
 from orchestify.report.formatting import (
@@ -26,6 +25,7 @@ from orchestify.report.formatting import (
 )
 from orchestify.report.markup import node
 from orchestify.report.rows import regroup
+from orchestify.resources.extras import missing_extra
 
 _ROWS = 12
 _DAYS_SHOWN = 7
@@ -205,9 +205,7 @@ def _pygal() -> ModuleType:
     try:
         import pygal  # noqa: PLC0415 - an extra, and needed for pages alone
     except ImportError:
-        raise MissingExtraError(
-            'a page with charts needs pygal: pip install "orchestify[html]"'
-        ) from None
+        raise missing_extra("a page with charts needs pygal", "html") from None
     # It adds a finder for its maps, at which every later import of the process may warn.
     sys.meta_path[:] = [
         each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)

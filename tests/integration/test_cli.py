@@ -79,7 +79,7 @@ class TestHelp:
     def test_an_unknown_command_is_a_usage_error(self) -> None:
         result = run("chekc")
         assert result.exit_code == 2
-        assert "No such command 'chekc'" in result.stderr
+        assert "there is no command 'chekc'; did you mean 'check'?" in result.stderr
 
     def test_version_is_told(self) -> None:
         assert run("--version").stdout.startswith("orchestify ")
@@ -89,6 +89,7 @@ class TestInit:
     def test_what_init_writes_passes_check_and_answers(self, empty: Path) -> None:
         assert run("init").exit_code == 0
         assert sorted(path.name for path in (empty / "config").iterdir()) == [
+            ".gitignore",
             "agents.yaml",
             "orchestify.schema.json",
             "policies.yaml",
@@ -113,7 +114,7 @@ class TestInit:
     ) -> None:
         monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
         result = run("init")
-        assert result.stdout.splitlines()[4:6] == [
+        assert result.stdout.splitlines()[5:7] == [
             "no provider is complete in the environment; the one written makes its answers up",
             "azure is left out: AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_DEPLOYMENT not set",
         ]

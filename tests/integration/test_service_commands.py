@@ -361,7 +361,8 @@ def test_without_the_extra_the_commands_say_what_to_install(
         check=False,
     )
     assert refused.returncode == 1
-    assert 'the service needs alembic: pip install "orchestify[server]"' in refused.stderr
+    assert "the service needs alembic: pip install " in refused.stderr
+    assert '[server]"' in refused.stderr
 
 
 def test_a_revoked_token_ends_at_a_running_service_within_a_second(folder: Path) -> None:
