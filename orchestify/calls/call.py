@@ -36,6 +36,7 @@ from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import ZERO, Budget
 from orchestify.policy.rate_limit import Grant, Limiter
 from orchestify.policy.rate_limit_headers import rate_headers
+from orchestify.resources.log_fields import log_fields
 from orchestify.values import (
     UNKNOWN_USAGE,
     Attempt,
@@ -46,6 +47,7 @@ from orchestify.values import (
 
 _OF_THE_KEY = (RateLimitError, AuthenticationError, PermissionDeniedError)
 _log = logging.getLogger("orchestify.usage")
+call_log = logging.getLogger("orchestify.calls")
 
 TargetError: TypeAlias = APIError | BudgetExceededError | InvalidParameterError
 """What one target ends with, and the next may be tried after."""
@@ -189,6 +191,20 @@ class CallState:
         attempt.fail(error)
         outcome = attempt.outcome if attempt.opened else "skipped"
         self.attempts.append(attempt.told(outcome, error))
+
+    def log_wait(self, name: str, wait_s: float, error: str = "") -> None:
+        """Log that the call waits, or has waited, at its present attempt."""
+        if self.attempt is not None:
+            record = self.attempt.record
+            fields = {
+                "call_id": record.call_id,
+                "attempt": record.attempt,
+                "provider": record.provider,
+                "model": record.model,
+                "agent": record.agent,
+                "wait_s": wait_s,
+            }
+            log_fields(call_log, logging.INFO, name, fields | ({"error": error} if error else {}))
 
     def ended(self, ending: Ending) -> None:
         """Give an error the call's id, and tell who follows the call; only the first end counts."""
@@ -340,10 +356,13 @@ class AttemptState:
             return UNPRICED
         self.closed, self.outcome = True, outcome
         try:
-            return self._settled(outcome, usage, answered, reported_usd, error)
+            cost = self._settled(outcome, usage, answered, reported_usd, error)
         except Exception as failure:
             self._let_go(failure)
-            return UNPRICED
+            cost = UNPRICED
+        if call_log.isEnabledFor(logging.DEBUG):
+            self._log_ended(usage, cost, error)
+        return cost
 
     def _settled(
         self,
@@ -423,6 +442,23 @@ class AttemptState:
                         error=type(failure).__name__,
                     )
                 )
+
+    def _log_ended(self, usage: Usage, cost: Cost, error: BaseException | None) -> None:
+        record = self.record
+        fields = {
+            "call_id": record.call_id,
+            "attempt": record.attempt,
+            "provider": record.provider,
+            "model": record.model,
+            "agent": record.agent,
+            "outcome": self.outcome if self.opened else "skipped",
+            "error": "" if error is None else type(error).__name__,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cost_usd": cost.usd,
+            "latency_s": self.runtime.clock() - self.started,
+        }
+        log_fields(call_log, logging.DEBUG, "attempt_ended", fields)
 
     def told(self, outcome: str, error: BaseException | None = None) -> Attempt:
         """Return the attempt as the response and the errors tell it."""

@@ -44,6 +44,7 @@ from orchestify.values import (
 # How often a call goes out otherwise because a refusal taught what the model takes; each is an
 # attempt of its own in the account, beside those that the retries allow.
 MOST_AMENDMENTS = 4
+WAIT_TOLD_S = 1.0  # at a limit, a budget or a probe, before the log tells of it
 
 T = TypeVar("T")
 Send: TypeAlias = Callable[[CallState, AttemptState], Awaitable[T]]
@@ -213,6 +214,7 @@ class Route:
                     raise
                 if delay_s < self.runtime.breaker(target).open_for_s:
                     raise
+                state.log_wait("retry", delay_s, type(error).__name__)
             await self.runtime.sleep(delay_s)
 
     async def _attempt(
@@ -251,6 +253,8 @@ class Route:
             while (permit := breaker.admit()) is None:
                 await self._probed(state, target, breaker, following)
             attempt.permit = permit
+            if (waited_s := runtime.clock() - attempt.started) > WAIT_TOLD_S:
+                state.log_wait("waited_for_turn", waited_s)
             await runtime.ledger.open(attempt.record)
             attempt.opened = True
             attempt.limit_s = state.limit_s(attempt, following)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -137,6 +137,14 @@ class _RefusedError(click.ClickException):
 @click.option(
     "--otel", is_flag=True, help="Send spans and metrics of calls, as the variables OTEL_... say."
 )
+@click.option("--access-log", is_flag=True, help="Log each request: endpoint, status, time...")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How lines of the log, on stderr, are written.",
+)
 def command(
     config: Path | None,
     host: str,
@@ -158,6 +166,8 @@ def command(
     grace: float,
     keys_lost: bool,
     otel: bool,
+    access_log: bool,
+    log_format: Literal["text", "json"],
 ) -> None:
     """Serve tenants' providers, agents and usage over REST, and models through a gateway.
 
@@ -190,6 +200,8 @@ def command(
         grace_s=grace,
         telemetry=otel,
         are_keys_lost=keys_lost,
+        access_log=access_log,
+        log_format=log_format,
     )
     try:
         if run(settings, _print_summary, partial(_print_ending, grace)):

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 from orchestify.errors import InvalidParameterError
 from orchestify.events.dispatch import EventThread, Subscription
+from orchestify.resources.log_fields import log_fields
 from orchestify.values import CircuitState
 
 logger = logging.getLogger("orchestify.events")
@@ -245,13 +246,6 @@ def _level(event: Event) -> int:
 def _log_line(tenant: str, event: Event) -> None:
     """Log `circuit_opened provider=main model=m open_s=30`, on one line whatever the names."""
     name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
-    names = [each.name for each in dataclasses.fields(event)]
-    fields = [f"{each}={_shown(getattr(event, each))}" for each in names]
-    whose = [f"tenant={tenant}"] if tenant else []
-    line = " ".join(" ".join((name, *whose, *fields)).split())
-    logger.log(_level(event), "%s", line, extra={"event": event})
-
-
-def _shown(value: object) -> object:
-    """A value as the log shows it: seconds and shares to three places."""
-    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
+    whose = {"tenant": tenant} if tenant else {}
+    log_fields(logger, _level(event), name, {**whose, **fields}, event=event)

@@ -96,6 +96,27 @@ def test_serve_alone_runs_on_sqlite_in_the_folder_that_only_its_owner_reads(fold
     assert "orchestify tokens create --tenant NAME --scope admin" in running.said[-1]
 
 
+def test_the_access_log_tells_endpoints_and_no_names_as_json(folder: Path) -> None:
+    with serve(folder, "--access-log", "--log-format", "json") as running:
+        httpx.get(f"{running.url}{PROVIDERS}/a-name-of-its-own?key={KEY}", trust_env=False)
+        httpx.get(f"{running.url}/nowhere/{KEY}", trust_env=False)
+        running.end()
+    log = (folder / "stderr.txt").read_text()
+    found, lost = (json.loads(line) for line in log.splitlines())
+    assert (found["logger"], found["level"], found["event"]) == (
+        "orchestify.access",
+        "INFO",
+        "request",
+    )
+    assert (found["method"], found["path"]) == ("GET", f"{PROVIDERS}/{{id}}")
+    assert (found["status"], found["tenant"], found["client"]) == (422, "default", "127.0.0.1")
+    assert found["bytes"] > 0
+    assert found["duration_s"] > 0
+    assert (lost["path"], lost["status"], lost["tenant"]) == ("(none)", 404, "")
+    assert KEY not in log
+    assert "a-name-of-its-own" not in log
+
+
 def test_where_telemetry_goes_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(folder, "--otel") as running:
         nowhere = running.said[-2]
