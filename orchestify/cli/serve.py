@@ -10,7 +10,7 @@ import click
 
 from orchestify.cli.errors import CONFIG_ERROR, INTERRUPTED
 from orchestify.cli.options import database_option, server_extra_needed
-from orchestify.cli.output import plural
+from orchestify.cli.output import WaitingLine, plural
 from orchestify.errors import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -203,8 +203,13 @@ def command(
         access_log=access_log,
         log_format=log_format,
     )
+    waiting = WaitingLine(lambda: "starting the service")
     try:
-        if run(settings, _print_summary, partial(_print_ending, grace)):
+        with waiting:
+            is_interrupted = run(
+                settings, partial(_print_summary, waiting), partial(_print_ending, grace)
+            )
+        if is_interrupted:
             raise SystemExit(INTERRUPTED)
     except InvalidParameterError as error:
         raise _RefusedError(str(error)) from None
@@ -219,8 +224,9 @@ def _print_ending(grace_s: float, under_way: int) -> None:
         )
 
 
-def _print_summary(service: Service, address: str) -> None:
+def _print_summary(waiting: WaitingLine, service: Service, address: str) -> None:
     """Tell who started it where it is, on what it stands and who may come in."""
+    waiting.end()
     from orchestify.server.startup_summary import startup_summary  # noqa: PLC0415 - as above
 
     found = startup_summary(service)

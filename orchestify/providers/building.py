@@ -72,7 +72,7 @@ def runtime_of(
         ledger=ledger,
         prices=PriceBook.of(providers),
         budgets=budgets,
-        book=ledger.budget_book(tell),
+        book=shared.book or ledger.budget_book(tell),
         events=events,
         health=health,
         estimates=bool(budgets) or not isinstance(ledger, MemoryLedger),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -61,6 +62,14 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(*arguments: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(cli, arguments, prog_name="orchestify", input=stdin)
+
+
+def _read(terminal: int) -> bytes:
+    """What a terminal was sent, nothing once nobody writes there any more."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux's way to say so
+        return b""
 
 
 class TestHelp:
@@ -363,6 +372,23 @@ class TestAsk:
     def test_an_empty_prompt_is_a_usage_error(self, config: str) -> None:
         assert run("ask", "coder", "-", "--config", config, stdin=" \n").exit_code == 2
 
+    def test_a_silence_of_two_seconds_is_a_line_on_a_terminal_alone(
+        self, config: str, stub: StubServer
+    ) -> None:
+        command = [sys.executable, "-m", "orchestify", "ask", "coder", "hi"]
+        command += ["--model", "gpt-4.1-mini;text=at last;delay_s=4", "--config", config]
+        leader, follower = pty.openpty()
+        with subprocess.Popen(  # noqa: S603 - this interpreter
+            command, stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"}
+        ) as process:
+            os.close(follower)
+            shown = b"".join(iter(lambda: _read(leader), b""))
+            answer = process.stdout.read() if process.stdout else b""
+        os.close(leader)
+        assert b"waiting for the answer of coder, " in shown
+        assert b"gpt/gpt-4.1-mini | " in shown.splitlines()[-1]
+        assert answer == b"at last\n"
+
 
 class TestModels:
     @pytest.mark.data_of("litellm")
@@ -435,6 +461,11 @@ class TestProviders:
         result = run("providers", "test", "gpt", "locked", "--config", config)
         assert result.exit_code == 1
         assert "locked: connect failed: AuthenticationError: " in result.stdout
+
+    def test_test_says_what_it_spent_of_what_it_may(self, config: str) -> None:
+        result = run("providers", "test", "gpt", "--budget", "0.25", "--config", config)
+        assert result.stdout.splitlines()[-1].startswith("spent: $0.00")
+        assert " of the $0.25 that this may cost; 5 requests, " in result.stdout
 
 
 class TestSchema:
