@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from orchestify.core.config import Config
-    from orchestify.ledger.base import UsageReport
+    from orchestify.ledger.base import Ledger, UsageReport
     from orchestify.ledger.sql.repricing import Repricing
-    from orchestify.report.html import UsageSource
+    from orchestify.policy.budget import BudgetState
 
 
 def _axes(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -186,13 +186,13 @@ class _NothingBooked:
     ) -> UsageReport:
         """Return a report without rows."""
         from orchestify.ledger.base import UsageReport  # noqa: PLC0415 - as above
-        from orchestify.ledger.totals import Total  # noqa: PLC0415
+        from orchestify.ledger.memory import Total  # noqa: PLC0415
 
         return UsageReport(axes_of(by, where), (), Total(), since, until, where or {})
 
 
 @asynccontextmanager
-async def _opened(query: LedgerQuery) -> AsyncIterator[UsageSource]:
+async def _opened(query: LedgerQuery) -> AsyncIterator[Ledger | _NothingBooked]:
     if query.is_new:
         yield _NothingBooked()
         return
@@ -297,7 +297,20 @@ async def _page(query: LedgerQuery) -> str:
     from orchestify.report import usage_page  # noqa: PLC0415 - only where it is used
 
     async with _opened(query) as ledger:
-        return await usage_page(ledger, query.by, **query.selection)
+        budgets: list[BudgetState] = []
+        if not isinstance(ledger, _NothingBooked):
+            budgets = await asyncio.to_thread(_budgets, query.config, ledger)
+        return await usage_page(ledger, query.by, budgets=budgets, **query.selection)
+
+
+def _budgets(config: Config | None, ledger: Ledger) -> list[BudgetState]:
+    """Return how a configuration's budgets stand, as its ledger's database says."""
+    if config is None or not config.budgets:
+        return []
+    from orchestify.providers.building import configured_budgets  # noqa: PLC0415 - as above
+
+    book = ledger.budget_book()
+    return [book.state(each) for each in configured_budgets(config)]
 
 
 def _reprice(query: LedgerQuery, prices: str) -> Repricing:

@@ -15,7 +15,7 @@ target has a lane (`orchestify.lanes`).
     explain.py, catalogue.py, provider_check.py, template.py    what is known without a call
     litellm_import.py    a configuration of ours from LiteLLM's
 
-Other rooms import from: base, catalogue, claude, configured, environment, explain,
+Other rooms import from: base, building, catalogue, claude, configured, environment, explain,
 litellm_import, litellm_provider, mock, openai_provider, provider_check, registry, routed, shared,
 template.
 """

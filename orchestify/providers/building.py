@@ -55,7 +55,7 @@ def runtime_of(
     """Return the state that a registry's routes share: ledger, prices, budgets, health."""
     events = shared.events or Events()
     alerts = settings.alerts
-    budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
+    budgets = configured_budgets(settings)
 
     def tell(state: BudgetState, share: float) -> None:
         budget = state.budget
@@ -80,6 +80,11 @@ def runtime_of(
         observers=shared.observers,
         tracer=shared.tracer,
     )
+
+
+def configured_budgets(settings: Settings) -> tuple[Budget, ...]:
+    """Return the budgets of a configuration, in its order, and the one that only alerts."""
+    return (*map(_budget, settings.budgets), *_daily_alert(settings.alerts))
 
 
 def _ledger(config: LedgerConfig | None) -> Ledger:
