@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import weakref
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -42,6 +43,7 @@ from orchestify.values import (
     Attempt,
     CompletionRequest,
     LLMResponse,
+    StreamEvent,
     Usage,
 )
 
@@ -75,6 +77,30 @@ class CallState:
     errors: list[tuple[Target, TargetError]] = field(default_factory=list)
     attempt: AttemptState | None = None
     trace: Trace | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    end_stream: Callable[[str], None] | None = field(default=None, repr=False)
+    events: weakref.ref[AsyncGenerator[StreamEvent, None]] | None = None  # of a stream
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for it: a stream whose reader asks for nothing."""
+        if self.events is None:
+            return False
+        return not getattr(self.events(), "ag_running", False)
+
+    def end(self) -> None:
+        """End the call, from any thread: it raises that the registry was closed."""
+        loop = self.loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if self.call_id not in self.runtime.under_way:
+            return
+        if self.end_stream is not None:
+            self.end_stream("the registry was closed")
+        elif self.timer is not None:
+            self.timer.reschedule(0.0)
 
     @property
     def is_out_of_time(self) -> bool:
@@ -149,6 +175,7 @@ class CallState:
         if target.limiters and usage.source == "reported":
             self.runtime.note_output(target, self.agent, usage.output_tokens)
         cost = attempt.close("ok", usage, response.model, reported_usd)
+        self.runtime.under_way.pop(self.call_id, None)
         self.attempts.append(attempt.told("ok"))
         complete = LLMResponse(  # `replace` would take 2 µs more
             content=response.content,
@@ -210,12 +237,14 @@ class CallState:
         """Give an error the call's id, and tell who follows the call; only the first end counts."""
         if isinstance(ending, OrchestifyError):
             ending.call_id = self.call_id
+        self.runtime.under_way.pop(self.call_id, None)
         trace, self.trace = self.trace, None
         if trace is not None:
             trace.ended(ending)
 
     def abandon(self) -> None:
         """Book the open attempt as one that its caller no longer wants."""
+        self.runtime.under_way.pop(self.call_id, None)
         if self.attempt is not None:
             self.attempt.abandon()
 
@@ -269,14 +298,16 @@ class CallState:
     def timed_out(self, target: Target) -> RequestTimeoutError:
         """Return the error of a call whose time is up."""
         waits = self.attempt is not None and not self.attempt.opened
+        missed = self._missed(target) if waits else "no answer"
+        within = f"within {self.timeout_s:g} s"
         error = RequestTimeoutError(
-            f"{self._missed(target) if waits else 'no answer'} within {self.timeout_s:g} s",
+            f"{missed} {'before the registry was closed' if self.runtime.is_closed else within}",
             provider=target.provider_id,
             model=target.model,
         )
         error.may_be_billed = not waits
         # A caller's own impatience says nothing about the provider.
-        error.trips_breaker = self.call.timeout_s is None
+        error.trips_breaker = self.call.timeout_s is None and not self.runtime.is_closed
         return error
 
     def _missed(self, target: Target) -> str:

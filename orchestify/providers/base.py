@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable
 from functools import partial
 from typing import Unpack
@@ -29,21 +28,21 @@ from orchestify.values import (
 __all__ = ["LLMMessage", "LLMProvider", "LLMResponse", "TokenUsage"]
 
 
-class LLMProvider(ABC):
+class LLMProvider:
     """What a host calls: `complete` and `stream`, asynchronous or not.
 
-    A provider of a host's own overrides either `complete` and `stream`, or `send` and
-    `open_stream`, and is registered with `ProviderRegistry.register`; the registry calls it
-    through the same path as its own and books what its answers say.
+    A provider of a host's own overrides `complete` or `send`, and where it can stream also
+    `stream` or `open_stream`, and is registered with `ProviderRegistry.register`; the registry
+    calls it through the same path as its own and books what its answers say.
     """
 
     provider_id: str = ""
     _call_route: Route | None = None  # its registry's, once it is registered
 
     @property
-    @abstractmethod
     def provider_type(self) -> str:
         """`anthropic`, `openai`, `litellm`, `mock`, or a host's own word."""
+        return "external"
 
     async def complete(
         self,

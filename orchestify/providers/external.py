@@ -40,8 +40,10 @@ from orchestify.values import (
 class ExternalLane:
     """Sends by a host's own provider: its `send` and `open_stream`, or `complete` and `stream`.
 
-    Its `complete` is given, by name, what was asked for and is not None; an error that is none
-    of ours becomes an `APIError` that names its class. See `orchestify.lanes.lane.Lane`.
+    Its `complete` is given, by name, what was asked for and is not None; where it streams in
+    neither way, an answer is one piece. An error that is none of ours becomes an `APIError` that
+    names its class and has it as its `__context__`; no traceback
+    prints that, since its words may be nobody's business. See `orchestify.lanes.lane.Lane`.
     """
 
     def __init__(self, provider_id: str, provider: LLMProvider) -> None:
@@ -75,7 +77,6 @@ class ExternalLane:
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Let the host's provider answer."""
-        failure: APIError
         try:
             if self._sends:
                 response = await self._provider.send(request)
@@ -86,12 +87,11 @@ class ExternalLane:
         except OrchestifyError:
             raise
         except Exception as error:  # a provider that is not ours
-            failure = self._translated(error, request.model)
-        raise failure
+            raise self._translated(error, request.model) from None
 
     async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Let the host's provider stream; texts become events."""
-        events = self._provider.open_stream(request) if self._streams else self._texts(request)
+        events = self._opened(request)
         texts: list[str] = []
         usage: Usage | None = None
         has_output = False
@@ -118,7 +118,25 @@ class ExternalLane:
             raise
         except Exception as error:  # a provider that is not ours
             failure = self._translated(error, request.model)
-        raise interrupted(failure, "".join(texts), usage) if has_output else failure
+        if has_output:
+            cause = failure.__context__
+            failure = interrupted(failure, "".join(texts), usage)
+            failure.__context__ = cause
+        raise failure from None
+
+    def _opened(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        """The events by what the class defines; a whole answer is one piece."""
+        if self._streams:
+            return self._provider.open_stream(request)
+        if type(self._provider).stream is not LLMProvider.stream:
+            return self._texts(request)
+        return self._whole(request)
+
+    async def _whole(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        response = await self.send(request)
+        if response.content:
+            yield TextDelta(response.content)
+        yield StreamEnd(response)
 
     async def _texts(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         method: Any = self._provider.stream
@@ -157,11 +175,13 @@ class ExternalLane:
             kind = RequestTimeoutError
         elif isinstance(error, ConnectionError):
             kind = APIConnectionError
-        return kind(
+        translated = kind(
             f"the provider raised {type(error).__name__}{_place(error)}",
             provider=self._provider_id,
             model=model,
         )
+        translated.__context__ = error
+        return translated
 
 
 def _place(error: Exception) -> str:
@@ -174,8 +194,9 @@ def _place(error: Exception) -> str:
 
 def _usage_of(response: LLMResponse) -> Usage:
     """The usage of an answer; that of a simple provider is in two counts."""
-    if response.usage is not None:
-        return checked_usage(response.usage)
+    usage: Usage | None = response.usage  # a host's own class may say None
+    if usage is not None and usage != UNKNOWN_USAGE:
+        return checked_usage(usage)
     if not response.tokens_input and not response.tokens_output:
         return UNKNOWN_USAGE
     return checked_usage(Usage(response.tokens_input, response.tokens_output))
