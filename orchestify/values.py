@@ -336,7 +336,7 @@ class LLMResponse:
     tool_calls: tuple[ToolCall, ...] = ()
     thinking: Thinking | None = field(default=None, repr=False)
     parsed: Any = field(default=None, repr=False)
-    usage: Usage | None = None
+    usage: Usage = UNKNOWN_USAGE
     cost_usd: Decimal | None = None
     cost_source: str = "none"
     provider: str = ""

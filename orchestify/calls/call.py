@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import weakref
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -36,15 +37,18 @@ from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import NO_AMOUNT, ZERO, Amount, Budget, BudgetKey, StepDown
 from orchestify.policy.rate_limit import Grant, Limiter
 from orchestify.policy.rate_limit_headers import rate_headers
+from orchestify.resources.log_fields import log_fields
 from orchestify.values import (
     UNKNOWN_USAGE,
     Attempt,
     CompletionRequest,
     LLMResponse,
+    StreamEvent,
     Usage,
 )
 
 _log = logging.getLogger("orchestify.usage")
+call_log = logging.getLogger("orchestify.calls")
 
 TargetError: TypeAlias = APIError | BudgetExceededError | InvalidParameterError
 """What one target ends with, and the next may be tried after."""
@@ -75,6 +79,30 @@ class CallState:
     trace: Trace | None = None
     stepped: Mapping[BudgetKey, float] | None = None
     step_targets: Mapping[tuple[str, str], str] | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    end_stream: Callable[[str], None] | None = field(default=None, repr=False)
+    events: weakref.ref[AsyncGenerator[StreamEvent, None]] | None = None  # of a stream
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for it: a stream whose reader asks for nothing."""
+        if self.events is None:
+            return False
+        return not getattr(self.events(), "ag_running", False)
+
+    def end(self) -> None:
+        """End the call, from any thread: it raises that the registry was closed."""
+        loop = self.loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if self.call_id not in self.runtime.under_way:
+            return
+        if self.end_stream is not None:
+            self.end_stream("the registry was closed")
+        elif self.timer is not None:
+            self.timer.reschedule(0.0)
 
     @property
     def is_out_of_time(self) -> bool:
@@ -153,6 +181,7 @@ class CallState:
         if target.limiters and usage.source == "reported":
             self.runtime.note_output(target, self.agent, usage.output_tokens)
         cost = attempt.close("ok", usage, response.model, reported_usd)
+        self.runtime.under_way.pop(self.call_id, None)
         self.attempts.append(attempt.told("ok"))
         complete = LLMResponse(  # `replace` would take 2 µs more
             content=response.content,
@@ -200,16 +229,32 @@ class CallState:
         outcome = attempt.outcome if attempt.opened else "skipped"
         self.attempts.append(attempt.told(outcome, error))
 
+    def log_wait(self, name: str, wait_s: float, error: str = "") -> None:
+        """Log that the call waits, or has waited, at its present attempt."""
+        if self.attempt is not None:
+            record = self.attempt.record
+            fields = {
+                "call_id": record.call_id,
+                "attempt": record.attempt,
+                "provider": record.provider,
+                "model": record.model,
+                "agent": record.agent,
+                "wait_s": wait_s,
+            }
+            log_fields(call_log, logging.INFO, name, fields | ({"error": error} if error else {}))
+
     def ended(self, ending: Ending) -> None:
         """Give an error the call's id, and tell who follows the call; only the first end counts."""
         if isinstance(ending, OrchestifyError):
             ending.call_id = self.call_id
+        self.runtime.under_way.pop(self.call_id, None)
         trace, self.trace = self.trace, None
         if trace is not None:
             trace.ended(ending)
 
     def abandon(self) -> None:
         """Book the open attempt as one that its caller no longer wants."""
+        self.runtime.under_way.pop(self.call_id, None)
         if self.attempt is not None:
             self.attempt.abandon()
 
@@ -265,14 +310,16 @@ class CallState:
     def timed_out(self, target: Target) -> RequestTimeoutError:
         """Return the error of a call whose time is up."""
         waits = self.attempt is not None and not self.attempt.opened
+        missed = self._missed(target) if waits else "no answer"
+        within = f"within {self.timeout_s:g} s"
         error = RequestTimeoutError(
-            f"{self._missed(target) if waits else 'no answer'} within {self.timeout_s:g} s",
+            f"{missed} {'before the registry was closed' if self.runtime.is_closed else within}",
             provider=target.provider_id,
             model=target.model,
         )
         error.may_be_billed = not waits
         # A caller's own impatience says nothing about the provider.
-        error.trips_breaker = self.call.timeout_s is None
+        error.trips_breaker = self.call.timeout_s is None and not self.runtime.is_closed
         return error
 
     def _missed(self, target: Target) -> str:
@@ -391,10 +438,13 @@ class AttemptState:
             return UNPRICED
         self.closed, self.outcome = True, outcome
         try:
-            return self._settled(outcome, usage, answered, reported_usd, error)
+            cost = self._settled(outcome, usage, answered, reported_usd, error)
         except Exception as failure:
             self._let_go(failure)
-            return UNPRICED
+            cost = UNPRICED
+        if call_log.isEnabledFor(logging.DEBUG):
+            self._log_ended(usage, cost, error)
+        return cost
 
     def _settled(
         self,
@@ -504,6 +554,23 @@ class AttemptState:
                         error=type(failure).__name__,
                     )
                 )
+
+    def _log_ended(self, usage: Usage, cost: Cost, error: BaseException | None) -> None:
+        record = self.record
+        fields = {
+            "call_id": record.call_id,
+            "attempt": record.attempt,
+            "provider": record.provider,
+            "model": record.model,
+            "agent": record.agent,
+            "outcome": self.outcome if self.opened else "skipped",
+            "error": "" if error is None else type(error).__name__,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cost_usd": cost.usd,
+            "latency_s": self.runtime.clock() - self.started,
+        }
+        log_fields(call_log, logging.DEBUG, "attempt_ended", fields)
 
     def told(self, outcome: str, error: BaseException | None = None) -> Attempt:
         """Return the attempt as the response and the errors tell it."""

@@ -74,6 +74,7 @@ class OpenedStream:
         """
         self = await opening()
         attempt, loop = self._attempt, self._loop
+        self._state.end_stream = self.end
         async with aclosing(self._source):
             try:
                 self._check_time()
@@ -107,9 +108,16 @@ class OpenedStream:
                     raise ended from None
                 raise
             finally:
-                self._waiting = None
+                self._waiting = self._state.end_stream = None
                 if self._timer is not None:
                     self._timer.cancel()
+
+    def end(self, what: str) -> None:
+        """End the stream, on its loop: now where an event is awaited, else as one is asked for."""
+        self._error, self._is_due = self._cut(what), True
+        self._error.trips_breaker = False
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _noted(self, event: StreamEvent) -> StreamEvent:
         """Keep what an event tells for the account; the end is booked and completed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -48,6 +49,8 @@ from orchestify.values import (
 # How often a call goes out otherwise because a refusal taught what the model takes; each is an
 # attempt of its own in the account, beside those that the retries allow.
 MOST_AMENDMENTS = 4
+CLOSED = "the registry is closed; call inside its `async with`, before `aclose`"
+WAIT_TOLD_S = 1.0  # at a limit, a budget or a probe, before the log tells of it
 
 T = TypeVar("T")
 Send: TypeAlias = Callable[[CallState, AttemptState], Awaitable[T]]
@@ -95,8 +98,9 @@ class Route:
     def stream(self, call: Call) -> CompletionStream:
         """Return the answer to a call as it arrives; nothing is sent before it is read."""
         state = self._begun(call, is_stream=True)
-        opening = partial(self._until_one_answers, state, _open)
-        return CompletionStream(OpenedStream.events(opening), state)
+        events = OpenedStream.events(partial(self._until_one_answers, state, _open))
+        state.events = weakref.ref(events)
+        return CompletionStream(events, state)
 
     def count_tokens(self, call: Call) -> int:
         """Return about how many input tokens the call has at its first target."""
@@ -155,8 +159,12 @@ class Route:
 
     async def _until_one_answers(self, state: CallState, send: Send[T]) -> T:
         """Try the targets within the call's time, and end the call with what came of it."""
-        state.deadline = self.runtime.clock() + state.timeout_s
-        state.timer = asyncio.timeout(state.timeout_s)
+        runtime = self.runtime
+        if runtime.is_closed:
+            raise OrchestifyError(CLOSED)
+        state.deadline = runtime.clock() + state.timeout_s
+        state.timer, state.loop = asyncio.timeout(state.timeout_s), asyncio.get_running_loop()
+        runtime.under_way[state.call_id] = state
         try:
             try:
                 async with state.timer:
@@ -235,6 +243,7 @@ class Route:
                 delay_s = policy.delay_s(error, number, self.runtime.chance)
                 if delay_s is None or not self._may_wait(state, target, error, delay_s, following):
                     raise
+                state.log_wait("retry", delay_s, type(error).__name__)
             await self.runtime.sleep(delay_s)
             if pool.keys:
                 tried.clear()
@@ -286,6 +295,8 @@ class Route:
             while (permit := breaker.admit()) is None:
                 await self._probed(state, target, breaker, following)
             attempt.permit = permit
+            if (waited_s := runtime.clock() - attempt.started) > WAIT_TOLD_S:
+                state.log_wait("waited_for_turn", waited_s)
             await runtime.ledger.open(attempt.record)
             attempt.opened = True
             attempt.limit_s = state.limit_s(attempt, following)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import Tracer
@@ -44,6 +44,9 @@ INPUT_AT_LEAST = 0.75
 USUAL_OUTPUT = 4_096  # tokens expected of a model and an agent that have not answered yet
 LEARNED_FROM = 5  # answers, before their sizes say what is to be expected
 SIZES_KEPT = 100
+DRAIN_STEP_S = 0.02  # between two looks at the calls that a closing registry waits for
+IDLE_S = 0.5  # for a stream that nobody reads at the moment of closing
+ENDING_S = 1.0  # for calls that were ended, to say so
 COUNTS_MAX_TOKENS = frozenset({"openai", "azure", "bedrock", "bedrock_converse"})
 """Endpoints whose own token limits count the `max_tokens` of a request. Sources: OpenAI, "Rate
 limits"; Azure, "Understanding rate limits"; Amazon Bedrock, "Token burndown"."""
@@ -56,6 +59,20 @@ LimiterKey: TypeAlias = tuple[str, str, str]
 """`provider` or `agent`, its name, and the limit as it is configured, as text."""
 
 MakeLimiter: TypeAlias = Callable[[LimiterKey, RateLimitConfig], Limiter]
+
+
+class Underway(Protocol):
+    """A call that runs, as whoever closes sees it."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for it: a stream whose reader asks for nothing."""
+
+    def end(self) -> None:
+        """End what it waits for, from any thread."""
+
+    def abandon(self) -> None:
+        """Book what is open, without waiting."""
 
 
 @dataclass(slots=True)
@@ -71,7 +88,8 @@ class Runtime:
     `estimates` says whether somebody wants
     an attempt's worst case: a budget, a limit on tokens, a ledger that keeps records.
     `make_limiter` makes the limiters of providers and agents, where not in memory. `observers`
-    are told of every attempt that has ended; `tracer` follows every call.
+    are told of every attempt that has ended; `tracer` follows every call. `under_way` has the
+    calls that run, by id; once it `is_closed` none begins.
     """
 
     ledger: Ledger = field(default_factory=MemoryLedger)
@@ -87,6 +105,8 @@ class Runtime:
     make_limiter: MakeLimiter | None = None
     observers: tuple[Callable[[Record], None], ...] = ()
     tracer: Tracer | None = None
+    is_closed: bool = False
+    under_way: dict[str, Underway] = field(default_factory=dict, repr=False)
     _breakers: dict[tuple[str, str, BreakerSettings], CircuitBreaker] = field(
         default_factory=dict, repr=False
     )
@@ -119,6 +139,26 @@ class Runtime:
         """Return the breakers that have been used, by provider and model."""
         known = tuple(self._breakers.items())  # a thread may ask while a call adds one
         return {(provider, model): each for (provider, model, _), each in known}
+
+    async def drain(self, wait_s: float) -> None:
+        """Let no call begin any more, wait for those under way, and end what is left of them.
+
+        A stream that nobody reads is waited for only shortly. What is ended is booked.
+        """
+        self.is_closed = True
+        for step in range(math.ceil(wait_s / DRAIN_STEP_S)):
+            left = list(self.under_way.values())
+            if all(each.is_idle for each in left) and (not left or step * DRAIN_STEP_S >= IDLE_S):
+                break
+            await asyncio.sleep(DRAIN_STEP_S)
+        for call in list(self.under_way.values()):
+            call.end()
+        for _ in range(math.ceil(ENDING_S / DRAIN_STEP_S)):
+            if all(each.is_idle for each in list(self.under_way.values())):
+                break
+            await asyncio.sleep(DRAIN_STEP_S)
+        for call in list(self.under_way.values()):
+            call.abandon()
 
     def adopt(self, older: Runtime, providers: Collection[str]) -> None:
         """Go on with what `older`, whose place this takes, has learned of these providers.

@@ -7,6 +7,7 @@ import atexit
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent import futures
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
@@ -85,12 +86,17 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         OrchestifyError: called by what runs on that loop itself; it would wait for ever.
     """
     loop = _loop()
-    if _runs_here(loop):
+    running = _running_loop()
+    if running is loop:
         coroutine.close()
         raise OrchestifyError("this runs on the loop that would have to answer; await instead")
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         return future.result()
+    except futures.CancelledError:
+        if _is_ending:
+            raise SystemExit from None  # ends a thread without a traceback
+        raise
     except BaseException:
         future.cancel()
         raise
@@ -122,6 +128,7 @@ def _pull(source: AsyncIterator[T]) -> Iterator[T]:
 
 
 _lock = threading.Lock()
+_is_ending = False  # the interpreter
 _running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
 
 
@@ -136,15 +143,17 @@ def _loop() -> asyncio.AbstractEventLoop:
         return _running[0]
 
 
-def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
-        return asyncio.get_running_loop() is loop
+        return asyncio.get_running_loop()
     except RuntimeError:
-        return False
+        return None
 
 
 @atexit.register
 def _stop() -> None:
+    global _is_ending  # noqa: PLW0603  # as above
+    _is_ending = True
     if _running is None or not _running[1].is_alive():
         return
     loop, thread = _running

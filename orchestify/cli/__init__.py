@@ -57,6 +57,17 @@ class LazyCommands(click.Group):
         command.name = name
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is named; name the one that was meant where there is none."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from orchestify.core.problems import did_you_mean  # noqa: PLC0415 - difflib is slow
+
+            meant = did_you_mean(args[0], COMMANDS)
+            raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with their help, without importing them."""
         with formatter.section("Commands"):

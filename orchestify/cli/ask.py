@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,15 @@ import click
 
 from orchestify.cli.errors import warnings_echoed
 from orchestify.cli.options import check_agent, config_option, json_option, load
-from orchestify.cli.output import count, plural, print_json, usd
+from orchestify.cli.output import WaitingLine, count, plural, print_json, usd
 from orchestify.resources.terminal_text import without_controls
 
 if TYPE_CHECKING:
     from orchestify.calls.stream import ReaderEvent
     from orchestify.core.config import Config
     from orchestify.providers.base import LLMProvider
-    from orchestify.values import LLMResponse
+    from orchestify.providers.registry import ProviderRegistry
+    from orchestify.values import Attempt, LLMResponse
 
 
 @click.command()
@@ -79,28 +81,45 @@ class _Question:
         self.show_text = show_text
         self.show_thinking = show_thinking
         self.thought = self.written = False
+        self.waiting = WaitingLine(self._waited_for)
+        self.tried: Callable[[], tuple[Attempt, ...]] = tuple
 
     async def answer(self, config: Config) -> LLMResponse:
         """Return the answer; what arrives is shown as it does."""
         from orchestify.providers.registry import ProviderRegistry  # noqa: PLC0415 - slow to import
 
-        async with ProviderRegistry.from_config(config) as registry:
+        with self.waiting:
+            return await self._answer(ProviderRegistry.from_config(config))
+
+    async def _answer(self, registry: ProviderRegistry) -> LLMResponse:
+        async with registry:
             provider = registry.get_for_agent(self.agent)
             try:
                 return await self._stream(provider)
             except asyncio.CancelledError:
+                self.waiting.end()
                 click.echo(f"interrupted; {_used(provider)}", err=True)
                 raise
 
     async def _stream(self, provider: LLMProvider) -> LLMResponse:
         async with provider.stream(self.messages, **self.given) as stream:
+            self.tried = lambda: stream.attempts
             try:
                 async for event in stream.events():
+                    self.waiting.end()
                     self._show(event)
             finally:
                 if self.written:
                     _write("\n")
         return stream.response
+
+    def _waited_for(self) -> str:
+        failed = [each for each in self.tried() if each.error]
+        line = f"waiting for the answer of {self.agent}"
+        if not failed:
+            return line
+        last = failed[-1]
+        return f"{line}; {plural(len(failed), 'attempt')} failed, {last.provider}: {last.error}"
 
     def _show(self, event: ReaderEvent) -> None:
         from orchestify.values import TextDelta, ThinkingDelta  # noqa: PLC0415 - slow to import

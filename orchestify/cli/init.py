@@ -15,6 +15,9 @@ from orchestify.cli.output import plural
 if TYPE_CHECKING:
     from orchestify.providers.litellm_import import Conversion
 
+GITIGNORE = ".gitignore"
+LEDGER_IGNORED = "# the ledger, and the vault's file\n.orchestify/\n"
+
 
 @click.command()
 @click.argument(
@@ -52,6 +55,9 @@ def command(folder: Path, force: bool, source: Path | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
+        if not (folder / GITIGNORE).exists():
+            (folder / GITIGNORE).write_text(LEDGER_IGNORED, encoding="utf-8")
+            files[GITIGNORE] = LEDGER_IGNORED
     except OSError as error:
         reason = (error.strerror or "no reason given").lower()
         raise click.ClickException(f"{folder} cannot be written: {reason}") from None

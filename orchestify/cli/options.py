@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from orchestify.cli.errors import CONFIG_ERROR
-from orchestify.errors import InvalidParameterError, MissingExtraError
+from orchestify.errors import InvalidParameterError
+from orchestify.resources.extras import missing_extra
 from orchestify.server.settings import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
@@ -130,9 +131,7 @@ def server_extra_needed() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "orchestify":
             raise
-        raise MissingExtraError(
-            f'the service needs {error.name}: pip install "orchestify[server]"'
-        ) from None
+        raise missing_extra(f"the service needs {error.name}", "server") from None
 
 
 def describe_database(url: str) -> str:

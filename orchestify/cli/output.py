@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestify.resources.terminal_text import CONTROLS, without_controls
 
+if TYPE_CHECKING:
+    from rich.live import Live
+
 _LEAST_USD = 0.000001
+_SILENT_S = 2.0
+_ENDLESS = 10_000  # columns
 _GAP = 2  # between two columns of a table
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console on the present stdout or stderr; colours only on a terminal."""
-    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=False)
+    """Return a console on the present stdout or stderr; colours only on a terminal.
+
+    What is no terminal, as a pipe, has a width only where `COLUMNS` says one: there a row is a
+    line, its names whole.
+    """
+    made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=False)
+    if not made.is_terminal and not os.environ.get("COLUMNS"):
+        made.width = _ENDLESS
+    return made
 
 
 def table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
@@ -110,6 +126,63 @@ def _without(
 ) -> tuple[list[str], list[list[str]]]:
     shown = [index for index, name in enumerate(columns) if name not in left_out]
     return [columns[index] for index in shown], [[row[index] for index in shown] for row in rows]
+
+
+class WaitingLine:
+    """A line on a terminal's stderr while nothing else happens, from the third second on.
+
+        with WaitingLine(lambda: "asking claude") as waiting:
+            ...
+            waiting.end()  # before anything is printed; leaving the block does it, too
+
+    `what` is asked each time the line is drawn. It is no part of what pipes and files read.
+    """
+
+    def __init__(self, what: Callable[[], str]) -> None:
+        self._what = what
+        self._console = console(stderr=True)
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        self._has_ended = not self._console.is_terminal
+        self._timer = threading.Timer(_SILENT_S, self._show)
+        self._timer.daemon = True
+
+    def end(self) -> None:
+        """Take the line away, for good."""
+        self._timer.cancel()
+        with self._lock:
+            self._has_ended = True
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+
+    def __enter__(self) -> Self:
+        if not self._has_ended:
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def _show(self) -> None:
+        from rich.live import Live  # noqa: PLC0415 - only where something takes long
+
+        with self._lock:
+            if not self._has_ended:
+                self._live = Live(
+                    get_renderable=self._line,
+                    console=self._console,
+                    transient=True,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+                self._live.start()
+
+    def _line(self) -> Text:
+        waited_s = time.monotonic() - self._began
+        line = f"{without_controls(self._what())}, {waited_s:.0f} s (Ctrl-C ends it)"
+        return Text(line, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def print_json(value: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 
 from orchestify.cli.errors import PROBLEMS
 from orchestify.cli.options import check_provider, config_option, json_option, load
-from orchestify.cli.output import console, count, plain, plural, print_json, table, usd
+from orchestify.cli.output import WaitingLine, console, count, plain, plural, print_json, table, usd
 from orchestify.resources.terminal_text import without_controls
 
 if TYPE_CHECKING:
@@ -79,19 +80,38 @@ def list_(path: Path, as_json: bool) -> None:
     metavar="N",
     help="Time N streamed answers of each provider as well, one after another (at most 100).",
 )
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="USD",
+    help="What the calls may cost at most, all providers together.",
+)
 @json_option
 def test(
-    names: tuple[str, ...], path: Path, output: Path | None, calls: int, as_json: bool
+    names: tuple[str, ...],
+    path: Path,
+    output: Path | None,
+    calls: int,
+    budget: float,
+    as_json: bool,
 ) -> None:
     """Try each provider (or those named) with a few short calls, all at once.
 
     Connect, complete, stream, tools, structured output, a wrong model. These are real calls that
-    cost a little; they are booked. Exits with 1 where a check fails.
+    cost a little: they have a budget of their own, beside the configuration's, and are booked.
+    Exits with 1 where a check fails.
     """
+    from orchestify.providers.provider_check import try_configured  # noqa: PLC0415 - slow to import
+
     config = load(path)
     for name in names:
         check_provider(config, name)
-    trials, total = asyncio.run(_try(config, names, calls))
+    limit_usd = Decimal(str(budget))
+    chosen = ", ".join(names) or plural(len(config.providers.providers), "provider")
+    with WaitingLine(lambda: f"trying {chosen}"):
+        trials, total = asyncio.run(try_configured(config, names or None, limit_usd, calls))
     notes = _notes(config, trials)
     report = {"ok": all(each.ok for each in trials), "providers": _as_dicts(trials), "usage": total}
     report |= {"notes": notes}
@@ -100,7 +120,7 @@ def test(
     if as_json:
         print_json(report)
     else:
-        _show(trials, notes, total)
+        _show(trials, notes, total, limit_usd)
     if not report["ok"]:
         click.get_current_context().exit(PROBLEMS)
 
@@ -145,17 +165,6 @@ def _doing(recent: dict[str, Any] | None) -> str:
     return f"{answered} of {answered + failed} answered, {recent['latency_mean_s']:.2f} s each"
 
 
-async def _try(
-    config: Config, names: tuple[str, ...], calls: int
-) -> tuple[list[Trial], dict[str, Any]]:
-    from orchestify.providers.provider_check import try_providers  # noqa: PLC0415
-    from orchestify.providers.registry import ProviderRegistry  # noqa: PLC0415 - slow to import
-
-    async with ProviderRegistry.from_config(config) as registry:
-        trials = await try_providers(registry, names or None, calls=calls)
-        return trials, registry.get_usage_summary()["total"]
-
-
 def _as_dicts(trials: list[Trial]) -> list[dict[str, Any]]:
     return [
         {"provider": each.provider, "ok": each.ok, "checks": each.checks}
@@ -181,7 +190,7 @@ def _notes(config: Config, trials: list[Trial]) -> list[str]:
     return [f"providers.{name}: {note}" for name, note in told.items() if note is not None]
 
 
-def _show(trials: list[Trial], notes: list[str], total: dict[str, Any]) -> None:
+def _show(trials: list[Trial], notes: list[str], total: dict[str, Any], limit_usd: Decimal) -> None:
     titles = [check.name for check in trials[0].checks] if trials else []
     made = table("", "provider", *titles)
     for trial in trials:
@@ -196,11 +205,18 @@ def _show(trials: list[Trial], notes: list[str], total: dict[str, Any]) -> None:
                 click.echo(f"{trial.provider}: {check.name} {check.result}: {said}")
     for note in notes:
         click.echo(f"note: {note}")
+    click.echo(_spent(total, limit_usd))
+
+
+def _spent(total: dict[str, Any], limit_usd: Decimal) -> str:
+    """Say what a trial used, and what of that nobody can price or be sure of."""
     tokens = f"{count(total['input_tokens'])} tokens in, {count(total['output_tokens'])} out"
-    unpriced = total["unpriced_calls"]
-    rest = f" and {plural(unpriced, 'call')} without a known price" if unpriced else ""
-    click.echo(
-        f"used: {plural(total['attempts'], 'request')}, {tokens}, {usd(total['cost_usd'])}{rest}"
+    unpriced, possible = total["unpriced_calls"], total["possible_usd"]
+    rest = f"; {plural(unpriced, 'call')} without a known price" if unpriced else ""
+    rest += f"; possibly billed beside it, at most {usd(possible)}" if possible else ""
+    return (
+        f"spent: {usd(total['cost_usd'])} of the {usd(limit_usd)} that this may cost; "
+        f"{plural(total['attempts'], 'request')}, {tokens}{rest}"
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from orchestify.cli.errors import CONFIG_ERROR, INTERRUPTED
 from orchestify.cli.options import database_option, server_extra_needed
-from orchestify.cli.output import plural
+from orchestify.cli.output import WaitingLine, plural
 from orchestify.errors import InvalidParameterError
 
 if TYPE_CHECKING:
@@ -144,6 +144,14 @@ class _RefusedError(click.ClickException):
 @click.option(
     "--otel", is_flag=True, help="Send spans and metrics of calls, as the variables OTEL_... say."
 )
+@click.option("--access-log", is_flag=True, help="Log each request: endpoint, status, time...")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How lines of the log, on stderr, are written.",
+)
 def command(
     config: Path | None,
     import_path: Path | None,
@@ -166,6 +174,8 @@ def command(
     grace: float,
     keys_lost: bool,
     otel: bool,
+    access_log: bool,
+    log_format: Literal["text", "json"],
 ) -> None:
     """Serve tenants' providers, agents and usage over REST, and models through a gateway.
 
@@ -200,9 +210,16 @@ def command(
         grace_s=grace,
         telemetry=otel,
         are_keys_lost=keys_lost,
+        access_log=access_log,
+        log_format=log_format,
     )
+    waiting = WaitingLine(lambda: "starting the service")
     try:
-        if run(settings, _print_summary, partial(_print_ending, grace)):
+        with waiting:
+            is_interrupted = run(
+                settings, partial(_print_summary, waiting), partial(_print_ending, grace)
+            )
+        if is_interrupted:
             raise SystemExit(INTERRUPTED)
     except InvalidParameterError as error:
         raise _RefusedError(str(error)) from None
@@ -217,8 +234,9 @@ def _print_ending(grace_s: float, under_way: int) -> None:
         )
 
 
-def _print_summary(service: Service, address: str) -> None:
+def _print_summary(waiting: WaitingLine, service: Service, address: str) -> None:
     """Tell who started it where it is, on what it stands and who may come in."""
+    waiting.end()
     from orchestify.server.startup_summary import startup_summary  # noqa: PLC0415 - as above
 
     found = startup_summary(service)

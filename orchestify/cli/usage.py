@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from orchestify.core.config import Config
-    from orchestify.ledger.base import UsageReport
+    from orchestify.ledger.base import Ledger, UsageReport
     from orchestify.ledger.sql.repricing import Repricing
+    from orchestify.policy.budget import BudgetState
 
 
 def _axes(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -95,6 +96,7 @@ class LedgerQuery:
     since: datetime | None
     until: datetime | None
     where: Mapping[str, str]
+    is_new: bool = False  # the configuration's, before its first call
 
     @property
     def selection(self) -> dict[str, Any]:
@@ -125,12 +127,15 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
             is_needed = url is None or source is not ParameterSource.DEFAULT
             try:
                 config = load(path) if is_needed else None
-                found = _ledger_url(config, url)
+                found, missing = _ledger_url(config, url)
             except (click.ClickException, ConfigError):
                 if url is None:
                     _hint_at_service_ledger()
                 raise
-            return LedgerQuery(found, config, by or default, since, until, where)
+            if missing is not None:
+                click.echo(f"note: nothing was booked yet; the ledger will be {missing}", err=True)
+            is_new = missing is not None
+            return LedgerQuery(found, config, by or default, since, until, where, is_new)
 
         command(query=query, **given)
 
@@ -148,8 +153,9 @@ def _hint_at_service_ledger() -> None:
         click.echo(f"note: the service's ledger is read with --ledger {shown}", err=True)
 
 
-def _ledger_url(config: Config | None, url: str | None) -> str:
-    name = "ledger.url" if url is None else "--ledger"
+def _ledger_url(config: Config | None, url: str | None) -> tuple[str, str | None]:
+    """Return the ledger's URL, and the file of a configured one that is not there yet."""
+    is_named, name = url is not None, "ledger.url" if url is None else "--ledger"
     if url is None and config is not None and config.ledger and config.ledger.url:
         url = config.ledger.url.get_secret_value()
     if url is None:
@@ -160,9 +166,40 @@ def _ledger_url(config: Config | None, url: str | None) -> str:
     from orchestify.database.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow
 
     found = database_url(url, Path(), name=name)
-    if found.get_backend_name() == "sqlite" and not Path(str(found.database)).exists():
+    if found.get_backend_name() != "sqlite" or Path(str(found.database)).exists():
+        return url, None
+    if is_named:
         raise click.ClickException(f"there is no ledger at {found.database}: nothing was booked")
-    return url
+    return url, found.database
+
+
+class _NothingBooked:
+    """A ledger before its first call."""
+
+    async def usage(
+        self,
+        by: str | Sequence[str] = "provider",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> UsageReport:
+        """Return a report without rows."""
+        from orchestify.ledger.base import UsageReport  # noqa: PLC0415 - as above
+        from orchestify.ledger.memory import Total  # noqa: PLC0415
+
+        return UsageReport(axes_of(by, where), (), Total(), since, until, where or {})
+
+
+@asynccontextmanager
+async def _opened(query: LedgerQuery) -> AsyncIterator[Ledger | _NothingBooked]:
+    if query.is_new:
+        yield _NothingBooked()
+        return
+    from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
+
+    async with aclosing(open_ledger(query.url, base_dir=Path())) as ledger:
+        yield ledger
 
 
 DATA_FORMATS: tuple[str, ...] = get_args(DataFormatName)
@@ -252,18 +289,28 @@ _PRICES = {"today": "today's prices", "dated": "genai-prices of the record's dat
 
 
 async def _usage(query: LedgerQuery) -> UsageReport:
-    from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
-
-    async with aclosing(open_ledger(query.url, base_dir=Path())) as ledger:
+    async with _opened(query) as ledger:
         return await ledger.usage(query.by, **query.selection)
 
 
 async def _page(query: LedgerQuery) -> str:
-    from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - as above
-    from orchestify.report import usage_page  # noqa: PLC0415
+    from orchestify.report import usage_page  # noqa: PLC0415 - only where it is used
 
-    async with aclosing(open_ledger(query.url, base_dir=Path())) as ledger:
-        return await usage_page(ledger, query.by, **query.selection)
+    async with _opened(query) as ledger:
+        budgets: list[BudgetState] = []
+        if not isinstance(ledger, _NothingBooked):
+            budgets = await asyncio.to_thread(_budgets, query.config, ledger)
+        return await usage_page(ledger, query.by, budgets=budgets, **query.selection)
+
+
+def _budgets(config: Config | None, ledger: Ledger) -> list[BudgetState]:
+    """Return how a configuration's budgets stand, as its ledger's database says."""
+    if config is None or not config.budgets:
+        return []
+    from orchestify.providers.building import configured_budgets  # noqa: PLC0415 - as above
+
+    book = ledger.budget_book()
+    return [book.state(each) for each in configured_budgets(config)]
 
 
 def _reprice(query: LedgerQuery, prices: str) -> Repricing:
@@ -272,6 +319,8 @@ def _reprice(query: LedgerQuery, prices: str) -> Repricing:
     from orchestify.ledger.sql.schema import ledger_database  # noqa: PLC0415 - as above
     from orchestify.report import dated_prices, todays_prices  # noqa: PLC0415
 
+    if query.is_new:
+        raise click.ClickException("there is nothing to compare yet")
     price_of = (todays_prices if prices == "today" else dated_prices)(query.config)
     database = ledger_database(database_url(query.url, Path()))
     try:

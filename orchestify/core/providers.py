@@ -141,7 +141,7 @@ Enabled: TypeAlias = Annotated[
 def _known_type(value: object) -> object:
     if isinstance(value, str) and value not in TYPES:
         hint = did_you_mean(value, (*TYPES, *COMPANIES))
-        raise ValueError(f"expected one of {', '.join(TYPES)}{hint}")
+        raise ValueError(f"expected one of {', '.join((*TYPES, *COMPANIES))}{hint}")
     return value
 
 

@@ -15,7 +15,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestify.database.sqlite import Durability, sqlite_engine
-from orchestify.errors import LedgerError, MissingExtraError, OrchestifyError
+from orchestify.errors import LedgerError, OrchestifyError
+from orchestify.resources.extras import missing_extra
 
 T = TypeVar("T")
 
@@ -224,9 +225,7 @@ def database_url(
     try:
         import psycopg  # noqa: F401, PLC0415  (an extra, needed for PostgreSQL alone)
     except ImportError:
-        raise MissingExtraError(
-            f'{name} in PostgreSQL needs its driver: pip install "orchestify[postgres]"'
-        ) from None
+        raise missing_extra(f"{name} in PostgreSQL needs its driver", "postgres") from None
     return parsed.set(drivername="postgresql+psycopg")
 
 

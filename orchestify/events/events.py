@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 from orchestify.errors import InvalidParameterError
 from orchestify.events.dispatch import EventThread, Subscription
 from orchestify.events.webhook import Webhook
+from orchestify.resources.log_fields import log_fields
 from orchestify.values import CircuitState
 
 logger = logging.getLogger("orchestify.events")
@@ -290,10 +291,8 @@ def _level(event: Event) -> int:
 
 
 def _log_line(tenant: str, event: Event) -> None:
-    """Log `circuit_opened provider=main model=m open_s=30.0`, on one line whatever the names."""
+    """Log `circuit_opened provider=main model=m open_s=30`, on one line whatever the names."""
     name = re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
-    said = [(each.name, getattr(event, each.name)) for each in dataclasses.fields(event)]
-    fields = [f"{name}={value}" for name, value in said if value is not None]
-    whose = [f"tenant={tenant}"] if tenant else []
-    line = " ".join(" ".join((name, *whose, *fields)).split())
-    logger.log(_level(event), "%s", line, extra={"event": event})
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
+    whose = {"tenant": tenant} if tenant else {}
+    log_fields(logger, _level(event), name, {**whose, **fields}, event=event)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeAlias
 
-from orchestify.errors import MissingExtraError
 from orchestify.ledger.record import Record
 from orchestify.policy.budget import BudgetState
+from orchestify.resources.extras import missing_extra
 from orchestify.values import CircuitState, Usage
 
 try:
@@ -23,9 +23,7 @@ try:
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.registry import Collector
 except ImportError:
-    raise MissingExtraError(
-        'metrics for Prometheus need its client: pip install "orchestify[server]"'
-    ) from None
+    raise missing_extra("metrics for Prometheus need its client", "server") from None
 
 Family: TypeAlias = Metric
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -40,13 +39,13 @@ __all__ = ["LLMMessage", "LLMProvider", "LLMResponse", "TokenUsage"]
 _log = logging.getLogger("orchestify.usage")
 
 
-class LLMProvider(ABC):
+class LLMProvider:
     """What a host calls: `complete` and `stream`, asynchronous or not.
 
-    A provider of a host's own overrides either `complete` and `stream`, or `send` and
-    `open_stream`, and is registered with `ProviderRegistry.register`; the registry calls it
-    through the same path as its own and books what its answers say. Its constructor need not be
-    called.
+    A provider of a host's own overrides `complete` or `send`, and where it can stream also
+    `stream` or `open_stream`, and is registered with `ProviderRegistry.register`; the registry
+    calls it through the same path as its own and books what its answers say. Its constructor need
+    not be called.
     """
 
     provider_id: str = ""
@@ -64,9 +63,9 @@ class LLMProvider(ABC):
         self.config = config
 
     @property
-    @abstractmethod
     def provider_type(self) -> str:
         """`anthropic`, `openai`, `litellm`, `mock`, or a host's own word."""
+        return "external"
 
     async def complete(
         self,

@@ -74,7 +74,7 @@ def runtime_of(
     """Return the state that a registry's routes share: ledger, prices, budgets, health."""
     alerts = settings.alerts
     events = shared.events or events_of(alerts)
-    budgets = (*map(_budget, settings.budgets), *_daily_alert(alerts))
+    budgets = configured_budgets(settings)
 
     def tell(state: BudgetState, share: float) -> None:
         budget, tokens, calls = state.budget, state.budget.limit_tokens, state.budget.limit_calls
@@ -99,7 +99,7 @@ def runtime_of(
         ledger=ledger,
         prices=PriceBook.of(providers),
         budgets=budgets,
-        book=ledger.budget_book(tell),
+        book=shared.book or ledger.budget_book(tell),
         events=events,
         health=health,
         estimates=bool(budgets) or not isinstance(ledger, MemoryLedger),
@@ -107,6 +107,11 @@ def runtime_of(
         observers=shared.observers,
         tracer=shared.tracer,
     )
+
+
+def configured_budgets(settings: Settings) -> tuple[Budget, ...]:
+    """Return the budgets of a configuration, in its order, and the one that only alerts."""
+    return (*map(_budget, settings.budgets), *_daily_alert(settings.alerts))
 
 
 def _ledger(config: LedgerConfig | None) -> Ledger:

@@ -52,8 +52,9 @@ class ExternalLane:
     Its `complete` is given, by name, what was asked for and is not None, and its model only where
     one is configured or asked for. What its signature lacks is refused; but `options`, and thinking
     that only the configuration asks for, are left out, told once in the log and in each answer's
-    `warnings`. An error that is none of ours becomes an `APIError` that names its class. See
-    `orchestify.lanes.lane.Lane`.
+    `warnings`. Where it streams in neither way, an answer is one piece. An error that is none of
+    ours becomes an `APIError` that names its class and has it as its `__context__`; no traceback
+    prints that, since its words may be nobody's business. See `orchestify.lanes.lane.Lane`.
     """
 
     def __init__(self, provider_id: str, provider: LLMProvider) -> None:
@@ -111,11 +112,7 @@ class ExternalLane:
     async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Let the host's provider stream; texts become events."""
         tracked = TrackedUsage(self._provider)
-        if self._streams:
-            given = self._provider.open_stream(_with_own_model(request))
-            events = _tracked_events(given, tracked)
-        else:
-            events = self._texts(request, tracked)
+        events = self._opened(request, tracked)
         texts: list[str] = []
         usage: Usage | None = None
         has_output = False
@@ -143,8 +140,27 @@ class ExternalLane:
         except Exception as error:  # a provider that is not ours
             failure = self._translated(error, request.model)
         failure = _with_tracked(failure, tracked)
-        usage = usage or failure.usage
-        raise interrupted(failure, "".join(texts), usage) if has_output else failure
+        if has_output:
+            cut = interrupted(failure, "".join(texts), usage or failure.usage)
+            cut.__context__, cut.__suppress_context__ = failure.__context__, True
+            raise cut
+        raise failure
+
+    def _opened(
+        self, request: CompletionRequest, tracked: TrackedUsage
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """The events by what the class defines; a whole answer is one piece."""
+        if self._streams:
+            return _tracked_events(self._provider.open_stream(_with_own_model(request)), tracked)
+        if type(self._provider).stream is not LLMProvider.stream:
+            return self._texts(request, tracked)
+        return self._whole(request)
+
+    async def _whole(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        response = await self.send(request)
+        if response.content:
+            yield TextDelta(response.content)
+        yield StreamEnd(response)
 
     async def _texts(
         self, request: CompletionRequest, tracked: TrackedUsage
@@ -214,11 +230,13 @@ class ExternalLane:
             kind = RequestTimeoutError
         elif isinstance(error, ConnectionError):
             kind = APIConnectionError
-        return kind(
+        translated = kind(
             f"the provider raised {type(error).__name__}{_place(error)}",
             provider=self._provider_id,
             model=model,
         )
+        translated.__context__, translated.__suppress_context__ = error, True
+        return translated
 
 
 def _place(error: Exception) -> str:
@@ -231,8 +249,9 @@ def _place(error: Exception) -> str:
 
 def _usage_of(response: LLMResponse) -> Usage:
     """The usage of an answer; that of a simple provider is in two counts."""
-    if response.usage is not None:
-        return checked_usage(response.usage)
+    usage: Usage | None = response.usage  # a host's own class may say None
+    if usage is not None and usage != UNKNOWN_USAGE:
+        return checked_usage(usage)
     if not response.tokens_input and not response.tokens_output:
         return UNKNOWN_USAGE
     return checked_usage(Usage(response.tokens_input, response.tokens_output))

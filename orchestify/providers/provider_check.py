@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
+from orchestify.core.config import BudgetConfig, Config
 from orchestify.errors import (
     APIConnectionError,
     APIError,
@@ -17,13 +19,16 @@ from orchestify.errors import (
     ModelNotFoundError,
     OrchestifyError,
 )
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.benchmark import Benchmark, benchmark
 from orchestify.providers.registry import ProviderRegistry
+from orchestify.providers.shared import SharedParts
 
 Result: TypeAlias = Literal["ok", "failed", "skipped"]
 
 TIMEOUT_S = 60.0  # of each check
+BUDGET, LIMIT_USD = "providers test", Decimal(1)
 MAX_TOKENS = 256  # of each answer: a model that thinks needs room for that, too
 
 _PROMPT = "Answer with one short sentence: what is the capital of France?"
@@ -72,6 +77,37 @@ class Trial:
         """Whether no check failed, and no call of the benchmark."""
         is_well = self.benchmark is None or not self.benchmark.errors
         return is_well and all(check.result != "failed" for check in self.checks)
+
+
+async def try_configured(
+    config: Config,
+    names: Iterable[str] | None = None,
+    limit_usd: Decimal = LIMIT_USD,
+    calls: int = 0,
+) -> tuple[list[Trial], dict[str, Any]]:
+    """Try a configuration's providers within a budget of their own; return what it used, too.
+
+    The configuration's budgets hold for its agents: they neither stop a trial nor are spent by
+    it. It is booked in the ledger. The usage is as a row of `ProviderRegistry.get_usage_summary`.
+
+    Raises:
+        ConfigError: a provider cannot be built.
+        ProviderNotFoundError: as `try_providers` does.
+    """
+    own = BudgetConfig(name=BUDGET, limit_usd=limit_usd, period="ever", on_unpriced="allow")
+    tried = config.model_copy(
+        update={
+            "budgets": (own,),
+            "providers": config.providers.model_copy(
+                update={
+                    "settings": config.providers.settings.model_copy(update={"budgets": (own,)})
+                }
+            ),
+        }
+    )
+    async with ProviderRegistry.assemble(tried, SharedParts(book=BudgetBook())) as registry:
+        trials = await try_providers(registry, names, calls=calls)
+        return trials, registry.get_usage_summary()["total"]
 
 
 async def try_providers(

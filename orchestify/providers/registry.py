@@ -51,6 +51,9 @@ from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.tools.functions import FunctionTool
 from orchestify.values import CircuitState, Priority, TokenUsage
 
+CLOSE_WAIT_S = 10.0
+"""How long a registry that closes waits for the calls under way."""
+
 
 class ProviderRegistry:
     """Providers by name, an agent-bound provider for each agent, and one account of all calls.
@@ -388,9 +391,14 @@ class ProviderRegistry:
             intervals_s={**configured, **given},
         )
 
-    async def aclose(self) -> None:
-        """Close all connections, and the ledger once it has written what is pending."""
+    async def aclose(self, wait_s: float = CLOSE_WAIT_S) -> None:
+        """Let no call begin any more, and close once those under way have ended.
+
+        What has not ended within `wait_s` seconds is ended, and booked: a call that waits for its
+        answer raises a `RequestTimeoutError`. The ledger writes what is pending.
+        """
         try:
+            await self._runtime.drain(wait_s)
             await self._lookup.aclose()
         finally:
             await self._runtime.ledger.aclose()
@@ -405,7 +413,8 @@ class ProviderRegistry:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        is_cancelled = kind is not None and not issubclass(kind, Exception)
+        await self.aclose(0.0 if is_cancelled else CLOSE_WAIT_S)
 
     def __len__(self) -> int:
         return len(self._lookup.providers)

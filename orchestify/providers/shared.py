@@ -11,6 +11,7 @@ from orchestify.core.addresses import AddressRule
 from orchestify.events.events import Events
 from orchestify.health.health import Health
 from orchestify.ledger.base import Ledger
+from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
 
 
@@ -26,7 +27,7 @@ class SharedParts:
     takes another's place goes on with its `events` and `health`. Unless it `fetches`, no image is
     fetched by this process from the URL that a caller gives, as LiteLLM does for most backends.
     Unless it `takes_unbounded`, no call goes out whose answer nothing bounds: some of LiteLLM's
-    backends are of that kind.
+    backends are of that kind. `book` keeps the budgets in place of the ledger.
     """
 
     ledger: Ledger | None = None
@@ -39,6 +40,7 @@ class SharedParts:
     health: Health | None = None
     fetches: bool = True
     takes_unbounded: bool = True
+    book: BudgetBook | None = None
 
     def rule_for(self, provider_id: str) -> AddressRule | None:
         """Return the rule that a provider's connections obey, None where they are free."""

@@ -95,7 +95,7 @@ _BUDGETS = """
 """
 
 _LEDGER = """
-# Every attempt is booked here; the path starts at this folder (keep .orchestify out of git).
+# Every attempt is booked here; the path starts at this folder (.gitignore keeps it out of git).
 # Without it the account lives as long as the process.
 ledger:
   url: sqlite:///.orchestify/usage.db

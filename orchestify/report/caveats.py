@@ -15,16 +15,25 @@ from orchestify.report.formatting import (
     write_usd,
 )
 
+ALL_PRICED = "every call has a price"
+"""What a report says first where nothing is missing from its sums; no reason to doubt."""
+
 _NAMED = 5
 
 
 def usage_caveats(report: UsageReport) -> list[str]:
     """Return what a reader must know to believe the sums, one sentence each.
 
-    The first two are always there: what is unpriced or possibly billed, and the estimated share.
+    The first is always there: whether every call has a price, or what is unpriced or possibly
+    billed.
     """
     total = report.total
-    said = [_unknown(report), _estimated(total)]
+    said = [_unknown(report)]
+    if part := estimated_share(total):
+        said.append(
+            f"{write_share(part)} of the cost ({write_usd(total.estimated_cost_usd)}) is "
+            "estimated: the provider reported no tokens"
+        )
     if total.attempts > total.calls:
         said.append(_not_ok(total))
     if total.invalid_usage:
@@ -47,7 +56,7 @@ def usage_caveats(report: UsageReport) -> list[str]:
 def unpriced_caveat(calls: int, models: Mapping[str, int]) -> str:
     """Count the calls that nobody can price, and name the models with the most of them."""
     if not calls:
-        return "every call has a price"
+        return ALL_PRICED
     most = sorted(models.items(), key=lambda each: (-each[1], each[0]))
     names = [f"{display_name(name)} ({count:,})" for name, count in most[:_NAMED]]
     if len(most) > _NAMED:
@@ -88,16 +97,6 @@ def _unknown(report: UsageReport) -> str:
     if not total.unpriced_calls:
         return possible
     return f"{unpriced_caveat(total.unpriced_calls, report.unpriced)}; {possible}"
-
-
-def _estimated(total: Total) -> str:
-    part = estimated_share(total)
-    if not part:
-        return "none of the cost is estimated"
-    return (
-        f"{write_share(part)} of the cost ({write_usd(total.estimated_cost_usd)}) is estimated: "
-        "the provider reported no tokens"
-    )
 
 
 def _not_ok(total: Total) -> str:

@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
-from orchestify.errors import MissingExtraError
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.memory import Total
 from orchestify.report.formatting import (
@@ -26,6 +25,7 @@ from orchestify.report.formatting import (
 )
 from orchestify.report.markup import node
 from orchestify.report.rows import regroup
+from orchestify.resources.extras import missing_extra
 
 _ROWS = 12
 _DAYS_SHOWN = 7
@@ -34,7 +34,8 @@ _ZERO = Decimal(0)
 
 def charts_of(report: UsageReport) -> list[Chart]:
     """Return the charts of a report that is by day, agent and model at least."""
-    return [_cost_by_day(report), _tokens_by_agent(report), _cache_hits(report)]
+    makers = (_cost_by_day, _cost_by_agent, _tokens_by_agent, _latency, _cache_hits)
+    return [make(report) for make in makers]
 
 
 def _cost_by_day(report: UsageReport) -> Chart:
@@ -61,6 +62,21 @@ def _cost_by_day(report: UsageReport) -> Chart:
     )
 
 
+def _cost_by_agent(report: UsageReport) -> Chart:
+    agents = _largest(regroup(report, ["agent"]), _ROWS, lambda total: total.cost_usd)
+    cost = write_cost(known_cost(report.total), report.total.unpriced_calls)
+    return Chart(
+        id="cost-by-agent",
+        title="Cost by agent",
+        summary=f"A bar for each agent: {cost} in all.",
+        labels=[name for name, _ in agents],
+        series=[("cost", [total.cost_usd for _, total in agents])],
+        write=write_usd,
+        tick=lambda usd: write_usd(Decimal(repr(usd))),
+        is_horizontal=True,
+    )
+
+
 def _tokens_by_agent(report: UsageReport) -> Chart:
     agents = _largest(regroup(report, ["agent"]), _ROWS, lambda total: total.total_tokens)
     parts: Sequence[tuple[str, Callable[[Total], int]]] = (
@@ -76,6 +92,21 @@ def _tokens_by_agent(report: UsageReport) -> Chart:
         series=[(name, [Decimal(part(total)) for _, total in agents]) for name, part in parts],
         write=lambda tokens: f"{tokens:,}",
         tick=lambda tokens: write_count(int(tokens)).replace(".00", ""),
+        is_horizontal=True,
+    )
+
+
+def _latency(report: UsageReport) -> Chart:
+    models = _largest(regroup(report, ["model"]), _ROWS, lambda total: total.attempts)
+    means = [Decimal(str(total.latency_s)) / max(total.attempts, 1) for _, total in models]
+    return Chart(
+        id="latency-by-model",
+        title="Mean latency by model",
+        summary="The mean seconds of an attempt, answered or not, a bar for each model.",
+        labels=[name for name, _ in models],
+        series=[("seconds", means)],
+        write=lambda seconds: f"{seconds:.2f} s",
+        tick=lambda seconds: f"{seconds:g} s",
         is_horizontal=True,
     )
 
@@ -205,9 +236,7 @@ def _pygal() -> ModuleType:
     try:
         import pygal  # noqa: PLC0415 - an extra, and needed for pages alone
     except ImportError:
-        raise MissingExtraError(
-            'a page with charts needs pygal: pip install "orchestify[html]"'
-        ) from None
+        raise missing_extra("a page with charts needs pygal", "html") from None
     # It adds a finder for its maps, at which every later import of the process may warn.
     sys.meta_path[:] = [
         each for each in sys.meta_path if not isinstance(each, pygal.PluginImportFixer)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from importlib.resources import files
 from typing import Protocol
 from xml.etree.ElementTree import Element
 
+from orchestify.errors import InvalidParameterError
 from orchestify.ledger.axes import axes_of
-from orchestify.ledger.base import UsageReport, UsageRow
+from orchestify.ledger.base import UsageReport, UsageRow, as_utc
 from orchestify.ledger.memory import Total
 from orchestify.ledger.record import utc_now
-from orchestify.report.caveats import coverage, usage_caveats
+from orchestify.policy.budget import BudgetState
+from orchestify.report.caveats import ALL_PRICED, coverage, usage_caveats
 from orchestify.report.charts import Chart, charts_of, draw
 from orchestify.report.data import SHARE_PLACES, write_exact
 from orchestify.report.formatting import (
@@ -21,9 +24,11 @@ from orchestify.report.formatting import (
     display_name,
     estimated_share,
     known_cost,
+    share,
     write_cost,
     write_count,
     write_share,
+    write_usd,
 )
 from orchestify.report.markup import Child, document, node
 from orchestify.report.rows import in_reading_order, regroup
@@ -51,10 +56,12 @@ async def usage_page(
     until: datetime | None = None,
     where: Mapping[str, str] | None = None,
     written_at: datetime | None = None,
+    budgets: Sequence[BudgetState] = (),
 ) -> str:
     """Return a page of the usage of a registry or a ledger; arguments as for its `usage`.
 
-    The ledger is read once, so that the table, the charts and the sums agree.
+    The ledger is read once, so that the table, the charts and the sums agree; and again for the
+    time before, of the same length, where there is a `since`. `budgets` are shown as they stand.
 
     Raises:
         InvalidParameterError: as `usage` does.
@@ -63,27 +70,55 @@ async def usage_page(
     """
     axes = axes_of(by, where)
     needed = tuple(dict.fromkeys((*axes, "day", "agent", "model")))
+    moment = written_at or utc_now()
     report = await source.usage(needed, since=since, until=until, where=where)
-    return page(report, axes, written_at or utc_now())
+    before = None if since is None else await _before(source, since, until or moment, where)
+    return page(report, axes, moment, before=before, budgets=budgets)
 
 
-def page(report: UsageReport, by: Sequence[str], written_at: datetime) -> str:
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The time before a report's, of the same length, and what was used in it."""
+
+    since: datetime
+    until: datetime
+    total: Total
+
+
+async def _before(
+    source: UsageSource, since: datetime, until: datetime, where: Mapping[str, str] | None
+) -> Before | None:
+    """Read the time before; None where the source cannot cut its times there."""
+    since, until = as_utc(since), as_utc(until)
+    try:
+        start = since - (until - since)
+        report = await source.usage("model", since=start, until=since, where=where)
+    except (InvalidParameterError, OverflowError):
+        return None
+    return Before(start, since, report.total)
+
+
+def page(
+    report: UsageReport,
+    by: Sequence[str],
+    written_at: datetime,
+    *,
+    before: Before | None = None,
+    budgets: Sequence[BudgetState] = (),
+) -> str:
     """Return the page of a report by day, agent and model at least, its table by `by`."""
     shown = regroup(report, by)
     covers = coverage(shown.by, shown.since, shown.until, shown.where)
     main, *others = (_figure(chart) for chart in charts_of(report))
     body = node(
         "body",
-        node("header", node("h1", "Usage"), node("p", covers)),
-        _tiles(report.total),
-        node(
-            "section",
-            node("ul", *(node("li", line) for line in usage_caveats(report))),
-            class_="remarks",
-            aria_label="Remarks",
-        ),
+        node("header", node("h1", "Usage"), node("p", covers), *_days_line(report)),
+        _tiles(report.total, before),
+        _remarks(usage_caveats(report)),
+        *([_budget_section(budgets)] if budgets else []),
         main,
         node("div", *others, class_="pair"),
+        _outcome_section(regroup(report, ["model"])),
         _table_section(shown),
         node("footer", node("p", f"Written {written_at:%Y-%m-%d %H:%M} UTC by orchestify.")),
     )
@@ -106,12 +141,35 @@ def _head() -> Element:
     )
 
 
-def _tiles(total: Total) -> Element:
+def _days_line(report: UsageReport) -> list[Element]:
+    """Say from which day to which calls were booked."""
+    days = [row.key[0] for row in regroup(report, ["day"]).rows]
+    if not days:
+        return []
+    span = days[0] if days[0] == days[-1] else f"from {days[0]} to {days[-1]}"
+    return [node("p", f"Calls were booked {'on ' if len(days) == 1 else ''}{span} (UTC).")]
+
+
+def _remarks(lines: Sequence[str]) -> Element:
+    """What to know of the sums: a notice, but where all there is to say is that all is well."""
+    kind = "fine" if list(lines) == [ALL_PRICED] else "remarks"
+    items = node("ul", *(node("li", line) for line in lines))
+    return node("section", items, class_=kind, aria_label="Remarks")
+
+
+def _tiles(total: Total, before: Before | None) -> Element:
     failed = total.attempts - total.calls
     hits, estimated = cache_hit_share(total), estimated_share(total)
+    possible = (
+        [_tile("Possibly billed", _possible(total), "at most, beside the cost")]
+        if total.possible_usd
+        else []
+    )
     return node(
         "dl",
         _tile("Cost", _money(total), "what is known" if total.unpriced_calls else ""),
+        *possible,
+        *([_comparison(total, before)] if before else []),
         _tile("Answered calls", _number("calls", total.calls), f"{failed:,} attempts not ok"),
         _tile(
             "Tokens",
@@ -123,6 +181,79 @@ def _tiles(total: Total) -> Element:
         _tile("Estimated", _share("estimated_cost_share", estimated), "of the cost"),
         class_="tiles",
     )
+
+
+def _comparison(total: Total, before: Before) -> Element:
+    """A tile with the cost of the time before, and how much more or less this one's is."""
+    change = share(total.cost_usd - before.total.cost_usd, before.total.cost_usd)
+    if change is None:
+        note = "nothing was spent"
+    elif not change:
+        note = "as much as now"
+    else:
+        note = f"{write_share(abs(change))} {'more' if change > 0 else 'less'} now"
+    span = f"{before.since:%Y-%m-%d} to {before.until:%Y-%m-%d}"
+    known = write_cost(known_cost(before.total), before.total.unpriced_calls)
+    return _tile("Time before", node("span", known), f"{span}; {note}")
+
+
+def _budget_section(budgets: Sequence[BudgetState]) -> Element:
+    return node("section", node("h2", "Budgets"), *map(_budget, budgets), id="budgets")
+
+
+def _budget(state: BudgetState) -> Element:
+    """One budget: a bar of what is spent, possibly billed and held, and the same in words."""
+    budget = state.budget
+    parts = {"spent": state.spent_usd, "possible": state.possible_usd, "held": state.held_usd}
+    widths = [min(amount / budget.limit_usd, Decimal(1)) for amount in parts.values()]
+    bars = (
+        node("i", class_=name, style=f"width:{width:.2%}")
+        for name, width in zip(parts, widths, strict=True)
+    )
+    period = "" if budget.period == "ever" else f" a {budget.period}"
+    words = [f"{write_usd(state.spent_usd)} of {write_usd(budget.limit_usd)}{period} spent"]
+    words += [f"{write_usd(state.possible_usd)} possibly billed"] if state.possible_usd else []
+    words += [f"{write_usd(state.held_usd)} held by calls under way"] if state.held_usd else []
+    words += ["warns only"] if budget.mode == "warn" else []
+    is_over = state.remaining_usd == 0
+    return node(
+        "div",
+        node("strong", display_name(budget.name)),
+        node("span", "; ".join(words)),
+        node("div", *bars, class_="meter", aria_hidden="true"),
+        class_="budget over" if is_over else "budget",
+    )
+
+
+def _outcome_section(report: UsageReport) -> Element:
+    """Latency and errors by model: of all attempts, answered or not."""
+    columns = ("attempts", "mean seconds", "not ok", "share", "failed", "cancelled", "interrupted")
+    titles = [node("th", name, scope="col") for name in columns]
+    head = node("thead", node("tr", node("th", "model", scope="col", class_="key"), *titles))
+    rows = sorted(report.rows, key=lambda row: (-row.total.attempts, row.key))
+    body = node("tbody", *(_outcomes(row) for row in rows))
+    table = node("table", head, body, id="outcomes")
+    return node("section", node("h2", "Latency and errors by model"), _scrolling(table))
+
+
+def _outcomes(row: UsageRow) -> Element:
+    total = row.total
+    not_ok = total.attempts - total.calls
+    mean = f"{total.latency_s / total.attempts:.2f}" if total.attempts else "-"
+    figures = (
+        f"{total.attempts:,}",
+        mean,
+        f"{not_ok:,}",
+        write_share(share(not_ok, total.attempts)),
+        *(f"{count:,}" for count in (total.failed, total.cancelled, total.interrupted)),
+    )
+    return node("tr", _key(row.key[0]), *(node("td", figure) for figure in figures))
+
+
+def _scrolling(child: Element) -> Element:
+    """A part that is scrolled sideways where it is wider than the page, and says so there."""
+    hint = node("p", "Scroll sideways to see all of it.", class_="hint", aria_hidden="true")
+    return node("div", hint, node("div", child, class_="scroll", tabindex="0"), class_="wide")
 
 
 def _tile(name: str, figure: Element, note: str) -> Element:
@@ -140,12 +271,12 @@ def _figure(chart: Chart) -> Element:
     return node(
         "section",
         node("h2", chart.title),
-        node("div", draw(chart), class_="scroll"),
+        _scrolling(draw(chart)),
         *legend,
         node(
             "details",
             node("summary", "The same as a table"),
-            node("div", _chart_table(chart), class_="scroll"),
+            _scrolling(_chart_table(chart)),
         ),
         id=chart.id,
     )
@@ -163,44 +294,56 @@ def _chart_table(chart: Chart) -> Element:
     return node("table", head, node("tbody", *rows))
 
 
-_COLUMNS = ("cost", "answered", "not ok", "input", "cached", "output", "unpriced", "estimated")
+_COLUMNS = ("cost", "answered", "not ok", "input", "cached", "output")
+
+
+def _columns(total: Total) -> tuple[str, ...]:
+    """The table's figures; those that are rarely anything only where they are something."""
+    rare = {
+        "possibly billed": total.possible_usd,
+        "unpriced": total.unpriced_calls,
+        "estimated": total.estimated_cost_usd,
+    }
+    return (*_COLUMNS, *(name for name, sum_ in rare.items() if sum_))
 
 
 def _table_section(report: UsageReport) -> Element:
     axes = [node("th", axis, scope="col", class_="key") for axis in report.by]
-    columns = [node("th", name, scope="col") for name in _COLUMNS]
+    shown = _columns(report.total)
+    columns = [node("th", name, scope="col") for name in shown]
     span = node("th", "total", scope="row", class_="key", colspan=str(len(report.by)))
     table = node(
         "table",
         node("thead", node("tr", *axes, *columns)),
-        node("tbody", *(_row(row) for row in in_reading_order(report))),
-        node("tfoot", node("tr", span, *_cells(report.total))),
+        node("tbody", *(_row(row, shown) for row in in_reading_order(report))),
+        node("tfoot", node("tr", span, *_cells(report.total, shown))),
         id="usage",
     )
     title = "Usage by " + ", ".join(report.by)
-    return node("section", node("h2", title), node("div", table, class_="scroll"))
+    return node("section", node("h2", title), _scrolling(table))
 
 
-def _row(row: UsageRow) -> Element:
-    return node("tr", *(_key(key) for key in row.key), *_cells(row.total))
+def _row(row: UsageRow, shown: Sequence[str]) -> Element:
+    return node("tr", *(_key(key) for key in row.key), *_cells(row.total, shown))
 
 
 def _key(value: str) -> Element:
     return node("th", display_name(value), scope="row", class_="key")
 
 
-def _cells(total: Total) -> list[Element]:
-    figures: list[Child] = [
-        _money(total),
-        _number("calls", total.calls),
-        f"{total.attempts - total.calls:,}",
-        _number("input_tokens", total.input_tokens),
-        write_share(cache_hit_share(total)),
-        _number("output_tokens", total.output_tokens),
-        _number("unpriced_calls", total.unpriced_calls),
-        write_share(estimated_share(total)),
-    ]
-    return [node("td", figure) for figure in figures]
+def _cells(total: Total, shown: Sequence[str]) -> list[Element]:
+    figures: Mapping[str, Child] = {
+        "cost": _money(total),
+        "answered": _number("calls", total.calls),
+        "not ok": f"{total.attempts - total.calls:,}",
+        "input": _number("input_tokens", total.input_tokens),
+        "cached": write_share(cache_hit_share(total)),
+        "output": _number("output_tokens", total.output_tokens),
+        "possibly billed": _possible(total) if total.possible_usd else "",
+        "unpriced": _number("unpriced_calls", total.unpriced_calls),
+        "estimated": write_share(estimated_share(total)),
+    }
+    return [node("td", figures[name]) for name in shown]
 
 
 def _number(name: str, number: int, written: str = "") -> Element:
@@ -214,6 +357,11 @@ def _money(total: Total) -> Element:
         return node("data", written, value="", class_="cost_usd")
     exact = write_exact(known)
     return node("data", written, value=exact, class_="cost_usd", title=f"{exact} USD")
+
+
+def _possible(total: Total) -> Element:
+    exact = write_exact(total.possible_usd)
+    return node("data", write_usd(total.possible_usd), value=exact, class_="possible_usd")
 
 
 def _share(name: str, share: Decimal | None) -> Element:

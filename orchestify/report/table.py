@@ -22,6 +22,7 @@ from orchestify.report.formatting import (
     write_cost,
     write_count,
     write_share,
+    write_usd,
 )
 from orchestify.report.rows import in_reading_order
 
@@ -56,7 +57,7 @@ class UsageTable:
             bar_width = 0 if options.ascii_only else self._bar_width(console, options, shown)
             yield _table(report, shown, bar_width)
             yield ""
-            left_out = ", ".join(name for name in _COLUMNS if name not in shown)
+            left_out = ", ".join(name for name in _columns(report) if name not in shown)
             remarks += [f"too narrow to show: {left_out}"] if left_out else []
         else:
             yield Text("No call was booked in this time.\n")
@@ -65,7 +66,8 @@ class UsageTable:
     def _columns(self, console: Console, options: ConsoleOptions) -> tuple[str, ...]:
         """Return which figures have room where long names are folded."""
         for count in range(len(_LEFT_OUT_FIRST)):
-            shown = tuple(name for name in _COLUMNS if name not in _LEFT_OUT_FIRST[:count])
+            left_out = _LEFT_OUT_FIRST[:count]
+            shown = tuple(name for name in _columns(self.report) if name not in left_out)
             if self._least_width(console, options, shown) <= options.max_width:
                 return shown
         return ("cost",)
@@ -136,7 +138,12 @@ def _table(
 
 
 _COLUMNS = ("answered", "not ok", "in", "cached", "out", "cost")
-_LEFT_OUT_FIRST = ("cached", "not ok", "answered", "in", "out")
+_LEFT_OUT_FIRST = ("cached", "not ok", "answered", "in", "out", "possibly")
+
+
+def _columns(report: UsageReport) -> tuple[str, ...]:
+    """The figures of a report; what was possibly billed only where something was."""
+    return (*_COLUMNS, "possibly") if report.total.possible_usd else _COLUMNS
 
 
 def _cells(total: Total) -> dict[str, str]:
@@ -148,6 +155,7 @@ def _cells(total: Total) -> dict[str, str]:
         "cached": write_share(cache_hit_share(total)),
         "out": write_count(total.output_tokens),
         "cost": write_cost(known_cost(total), total.unpriced_calls),
+        "possibly": f"+{write_usd(total.possible_usd)}" if total.possible_usd else "",
     }
 
 

@@ -1,8 +1,9 @@
 """Process resources and their bounds: threads, memory, files, metric series.
 
 Each module stands alone: thread pools with a limit for each owner, mappings of bounded size,
-files only their owner may read, label values of metrics, texts that are fit for a terminal.
+files only their owner may read, label values of metrics, texts that are fit for a terminal, and
+the error of an optional part that is not installed, log lines of fields.
 
-Other rooms import from: bounded, file_permissions, series_labels, terminal_text,
-thread_pools.
+Other rooms import from: bounded, extras, file_permissions, log_fields, series_labels,
+terminal_text, thread_pools.
 """

@@ -1,8 +1,9 @@
 """The service (extra `server`): tenants, their providers and agents over REST, and a gateway.
 
 Read `service` first: it opens everything and names the parts. A request passes `connections` (the
-socket), `middleware`, an endpoint in `api` or `gateway`, and `access.authentication`; tenants'
-registries are in `tenants`, their rows in `storage`, and `rows` reads rows as configuration.
+socket), `logs` and `middleware`, an endpoint in `api` or `gateway`, and `access.authentication`;
+tenants' registries are in `tenants`, their rows in `storage`, and `rows` reads rows as
+configuration.
 A new REST endpoint is a function in the module of its resource in `api`, added in `app`.
 Other rooms import `running`, `service`, `settings` and `startup_summary`, and of `storage` what
 commands need: `opening`, `audit`, `queries`.

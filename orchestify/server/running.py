@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from orchestify.server.connections import (
     protocol_of,
     raise_descriptors,
 )
+from orchestify.server.logs import configure_logging
 from orchestify.server.service import Service
 from orchestify.server.settings import ServiceSettings
 
@@ -34,9 +34,6 @@ read, and a stream's text grows with it."""
 _KEEP_ALIVE_S = 65  # longer than the usual 60 s of the proxies before it
 _SHUTDOWN_NOTICE_S = 2.0  # for requests that are cut off to say so
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-_TELLING_RETURNS = ("ledger", "notices", "shared_limits")
-"""Loggers that say at INFO, and there alone, that what was away is back."""
 
 CREATE_TOKEN = "orchestify tokens create --tenant NAME --scope admin"  # noqa: S105 - a command
 
@@ -57,9 +54,7 @@ def run(
             elsewhere and there is no token; or the URL of Redis is none.
         StoreError: the database cannot be used.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in _TELLING_RETURNS:
-        logging.getLogger(f"orchestify.{name}").setLevel(logging.INFO)
+    configure_logging(settings.log_format)
     raise_descriptors()
     loop_factory = uvicorn.Config("", loop="auto").get_loop_factory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
@@ -126,7 +121,7 @@ def server_of(
 
     `on_end` is told how many requests are under way when it is told to end.
 
-    It logs no request: an address or a header may hold what is nobody's business.
+    uvicorn logs no request: an address or a header may hold what is nobody's business.
     """
     settings = service.settings
     return _Server(

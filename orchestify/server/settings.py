@@ -6,6 +6,9 @@ import ipaddress
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
+
+LogFormat: TypeAlias = Literal["text", "json"]
 
 DEFAULT_DATABASE = "sqlite:///.orchestify/service.db"
 OPEN_TENANT = "default"
@@ -29,7 +32,7 @@ class ServiceSettings:
     Anthropic runs. A process that ends waits
     `grace_s` for the requests under way. With `telemetry` it tells of calls over
     OpenTelemetry, as OpenTelemetry's own variables say. With `are_keys_lost` it starts although no
-    stored key can be opened.
+    stored key can be opened. With `access_log` each request is a line of the log.
     """
 
     database: str = field(default=DEFAULT_DATABASE, repr=False)
@@ -55,6 +58,8 @@ class ServiceSettings:
     allowed_tools: tuple[str, ...] = ()
     telemetry: bool = False
     are_keys_lost: bool = False
+    access_log: bool = False
+    log_format: LogFormat = "text"
 
     @property
     def is_loopback(self) -> bool:

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
-from orchestify.errors import InvalidParameterError, MissingExtraError
+from orchestify.errors import InvalidParameterError
 from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
+from orchestify.resources.extras import missing_extra
 from orchestify.values import CircuitState
 
 logger = logging.getLogger("orchestify.shared_limits")
@@ -133,9 +134,7 @@ def _open(url: str, prefix: str) -> tuple[Any, Any, Any]:
         from redis.asyncio.retry import Retry  # noqa: PLC0415 - an extra
         from redis.backoff import NoBackoff  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise MissingExtraError(
-            'shared rate limits need Redis\'s client; pip install "orchestify[redis]"'
-        ) from error
+        raise missing_extra("shared rate limits need Redis's client", "redis") from error
     try:
         pool = BlockingConnectionPool.from_url(
             url,

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestify.errors import MissingExtraError
+from orchestify.resources.extras import missing_extra
 from orchestify.telemetry.telemetry import Telemetry
 
 ENDPOINTS = (
@@ -45,11 +46,12 @@ def exporting(environ: Mapping[str, str] = os.environ) -> tuple[Telemetry, Calla
     try:
         return _over_otlp(environ)
     except ImportError as error:
-        is_grpc = _is_grpc(environ)
-        wanted = "opentelemetry-exporter-otlp-proto-grpc" if is_grpc else '"orchestify[otel]"'
-        raise MissingExtraError(
-            f"exporting telemetry needs {error.name}: pip install {wanted}"
-        ) from None
+        needs = f"exporting telemetry needs {error.name}"
+        if _is_grpc(environ):
+            raise MissingExtraError(
+                f"{needs}: pip install opentelemetry-exporter-otlp-proto-grpc"
+            ) from None
+        raise missing_extra(needs, "otel") from None
 
 
 def _over_otlp(environ: Mapping[str, str]) -> tuple[Telemetry, Callable[[], None]]:

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TypeAlias
 
 from orchestify.calls.tracing import Ending, TracedAttempt, TracedCall
-from orchestify.errors import MissingExtraError
 from orchestify.providers.registry import ProviderRegistry
+from orchestify.resources.extras import missing_extra
 from orchestify.resources.series_labels import ModelLabels
 from orchestify.telemetry.attributes import (
     CHAT,
@@ -32,9 +32,7 @@ from orchestify.values import LLMResponse
 try:
     from opentelemetry import metrics, trace
 except ImportError:
-    raise MissingExtraError(
-        'telemetry needs OpenTelemetry\'s API: pip install "orchestify[otel]"'
-    ) from None
+    raise missing_extra("telemetry needs OpenTelemetry's API", "otel") from None
 
 Attributes: TypeAlias = Mapping[str, Value]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -63,6 +64,14 @@ def run(*arguments: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(cli, arguments, prog_name="orchestify", input=stdin)
 
 
+def _read(terminal: int) -> bytes:
+    """What a terminal was sent, nothing once nobody writes there any more."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux's way to say so
+        return b""
+
+
 class TestHelp:
     def test_help_lists_the_commands_and_the_exit_codes(self) -> None:
         result = run("--help")
@@ -79,7 +88,7 @@ class TestHelp:
     def test_an_unknown_command_is_a_usage_error(self) -> None:
         result = run("chekc")
         assert result.exit_code == 2
-        assert "No such command 'chekc'" in result.stderr
+        assert "there is no command 'chekc'; did you mean 'check'?" in result.stderr
 
     def test_version_is_told(self) -> None:
         assert run("--version").stdout.startswith("orchestify ")
@@ -89,6 +98,7 @@ class TestInit:
     def test_what_init_writes_passes_check_and_answers(self, empty: Path) -> None:
         assert run("init").exit_code == 0
         assert sorted(path.name for path in (empty / "config").iterdir()) == [
+            ".gitignore",
             "agents.yaml",
             "orchestify.schema.json",
             "policies.yaml",
@@ -113,7 +123,7 @@ class TestInit:
     ) -> None:
         monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
         result = run("init")
-        assert result.stdout.splitlines()[4:6] == [
+        assert result.stdout.splitlines()[5:7] == [
             "no provider is complete in the environment; the one written makes its answers up",
             "azure is left out: AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_DEPLOYMENT not set",
         ]
@@ -388,6 +398,23 @@ class TestAsk:
     def test_an_empty_prompt_is_a_usage_error(self, config: str) -> None:
         assert run("ask", "coder", "-", "--config", config, stdin=" \n").exit_code == 2
 
+    def test_a_silence_of_two_seconds_is_a_line_on_a_terminal_alone(
+        self, config: str, stub: StubServer
+    ) -> None:
+        command = [sys.executable, "-m", "orchestify", "ask", "coder", "hi"]
+        command += ["--model", "gpt-4.1-mini;text=at last;delay_s=4", "--config", config]
+        leader, follower = pty.openpty()
+        with subprocess.Popen(  # noqa: S603 - this interpreter
+            command, stdout=subprocess.PIPE, stderr=follower, env={**os.environ, "TERM": "xterm"}
+        ) as process:
+            os.close(follower)
+            shown = b"".join(iter(lambda: _read(leader), b""))
+            answer = process.stdout.read() if process.stdout else b""
+        os.close(leader)
+        assert b"waiting for the answer of coder, " in shown
+        assert b"gpt/gpt-4.1-mini | " in shown.splitlines()[-1]
+        assert answer == b"at last\n"
+
 
 class TestModels:
     @pytest.mark.data_of("litellm")
@@ -470,6 +497,11 @@ class TestProviders:
         result = run("providers", "test", "gpt", "locked", "--config", config)
         assert result.exit_code == 1
         assert "locked: connect failed: AuthenticationError: " in result.stdout
+
+    def test_test_says_what_it_spent_of_what_it_may(self, config: str) -> None:
+        result = run("providers", "test", "gpt", "--budget", "0.25", "--config", config)
+        assert result.stdout.splitlines()[-1].startswith("spent: $0.00")
+        assert " of the $0.25 that this may cost; 5 requests, " in result.stdout
 
 
 class TestSchema:

@@ -101,12 +101,14 @@ async def test_figures_equal_the_json(browser: str, page: Path, told: dict[str, 
         rows = await shown.value(ROWS)
     assert figures == {
         "cost_usd": "1.875004200001",
+        "possible_usd": "0.5",
         "calls": "4",
         "total_tokens": "3120",
         "cache_hit_share": "0.307692",
         "unpriced_calls": "1",
         "estimated_cost_share": "0.000002",
     }
+    assert figures["possible_usd"] == told["total"]["possible_usd"]
     assert figures["cost_usd"] == told["total"]["cost_usd"]
     assert float(figures["cache_hit_share"]) == told["cache_hit_share"]
     assert float(figures["estimated_cost_share"]) == told["estimated_cost_share"]
@@ -144,6 +146,28 @@ async def test_page_is_as_wide_as_a_phone(browser: str, page: Path) -> None:
         )
         await shown.open(page)
         assert await shown.value("document.documentElement.scrollWidth") == 360
+
+
+async def test_on_a_phone_what_scrolls_says_so(browser: str, page: Path) -> None:
+    hidden = """[...document.querySelectorAll('.scroll')].filter(each =>
+        each.scrollWidth > each.clientWidth &&
+        getComputedStyle(each.previousElementSibling).display === 'none').length"""
+    async with tab(browser) as shown:
+        await shown.open(page)
+        at_desk = await shown.value(hidden)
+        await shown.run(
+            "Emulation.setDeviceMetricsOverride",
+            width=360,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
+        scrolled = (
+            "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > "
+            "each.clientWidth).length"
+        )
+        assert await shown.value(scrolled) >= 4
+        assert (at_desk, await shown.value(hidden)) == (0, 0)
 
 
 async def test_page_follows_a_dark_scheme(browser: str, page: Path) -> None:

@@ -159,6 +159,27 @@ def test_a_variable_that_cannot_be_used_is_told_before_it_serves(
     assert "my-secret" not in refused.stderr
 
 
+def test_the_access_log_tells_endpoints_and_no_names_as_json(folder: Path) -> None:
+    with serve(folder, "--access-log", "--log-format", "json") as running:
+        httpx.get(f"{running.url}{PROVIDERS}/a-name-of-its-own?key={KEY}", trust_env=False)
+        httpx.get(f"{running.url}/nowhere/{KEY}", trust_env=False)
+        running.end()
+    log = (folder / "stderr.txt").read_text()
+    found, lost = (json.loads(line) for line in log.splitlines())
+    assert (found["logger"], found["level"], found["event"]) == (
+        "orchestify.access",
+        "INFO",
+        "request",
+    )
+    assert (found["method"], found["path"]) == ("GET", f"{PROVIDERS}/{{id}}")
+    assert (found["status"], found["tenant"], found["client"]) == (422, "default", "127.0.0.1")
+    assert found["bytes"] > 0
+    assert found["duration_s"] > 0
+    assert (lost["path"], lost["status"], lost["tenant"]) == ("(none)", 404, "")
+    assert KEY not in log
+    assert "a-name-of-its-own" not in log
+
+
 def test_where_telemetry_goes_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(folder, "--otel") as running:
         nowhere = running.said[-2]
@@ -424,7 +445,8 @@ def test_without_the_extra_the_commands_say_what_to_install(
         check=False,
     )
     assert refused.returncode == 1
-    assert 'the service needs alembic: pip install "orchestify[server]"' in refused.stderr
+    assert "the service needs alembic: pip install " in refused.stderr
+    assert '[server]"' in refused.stderr
 
 
 def test_a_revoked_token_ends_at_a_running_service_within_a_second(folder: Path) -> None:

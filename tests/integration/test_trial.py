@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
 from orchestify.core.config import parse_config
-from orchestify.providers.provider_check import try_providers
+from orchestify.providers.provider_check import try_configured, try_providers
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.testing import Reply, StubServer
 
@@ -67,3 +72,36 @@ async def test_a_failed_check_is_not_tried_again() -> None:
         received = server.account.received
     assert received == 6
     assert gpt.checks[1].message.startswith("ServerError: gpt/gpt-4.1-mini: ")
+
+
+BUDGETS = """\
+budgets:
+  - {name: day, limit_usd: 0.000001, period: day}
+  - {name: gpt, match: {provider: gpt}, limit_usd: 0.000001, period: ever, on_unpriced: block}
+ledger: {url: "sqlite:///usage.db"}
+"""
+
+
+async def test_a_trial_is_stopped_by_no_budget_of_the_configuration_and_spends_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with StubServer() as server:
+        config = parse_config(CONFIG.replace("URL", server.url) + BUDGETS)
+        (gpt,), total = await try_configured(config, ["gpt"])
+        async with ProviderRegistry.from_config(config) as registry:
+            booked = (await registry.usage("provider")).total
+            spent = [each.spent_usd for each in registry.budgets()]
+    assert gpt.ok is True
+    assert total["cost_usd"] > 0
+    assert (booked.attempts, float(booked.cost_usd)) == (total["attempts"], total["cost_usd"])
+    assert spent == [0, 0]
+
+
+async def test_a_trial_has_a_budget_of_its_own() -> None:
+    async with StubServer() as server:
+        config = parse_config(CONFIG.replace("URL", server.url))
+        (gpt,), total = await try_configured(config, ["gpt"], Decimal("0.000001"))
+    assert gpt.checks[1].result == "failed"
+    assert gpt.checks[1].message.startswith("BudgetExceededError: budget providers test: ")
+    assert total["cost_usd"] == 0

@@ -14,7 +14,7 @@ LAYERS = [
     ["server.running", "server.startup_summary"],
     ["server.connections"],
     ["server.app"],
-    ["server.middleware"],
+    ["server.middleware", "server.logs"],
     ["server.api"],
     ["server.gateway"],
     ["server.service"],

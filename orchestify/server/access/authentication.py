@@ -61,6 +61,9 @@ async def require(request: HTTPConnection, scope: Scope) -> Principal:
     return await authenticator.authenticate(request, scope)
 
 
+TENANT = "orchestify.tenant"
+"""Where a request's scope names its tenant, once it is known, for the access log."""
+
 OUTAGE_S = 300.0
 """How long the database may be away before no remembered token is trusted any more."""
 
@@ -143,6 +146,7 @@ class Authenticator:
         except _Denied as denied:
             await self.denied_requests.record(context.denied_request(denied.reason))
             raise AccessError(str(denied), status=denied.status) from None
+        request.scope[TENANT] = principal.tenant_id
         return principal
 
     async def require_scope(

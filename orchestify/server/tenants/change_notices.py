@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from orchestify.errors import InvalidParameterError, MissingExtraError
+from orchestify.errors import InvalidParameterError
+from orchestify.resources.extras import missing_extra
 
 
 class ChangeNotices(Protocol):
@@ -157,9 +158,7 @@ def _client(url: str) -> Any:
         from redis.asyncio.retry import Retry  # noqa: PLC0415 - an extra
         from redis.backoff import NoBackoff  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise MissingExtraError(
-            'notices between machines need Redis\'s client; pip install "orchestify[redis]"'
-        ) from error
+        raise missing_extra("notices between machines need Redis's client", "redis") from error
     try:
         return Redis.from_url(
             url,

@@ -377,7 +377,8 @@ class TestProblems:
         )
         assert problems(text) == (
             "c.yaml:3:5: providers.claude_main.type: expected one of anthropic, openai, litellm, "
-            "mock, external; did you mean 'anthropic'?",
+            "mock, external, claude, google, gemini, azure, ollama, deepseek, groq, mistral, xai, "
+            "openrouter, together; did you mean 'anthropic'?",
             "c.yaml:4:5: providers.claude_main.max_token: unknown key; did you mean 'max_tokens'?",
             "c.yaml:5:5: providers.claude_main.timeout_s: expected a number above 0",
             "c.yaml:7:7: agents.a.provider: no such provider; did you mean 'claude_main'?",

@@ -344,3 +344,39 @@ class TestFace:
         message = LLMMessage("assistant", "x", thinking=Thinking("hm"))
         await face(Bench(), seed).complete([LLMMessage("user", "hi"), message])
         assert seed.given["messages"][1].thinking == Thinking("hm")
+
+
+class Least(LLMProvider):
+    """As little as a provider can be: one method."""
+
+    async def complete(  # type: ignore[override]
+        self, messages: list[LLMMessage], **_: Any
+    ) -> LLMResponse:
+        if messages[0].text == "fail":
+            raise LookupError("in the host's own code")
+        return LLMResponse("all of it", "m", 3, 2, "stop")
+
+
+async def test_one_method_is_enough_to_answer_and_to_stream() -> None:
+    async with ProviderRegistry() as registry:
+        registry.register("least", Least())
+        least = registry.get("least")
+        response = await least.complete("hello")
+        async with least.stream("hello") as stream:
+            pieces = [text async for text in stream]
+    assert (response.content, response.usage.total_tokens) == ("all of it", 5)
+    assert (pieces, stream.response.usage.total_tokens) == (["all of it"], 5)
+    assert least.provider_type == "external"
+
+
+async def test_what_a_provider_raises_is_kept_behind_our_error_and_not_printed() -> None:
+    async with ProviderRegistry() as registry:
+        registry.register("least", Least())
+        with pytest.raises(APIError) as answered:
+            await registry.get("least").complete("fail")
+        with pytest.raises(APIError) as streamed:
+            await anext(registry.get("least").stream("fail"))
+    assert isinstance(answered.value.__context__, LookupError)
+    assert isinstance(streamed.value.__context__, LookupError)
+    for caught in (answered, streamed):
+        assert "in the host's own code" not in "".join(traceback.format_exception(caught.value))

@@ -9,12 +9,9 @@ from orchestify.report import usage_caveats
 from orchestify.report.caveats import coverage
 
 
-def test_every_report_says_that_all_is_priced_and_nothing_estimated() -> None:
+def test_a_report_without_a_doubt_says_that_all_is_priced() -> None:
     report = UsageReport(by=("model",), rows=(), total=Total(calls=1, attempts=1))
-    assert usage_caveats(report) == [
-        "every call has a price",
-        "none of the cost is estimated",
-    ]
+    assert usage_caveats(report) == ["every call has a price"]
 
 
 def test_unpriced_calls_are_counted_and_named() -> None:
@@ -40,7 +37,7 @@ def test_estimated_share_of_the_cost_is_said() -> None:
 
 def test_ledger_that_is_behind_says_so() -> None:
     report = UsageReport(("model",), (), Total(), behind=3, open=1)
-    assert usage_caveats(report)[2:] == [
+    assert usage_caveats(report)[1:] == [
         "1 attempt is still under way and not counted",
         "the ledger is behind: 3 records wait for the database, so the sums are too low",
     ]
@@ -48,7 +45,7 @@ def test_ledger_that_is_behind_says_so() -> None:
 
 def test_counts_that_cannot_be_true_are_told() -> None:
     report = UsageReport(("model",), (), Total(invalid_usage=1))
-    assert usage_caveats(report)[2] == (
+    assert usage_caveats(report)[1] == (
         "1 record had counts that cannot be true; they were not booked as such"
     )
 

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import re
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from orchestify.errors import MissingExtraError
 from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.memory import MemoryLedger, Total
+from orchestify.policy.budget import Budget, BudgetState
 from orchestify.report import usage_page
 from orchestify.report.charts import charts_of
-from orchestify.report.html import page
+from orchestify.report.html import Before, page
 from tests.ledgers import answered, opened
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -29,6 +32,92 @@ def _row(day: str, agent: str, model: str, cost_usd: str = "1") -> UsageRow:
     return UsageRow((day, agent, model), total)
 
 
+def _text(page: str) -> str:
+    return re.sub(r"<[^>]+>", "", page)
+
+
+def test_budgets_are_shown_against_their_spend() -> None:
+    states = [
+        BudgetState(
+            Budget("day", Decimal(4)),
+            spent_usd=Decimal(1),
+            possible_usd=Decimal(2),
+            held_usd=Decimal("0.5"),
+        ),
+        BudgetState(Budget("run<1>", Decimal(1), period="ever", mode="warn"), spent_usd=Decimal(9)),
+    ]
+    text = page(_report(_row("2026-03-14", "a", "m")), ["model"], NOON, budgets=states)
+    assert "$1.00 of $4.00 a day spent; $2.00 possibly billed; $0.50 held by calls under way" in (
+        _text(text)
+    )
+    assert 'class="spent" style="width:25.00%"' in text
+    assert 'class="possible" style="width:50.00%"' in text
+    assert "run&lt;1&gt;" in text
+    assert "$9.00 of $1.00 spent; warns only" in text
+    assert 'class="budget over"' in text
+    assert 'style="width:100.00%"' in text
+
+
+def test_a_page_without_budgets_has_no_section_of_them() -> None:
+    assert "Budgets" not in page(_report(_row("2026-03-14", "a", "m")), ["model"], NOON)
+
+
+@pytest.mark.parametrize(
+    ("spent", "said"),
+    [
+        ("2", "2026-03-07 to 2026-03-14; 50% less now"),
+        ("0.5", "2026-03-07 to 2026-03-14; 100% more now"),
+        ("1", "2026-03-07 to 2026-03-14; as much as now"),
+        ("0", "2026-03-07 to 2026-03-14; nothing was spent"),
+    ],
+)
+def test_the_cost_is_compared_with_the_time_before(spent: str, said: str) -> None:
+    total = Total(calls=1, attempts=1, cost_usd=Decimal(spent))
+    before = Before(NOON - timedelta(days=7), NOON, total)
+    text = page(_report(_row("2026-03-14", "a", "m")), ["model"], NOON, before=before)
+    assert said in text
+
+
+async def test_a_report_since_a_time_reads_the_time_before_as_long() -> None:
+    asked: list[tuple[datetime | None, datetime | None]] = []
+
+    class Source(MemoryLedger):
+        async def usage(self, by: object = "", **given: Any) -> UsageReport:
+            asked.append((given["since"], given["until"]))
+            return _report(_row("2026-03-14", "a", "m"))
+
+    since, until = NOON - timedelta(days=3), NOON - timedelta(days=1)
+    text = await usage_page(Source(), "agent", since=since, until=until, written_at=NOON)
+    assert asked == [(since, until), (since - timedelta(days=2), since)]
+    assert "as much as now" in text
+
+
+async def test_a_report_of_all_time_is_compared_with_nothing() -> None:
+    assert "Time before" not in await usage_page(MemoryLedger(), "agent", written_at=NOON)
+
+
+def test_latency_and_errors_are_told_by_model() -> None:
+    total = Total(calls=3, attempts=4, failed=1, latency_s=6.0)
+    text = page(_report(UsageRow(("2026-03-14", "a", "m"), total)), ["agent"], NOON)
+    [row] = re.findall(r"<tr><th [^>]*>m</th>(.*?)</tr>", text[text.index('id="outcomes"') :])[:1]
+    assert re.findall(r"<td>(.*?)</td>", row) == ["4", "1.50", "1", "25%", "1", "0", "0"]
+
+
+def test_the_days_of_the_calls_are_told() -> None:
+    rows = (_row("2026-03-12", "a", "m"), _row("2026-03-14", "a", "m"))
+    assert "from 2026-03-12 to 2026-03-14 (UTC)" in page(_report(*rows), ["agent"], NOON)
+
+
+def test_a_report_that_needs_no_warning_has_none() -> None:
+    fine = page(_report(_row("2026-03-14", "a", "m")), ["agent"], NOON)
+    assert 'class="fine"' in fine
+    assert 'class="remarks"' not in fine
+    doubtful = Total(calls=1, attempts=2, failed=1, possible_usd=Decimal(1))
+    text = page(_report(UsageRow(("2026-03-14", "a", "m"), doubtful)), ["agent"], NOON)
+    assert 'class="remarks"' in text
+    assert '<data value="1" class="possible_usd">$1.00</data>' in text
+
+
 async def test_page_is_made_from_anything_that_reports_usage() -> None:
     ledger = MemoryLedger()
     record = opened()
@@ -41,7 +130,7 @@ async def test_page_is_made_from_anything_that_reports_usage() -> None:
 
 def test_page_of_nothing_says_so() -> None:
     text = page(_report(), ["model"], NOON)
-    assert text.count("Nothing to show.") == 3
+    assert text.count("Nothing to show.") == 5
 
 
 def test_page_names_no_other_place() -> None:
@@ -74,7 +163,7 @@ def test_large_costs_are_drawn() -> None:
 
 
 def test_days_without_a_call_have_a_place() -> None:
-    cost, _, _ = charts_of(_report(_row("2026-02-27", "a", "m"), _row("2026-03-06", "a", "m")))
+    cost, *_ = charts_of(_report(_row("2026-02-27", "a", "m"), _row("2026-03-06", "a", "m")))
     assert cost.labels == [
         "2026-02-27",
         "2026-02-28",
@@ -88,19 +177,19 @@ def test_days_without_a_call_have_a_place() -> None:
 
 
 def test_one_day_is_shown_in_its_week() -> None:
-    cost, _, _ = charts_of(_report(_row("2026-03-14", "a", "m")))
+    cost, *_ = charts_of(_report(_row("2026-03-14", "a", "m")))
     assert (cost.labels[0], cost.labels[-1], len(cost.labels)) == ("2026-03-08", "2026-03-14", 7)
 
 
 def test_models_beyond_the_colours_are_one() -> None:
     rows = [_row("2026-03-14", "a", f"m{n}", str(20 - n)) for n in range(10)]
-    cost, _, _ = charts_of(_report(*rows))
+    cost, *_ = charts_of(_report(*rows))
     assert [name for name, _ in cost.series] == [*[f"m{n}" for n in range(7)], "3 others"]
     assert [values[-1] for _, values in cost.series][-2:] == [Decimal(14), Decimal(36)]
 
 
 def test_model_without_a_cost_has_no_colour() -> None:
-    cost, _, _ = charts_of(_report(_row("2026-03-14", "a", "m"), _row("2026-03-14", "a", "l", "0")))
+    cost, *_ = charts_of(_report(_row("2026-03-14", "a", "m"), _row("2026-03-14", "a", "l", "0")))
     assert [name for name, _ in cost.series] == ["m"]
 
 
@@ -108,7 +197,7 @@ def test_without_its_charts_library_the_page_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "pygal", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "orchestify\[html\]"'):
+    with pytest.raises(MissingExtraError, match=r'needs pygal: pip install .*\[html\]"'):
         page(_report(_row("2026-03-14", "a", "m")), ["model"], NOON)
 
 

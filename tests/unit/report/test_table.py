@@ -64,7 +64,6 @@ def test_table_has_figures_bars_and_remarks() -> None:
         "total                   550      19  6.53M   49.9%  438k  $18.08+",
         "",
         "· 34 calls have no known price and are not in the cost: local/llama3 (34)",
-        "· none of the cost is estimated",
         "· beside the answered calls, 19 attempts were not ok: 15 failed, 4 cancelled",
     ]
 
@@ -82,7 +81,6 @@ def test_narrow_table_leaves_out_figures_and_names_them() -> None:
         "",
         "· 34 calls have no known price and are",
         "  not in the cost: local/llama3 (34)",
-        "· none of the cost is estimated",
         "· beside the answered calls, 19 attempts",
         "  were not ok: 15 failed, 4 cancelled",
         "· too narrow to show: answered, not ok,",
@@ -118,3 +116,16 @@ def test_name_is_neither_markup_nor_obeyed() -> None:
     text = "\n".join(_printed(UsageReport(("agent",), (row,), SONNET)))
     assert "[red]?[31mx" in text
     assert "\x1b" not in text
+
+
+def test_what_was_possibly_billed_stands_beside_the_cost_where_it_was() -> None:
+    lost = Total(attempts=2, failed=2, possible_usd=Decimal("0.75"))
+    both = Total(calls=1, attempts=3, failed=2, cost_usd=Decimal(1), possible_usd=Decimal("0.75"))
+    rows = (
+        UsageRow(("a",), Total(calls=1, attempts=1, cost_usd=Decimal(1))),
+        UsageRow(("b",), lost),
+    )
+    lines = _printed(UsageReport(by=("agent",), rows=rows, total=both), width=100)
+    assert lines[2].split()[-2:] == ["cost", "possibly"]
+    assert lines[5].split()[-2:] == ["$0.00", "+$0.75"]
+    assert lines[7].split()[-2:] == ["$1.00", "+$0.75"]
