@@ -166,6 +166,13 @@ def test_a_tenant_imports_for_itself_only(store: Store) -> None:
     assert (added.tenant, added.result) == ("mallory", "added")
 
 
+@pytest.mark.parametrize("key", [" ", "vault:x", "a\nb", "é", "\ud800", "x" * 5_000])
+def test_what_is_no_key_is_refused_and_not_shown(store: Store, key: str) -> None:
+    (found,) = problems_of(store, {"provider_type": "openai", "api_key": key}, tenant="acme")
+    assert found.startswith("records.0.api_key: ")
+    assert "x" * 100 not in found
+
+
 def test_a_tenant_has_one_default(store: Store) -> None:
     store.providers.add("acme", provider("groq", KEY, is_default=True), TEST)
     default = {**RECORD, "is_default": True}
