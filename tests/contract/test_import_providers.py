@@ -96,13 +96,13 @@ def test_a_second_import_changes_nothing(store: Store, database: Database) -> No
 def test_what_the_tenant_changed_or_removed_stays_so(store: Store) -> None:
     given = records(RECORD, {**RECORD, "name": "second"})
     import_providers(store, given, TEST)
-    first, second = store.providers.page("acme").rows
-    store.providers.update("acme", first.id, {"config": {"default_model": "mine"}}, TEST)
-    store.providers.remove("acme", second.id, TEST)
+    ids = {row.name: row.id for row in store.providers.page("acme").rows}
+    store.providers.update("acme", ids["openai"], {"config": {"default_model": "mine"}}, TEST)
+    store.providers.remove("acme", ids["second"], TEST)
     again = import_providers(store, [*given, *records({**RECORD, "name": "third"})], TEST)
     assert [each.result for each in again] == ["kept", "kept", "added"]
     rows = {row.name: row for row in store.providers.page("acme").rows}
-    assert list(rows) == ["openai", "third"]
+    assert set(rows) == {"openai", "third"}
     assert rows["openai"].config == {"default_model": "mine"}
 
 
@@ -164,6 +164,13 @@ def test_a_tenant_imports_for_itself_only(store: Store) -> None:
     assert found == "records.0.tenant_id: expected the token's own tenant, or none"
     (added,) = import_providers(store, records(clear), TEST, tenant="mallory")
     assert (added.tenant, added.result) == ("mallory", "added")
+
+
+@pytest.mark.parametrize("key", [" ", "vault:x", "a\nb", "é", "\ud800", "x" * 5_000])
+def test_what_is_no_key_is_refused_and_not_shown(store: Store, key: str) -> None:
+    (found,) = problems_of(store, {"provider_type": "openai", "api_key": key}, tenant="acme")
+    assert found.startswith("records.0.api_key: ")
+    assert "x" * 100 not in found
 
 
 def test_a_tenant_has_one_default(store: Store) -> None:

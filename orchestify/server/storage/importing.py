@@ -6,7 +6,7 @@ second import changes nothing, whatever the tenant has changed since.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -91,36 +91,47 @@ class _Batch:
             return []
         before = queries.locked(connection, self.tenant)
         known = queries.names(connection, PROVIDERS, self.tenant, removed=True)
-        places: dict[str, ProviderRow] = {}
+        places, keys, problems = self._missing_rows(store, known)
+        self.rows = list(places.values())
+        problems += self._problems(connection, store, before, places, keys)
+        if problems:
+            return problems
+        for row in self.rows:
+            queries.insert_row(connection, PROVIDERS, row)
+            write_audit(
+                connection,
+                actor,
+                "provider.import",
+                f"{row.name} {row.id}",
+                tenant=self.tenant,
+                detail={"key": row.key_fingerprint},
+            )
+        return []
+
+    def _missing_rows(
+        self, store: Store, known: Container[str]
+    ) -> tuple[dict[str, ProviderRow], dict[str, SecretStr], list[str]]:
+        """Return the rows of the names that are not `known`, by their records' places.
+
+        And their keys, by what they are encrypted as; and what is wrong with other records.
+        """
+        rows: dict[str, ProviderRow] = {}
         keys: dict[str, SecretStr] = {}
         problems: list[str] = []
-        for place, (record, key) in self.records.items():
+        for place, (record, given) in self.records.items():
             if record.known_as in known:
                 continue
             try:
-                values = PROVIDERS.values_of(record.new_provider(key))
-                row = PROVIDERS.new(self.tenant, values)
-                row = store.keys.encrypted(PROVIDERS, row, given_key(values))
+                values = PROVIDERS.values_of(record.new_provider(given))
+                key = given_key(values)
+                row = store.keys.encrypted(PROVIDERS, PROVIDERS.new(self.tenant, values), key)
             except ConfigError as error:
                 problems += [f"{place}.{each}" for each in error.problems]
                 continue
-            places[place] = row
+            rows[place] = row
             if key is not None and row.encrypted_api_key is not None:
                 keys[row.encrypted_api_key] = key
-        self.rows = list(places.values())
-        problems += self._problems(connection, store, before, places, keys)
-        if not problems:
-            for row in self.rows:
-                queries.insert_row(connection, PROVIDERS, row)
-                write_audit(
-                    connection,
-                    actor,
-                    "provider.import",
-                    f"{row.name} {row.id}",
-                    tenant=self.tenant,
-                    detail={"key": row.key_fingerprint},
-                )
-        return problems
+        return rows, keys, problems
 
     def _problems(
         self,

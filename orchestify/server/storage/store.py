@@ -233,7 +233,7 @@ class RowStore(Generic[RowT]):
         """
 
         def open_key(encrypted: str) -> SecretStr:
-            return (fresh or {}).get(encrypted) or SecretStr("stored")
+            return (fresh or {}).get(encrypted, SecretStr("stored"))
 
         problems = problems_of(lambda: config_of(self.base, after, self.rule, open_key))
         if problems:
