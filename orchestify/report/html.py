@@ -202,27 +202,50 @@ def _budget_section(budgets: Sequence[BudgetState]) -> Element:
 
 
 def _budget(state: BudgetState) -> Element:
-    """One budget: a bar of what is spent, possibly billed and held, and the same in words."""
-    budget = state.budget
-    parts = {"spent": state.spent_usd, "possible": state.possible_usd, "held": state.held_usd}
-    widths = [min(amount / budget.limit_usd, Decimal(1)) for amount in parts.values()]
+    """One budget: a bar of what is spent, possibly billed and held, and the same in words.
+
+    The bar is of the limit that is fullest, where a budget has several.
+    """
+    limits = _limits(state)
+    parts = max((parts for parts, _ in limits), key=sum)
     bars = (
-        node("i", class_=name, style=f"width:{width:.2%}")
-        for name, width in zip(parts, widths, strict=True)
+        node("i", class_=name, style=f"width:{min(part, Decimal(1)):.2%}")
+        for name, part in zip(("spent", "possible", "held"), parts, strict=True)
     )
-    period = "" if budget.period == "ever" else f" a {budget.period}"
-    words = [f"{write_usd(state.spent_usd)} of {write_usd(budget.limit_usd)}{period} spent"]
-    words += [f"{write_usd(state.possible_usd)} possibly billed"] if state.possible_usd else []
-    words += [f"{write_usd(state.held_usd)} held by calls under way"] if state.held_usd else []
-    words += ["warns only"] if budget.mode == "warn" else []
-    is_over = state.remaining_usd == 0
+    words = [text for _, said in limits for text in said]
+    words += ["warns only"] if state.budget.mode == "warn" else []
     return node(
         "div",
-        node("strong", display_name(budget.name)),
+        node("strong", display_name(state.budget.name)),
         node("span", "; ".join(words)),
         node("div", *bars, class_="meter", aria_hidden="true"),
-        class_="budget over" if is_over else "budget",
+        class_="budget over" if sum(parts) >= 1 else "budget",
     )
+
+
+def _limits(state: BudgetState) -> list[tuple[list[Decimal], list[str]]]:
+    """Each limit of a budget: the shares that are spent, possibly billed and held; in words."""
+    budget = state.budget
+    period = "" if budget.period == "ever" else f" a {budget.period}"
+    usd = (state.spent_usd, state.possible_usd, state.held_usd)
+    tokens = (state.spent_tokens, state.possible_tokens, state.held_tokens)
+    calls = (state.spent_calls, state.possible_calls, state.held_calls)
+    found: list[tuple[list[Decimal], list[str]]] = []
+    for limit, amounts, unit in (
+        (budget.limit_usd, usd, ""),
+        (budget.limit_tokens, tokens, " tokens"),
+        (budget.limit_calls, calls, " calls"),
+    ):
+        if limit is None:
+            continue
+        whole, spent, possible, held = (
+            f"{each:,}{unit}" if unit else write_usd(Decimal(each)) for each in (limit, *amounts)
+        )
+        words = [f"{spent} of {whole}{period} spent"]
+        words += [f"{possible} possibly billed"] if amounts[1] else []
+        words += [f"{held} held by calls under way"] if amounts[2] else []
+        found.append(([Decimal(each) / (Decimal(limit) or 1) for each in amounts], words))
+    return found
 
 
 def _outcome_section(report: UsageReport) -> Element:
