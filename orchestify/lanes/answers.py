@@ -163,6 +163,8 @@ def finish_reason(word: Any, *, has_calls: bool, has_output: bool = True) -> Fin
 
 def _known(word: Any) -> str:
     """Return a word as the tables have it, from `function_call_filter: MALFORMED_FUNCTION_CALL`."""
+    if word.__class__ is str and word in _KNOWN:
+        return str(word)
     if isinstance(word, float) and word.is_integer():
         word = int(word)
     if isinstance(word, bool) or not isinstance(word, (str, int)):
@@ -416,12 +418,14 @@ class _Counts:
         """Return the first count of the first source that is not 0."""
         source = self.sources[0]
         for path in paths:
-            value: Any = source if path[0] in source else None
-            for name in path if value is not None else ():
+            value: Any = source.get(path[0])
+            for name in path[1:]:
                 if isinstance(value, list) and value:
                     value = value[0]
                 value = value.get(name) if isinstance(value, dict) else None
-            if value is not None and (value.__class__ is not int or not 0 <= value < MAX_TOKENS):
+            if value is None:
+                continue
+            if value.__class__ is not int or not 0 <= value < MAX_TOKENS:
                 value = self._count(value, path)
             if value:
                 return int(value)

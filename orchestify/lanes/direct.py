@@ -106,15 +106,18 @@ class DirectLane:
         """Send one request and return the whole answer."""
         fitting = self._fitted(request)
         request = fitting.request
+        response, body = None, b""
         try:
             response = await self._post(request, stream=False)
             body = await read_body(response, self._bounds.max_bytes)
             answer = await self._read(body, kept_headers(response.headers), request)
             return _warned(answer, fitting.warnings) if fitting.warnings else answer
         except asyncio.CancelledError as error:
+            response, body = None, b""
             raise bare(error)  # noqa: B904
         except FAILURES as error:
             explained = await self._explained(error, request)
+        response, body = None, b""
         raise explained  # here, and with no local of the answer: it is raised without secrets
 
     def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
