@@ -1,6 +1,6 @@
 """A host with ten agents at once, and a budget for the run: `ten_agents.py [LIMIT_USD]`.
 
-A budget counts the calls of one label's value, so the host adds one for each run before it begins.
+The budget holds for all calls in the run's scope, beside those of the configuration.
 """
 
 import asyncio
@@ -8,28 +8,25 @@ import sys
 from pathlib import Path
 
 import orchestify
-from orchestify import BudgetExceededError, BudgetThreshold, Config, ProviderRegistry, load_config
-from orchestify.core.policies import BudgetConfig
+from orchestify import (
+    BudgetExceededError,
+    BudgetThreshold,
+    Config,
+    ProviderRegistry,
+    RunBudget,
+    load_config,
+)
 
 CONFIG = Path(__file__).with_name("config")
 ROLES = ["planner", "researcher", "architect", "coder", "tester"]
 ROLES += ["reviewer", "writer", "translator", "critic", "editor"]
 
 
-def configured(run: str, limit_usd: float) -> Config:
-    """Return the configuration with ten agents, and a budget of this run."""
+def configured() -> Config:
+    """Return the configuration with ten agents."""
     config = load_config(CONFIG)
-    assistant = config.agents.agents["assistant"]
-    match = {"label": {"run": run}}
-    budget = BudgetConfig(name=run, match=match, limit_usd=limit_usd, period="ever", alert_at=[0.5])
-    settings = config.providers.settings.model_copy(update={"budgets": (*config.budgets, budget)})
-    return config.model_copy(
-        update={
-            "budgets": settings.budgets,
-            "providers": config.providers.model_copy(update={"settings": settings}),
-            "agents": config.agents.model_copy(update={"agents": dict.fromkeys(ROLES, assistant)}),
-        }
-    )
+    agents = dict.fromkeys(ROLES, config.agents.agents["assistant"])
+    return config.model_copy(update={"agents": config.agents.model_copy(update={"agents": agents})})
 
 
 async def work(registry: ProviderRegistry, role: str) -> str:
@@ -41,20 +38,21 @@ async def work(registry: ProviderRegistry, role: str) -> str:
             await agent.complete(f"Step {step} of what a {role} does.")
             done += 1
     except BudgetExceededError as error:
-        return f"{role}: {done} steps, then no money left in {error.budget}"
+        return f"{role}: {done} steps, then no money left in the {error.budget}"
     return f"{role}: {done} steps"
 
 
 async def main(limit_usd: float) -> None:
     """Run ten agents at once."""
-    async with ProviderRegistry.from_config(configured("run-1", limit_usd)) as registry:
+    async with ProviderRegistry.from_config(configured()) as registry:
         registry.on(print, BudgetThreshold)
-        with orchestify.scope(run="run-1"):
+        budget = RunBudget(usd=limit_usd, alert_at=(0.5,))
+        with orchestify.scope(run="run-1", budget=budget):
             for line in await asyncio.gather(*(work(registry, role) for role in ROLES)):
                 print(line)
+            print(registry.budgets()[-1])
         for name, row in registry.get_usage_summary()["by_agent"].items():
             print(f"{name:<12} {row['calls']} calls {row['cost_usd']:.6f} USD")
-        print(registry.budgets()[-1])
 
 
 asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 0.5))

@@ -137,7 +137,8 @@ class Reader:
         """Write a file that names itself in its first line; load any other as a piece of one."""
         name = _FILE.match(text)
         if not name:
-            parse_config(merged(CONFIG, text), environ=dict.fromkeys(_variables(text), KEY))
+            keys = {name: f"{KEY}-{name}" for name in _variables(text)}
+            parse_config(merged(CONFIG, text), environ=keys)
             return
         path = self.folder / name[1]
         path.parent.mkdir(parents=True, exist_ok=True)

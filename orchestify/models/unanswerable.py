@@ -66,15 +66,12 @@ class _Chains:
         """Iterate the budgets that refuse even the smallest call."""
         price = self._book.price(link.provider, link.model, endpoint)
         for budget in self._config.budgets:
-            if budget.mode != "hard" or not _counts(budget, agent_id, link):
+            limit_usd = None if budget.per or budget.step_down else budget.limit_usd
+            if limit_usd is None or budget.mode != "hard" or not _counts(budget, agent_id, link):
                 continue
             if price is None and budget.on_unpriced == "block":
                 yield f"budget {budget.name} blocks {link.model}, whose price nobody knows"
-            elif (
-                price is not None
-                and budget.limit_usd is not None
-                and highest_cost_usd(price, 1, 1, {}) > budget.limit_usd
-            ):
+            elif price is not None and highest_cost_usd(price, 1, 1, {}) > limit_usd:
                 yield f"budget {budget.name} is smaller than any call of {link.model}"
 
     def _endpoint(self, provider: ProviderConfig, model: str) -> str | None:

@@ -69,8 +69,8 @@ def test_a_pools_processes_book_in_one_ledger(folder: Path, stub: StubServer) ->
 def test_ten_agents_end_where_the_runs_budget_does(folder: Path, stub: StubServer) -> None:
     stub.respond = lambda _: Reply(usage=Usage(input_tokens=10, output_tokens=500))  # 0.000804 USD
     told = run("ten_agents.py", "0.01", cwd=folder)
-    assert "steps, then no money left in run-1" in told
-    assert "BudgetThreshold(budget='run-1', share=0.5" in told
+    assert "steps, then no money left in the scope" in told
+    assert "BudgetThreshold(budget='scope', share=0.5" in told
     assert stub.account.received == 12
 
 
