@@ -34,7 +34,8 @@ class TrackedUsage:
 
     def fill(self, response: LLMResponse) -> LLMResponse:
         """Return an answer with what was told where it does not say itself what it used."""
-        is_said = response.usage is not None or response.tokens_input or response.tokens_output
+        said = response.usage not in (None, UNKNOWN_USAGE)  # a host's own class may say None
+        is_said = said or response.tokens_input or response.tokens_output
         if not is_said and self.usage is not UNKNOWN_USAGE:
             response = replace(response, usage=self.usage)
         if response.cost_usd is None and self.cost_usd is not None:

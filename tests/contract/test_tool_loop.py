@@ -42,7 +42,7 @@ async def test_calls_get_their_results(
     assert result.content == "both seen"
     assert [each.content for each in result.turns[0].results] == ["saw a", "saw b"]
     assert result.usage.call_count == len(server.requests) == 2
-    sent = str(server.requests[1].body["messages"])
+    sent = server.requests[1].raw_body.decode()
     assert sent.index("saw a") < sent.index("saw b")
 
 

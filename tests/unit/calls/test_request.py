@@ -125,7 +125,7 @@ class TestCall:
             ({"seed": 1.5}, "seed is a whole number"),
             ({"timeout_s": -1}, "timeout_s is at least 0, not -1"),
             ({"max_attempts": 0}, "max_attempts is at least 1, not 0"),
-            ({"priority": "urgent"}, "priority is one of high, normal, low"),
+            ({"priority": "urgent"}, "priority is one of critical, high, medium, normal, low"),
             ({"stop": ["a", ""]}, "stop is one text or several, none of them empty"),
             ({"messages": []}, "messages is empty"),
             ({"tools": ["get_weather"]}, "a tool is a mapping"),

@@ -27,7 +27,7 @@ def openai_url(base_url: str | None) -> str:
 
 
 def anthropic_url(base_url: str | None) -> str:
-    lane = AnthropicLane("p", config(type="anthropic", base_url=base_url))
+    lane = AnthropicLane("p", config(type="anthropic", default_model="claude-m", base_url=base_url))
     return str(lane._endpoint._url(lane.path))
 
 
@@ -149,7 +149,10 @@ def test_configured_headers_win() -> None:
 
 
 def test_betas_are_added_to_the_configured_ones() -> None:
-    lane = AnthropicLane("p", config(type="anthropic", headers={"anthropic-beta": "mine-1"}))
+    lane = AnthropicLane(
+        "p",
+        config(type="anthropic", default_model="claude-m", headers={"anthropic-beta": "mine-1"}),
+    )
     tool = Tool("c", server={"type": "code_execution_20250825", "name": "c"})
     request = CompletionRequest(messages=(), model="m", tools=(tool,))
     assert lane._request_headers(request) == {"anthropic-beta": "mine-1,code-execution-2025-08-25"}

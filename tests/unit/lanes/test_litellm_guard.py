@@ -84,7 +84,9 @@ def test_what_is_wrong_with_an_address_is_told_at_its_key() -> None:
         LiteLLMGuard.of("it", config("gemini/g", "https://example.com"), AddressRule())
 
 
-@pytest.mark.parametrize("given", [{"type": "openai"}, {"type": "anthropic"}])
+@pytest.mark.parametrize(
+    "given", [{"type": "openai"}, {"type": "anthropic", "default_model": "claude-m"}]
+)
 def test_another_type_takes_no_way_through_litellm(given: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="begins with one of azure/, gemini/, ollama_chat/"):
         LiteLLMLane("it", config(engine="litellm", **given), AddressRule())

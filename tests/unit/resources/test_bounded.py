@@ -84,14 +84,14 @@ def test_prices_of_made_up_models_are_bounded() -> None:
     book = PriceBook(use_genai=False)
     for number in range(2 * MODELS_KEPT):
         assert book.price("one", f"no-such-{number}") is None
-    assert len(book._known) == MODELS_KEPT
+    assert len(book.found) == MODELS_KEPT
 
 
 def test_what_the_map_lacks_is_remembered_within_bounds() -> None:
     models = ModelMap({})
     for number in range(FOUND_KEPT + 10):
         models.entry(f"no-such-{number}")
-    assert len(models._found) == FOUND_KEPT
+    assert len(models.found) == FOUND_KEPT
 
 
 def test_health_watches_a_bounded_number_of_models() -> None:
