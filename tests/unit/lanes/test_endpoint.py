@@ -128,7 +128,7 @@ def test_each_protocol_sends_the_key_in_its_own_header() -> None:
         "accept-encoding": "gzip, deflate",
         "authorization": f"Bearer {KEY}",
     }
-    assert _headers(AnthropicLane("p", config(type="anthropic"))) == {
+    assert _headers(AnthropicLane("p", config(type="anthropic", default_model="claude-m"))) == {
         "content-type": "application/json",
         "accept-encoding": "gzip, deflate",
         "anthropic-version": "2023-06-01",
