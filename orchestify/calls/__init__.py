@@ -2,23 +2,30 @@
 
     provider.complete             providers/base.py: what a host holds; the same for stream
      └ call_of                    request.py, messages.py: arguments checked, turned into a Call
-        └ Route.complete          route.py: a CallState (call.py) is made, its deadline begins
+        └ Route.complete          route.py: a CallState (call.py) is made, its deadline begins;
+                                  its targets were made by providers/lookup.py and targets.py
            strategy               which targets, in which order
             └ for each target, until one answers: Call.request -> CompletionRequest
-               └ for each attempt (the only retry anywhere): an AttemptState (call.py)
+               lacking            what the target cannot do: next target, nothing sent
+               └ for each attempt (the only retry anywhere): an AttemptState (call.py); a request
+                                  the provider wants otherwise, and another key of a pool
+                                  (key_pool.py), are attempts, too
                    breaker        open: next target, nothing sent
                    rate limits    wait, at most what the deadline leaves
                    budgets        reserve the attempt's worst case, atomically
                    admit          half open: one probe
                    ledger         open the record
                    target.lane    Lane.send(CompletionRequest), or open_stream: lanes/lane.py
-                    └ body        lanes/openai, lanes/anthropic: request.py, as JSON (direct.py)
+                    └ body        lanes/openai, anthropic, responses: request.py, what is known to
+                                  be refused left out (fitted), as JSON (direct.py)
                        └ POST     lanes/http/endpoint.py: session, proxy, socket
                        ┌ bytes    read_body whole, or lanes/stream.py by lanes/http/sse.py
-                    ┌ answer      lanes/openai, lanes/anthropic: answer.py -> LLMResponse
+                    ┌ answer      lanes/openai, anthropic, responses: answer.py -> LLMResponse
                     │             what fails: lanes/classify.py -> one APIError
                    close          settle budgets and limits, judge the breaker, complete the
                                   record, tell health and observers: once, whatever happened
+                                  where it failed: again, the next target, or raised
+                                  (Route._worth_trying); a budget's step leads to its targets
               LLMResponse         with cost, attempts and call_id (CallState.answered)
 
 A stream takes the same way until its first output and may be retried until then; from there on

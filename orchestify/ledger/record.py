@@ -16,12 +16,11 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from orchestify.errors import InvalidParameterError
-from orchestify.models.pricing import Cost
+from orchestify.models.pricing import Cost, PriceSource
 from orchestify.policy.budget import Budget, RunBudget
 from orchestify.values import UNKNOWN_USAGE, Usage
 
 Outcome: TypeAlias = Literal["open", "ok", "failed", "cancelled", "interrupted"]
-CostSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices", "none"]
 
 _log = logging.getLogger("orchestify.ledger")
 
@@ -74,7 +73,7 @@ class Record:
     outcome: Outcome = "open"
     usage: Usage = UNKNOWN_USAGE
     cost_usd: Decimal | None = None
-    cost_source: CostSource = "none"
+    cost_source: PriceSource = "none"
     price_date: date | None = None
     assumed_price: bool = False
     cost_at_most_usd: Decimal | None = None

@@ -11,7 +11,7 @@ from orchestify.core.error_messages import Finding
 from orchestify.core.problems import in_file_order
 from orchestify.core.warnings import warning_at
 from orchestify.models.model_map import ModelMap, provider_at
-from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.models.price_book import PriceBook
 
 _COMPANIES = {"openai": "OpenAI"}  # a model that is not Claude's is no warning but a problem
 _TYPE_OF_COMPANY = {"openai": "openai", "anthropic": "anthropic", "gemini": "gemini"}
@@ -42,7 +42,7 @@ def _unpriced(config: Config, uses: list[ModelUse]) -> Iterator[Finding]:
     if not blocking:
         return
     providers = config.providers.providers
-    book = PriceBook(prices_of(providers))
+    book = PriceBook.of(providers)
     unpriced = [use for use in uses if not _has_price(book, providers[use.provider], use)]
     for index, budget in blocking:
         models = [f"{use.provider}/{use.model}" for use in unpriced if _counts(budget, use)]

@@ -11,7 +11,7 @@ from orchestify.core.problems import in_file_order
 from orchestify.core.providers import ProviderConfig
 from orchestify.core.warnings import lacks_key, warning_at
 from orchestify.models.model_map import has_thinking
-from orchestify.models.price_book import PriceBook, prices_of
+from orchestify.models.price_book import PriceBook
 from orchestify.models.pricing import highest_cost_usd
 
 
@@ -41,7 +41,7 @@ class _Chains:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._book = PriceBook(prices_of(config.providers.providers))
+        self._book = PriceBook.of(config.providers.providers)
 
     def reason(
         self, agent_id: str, agent: AgentConfig, link: ChainEntry, is_own: bool

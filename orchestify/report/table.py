@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from orchestify.ledger.axes import TIME_AXES
 from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.memory import Total
 from orchestify.report.caveats import coverage, usage_caveats
@@ -118,7 +119,7 @@ def _table(
 ) -> Table:
     table = plain_table()
     for axis in report.by:
-        heading, is_day = Text(display_name(axis.removeprefix("label:"))), axis == "day"
+        heading, is_day = Text(display_name(axis.removeprefix("label:"))), axis in TIME_AXES
         most = None if is_day else name_width
         table.add_column(heading, overflow="fold", no_wrap=is_day, max_width=most)
     table.columns[0].footer = "total"

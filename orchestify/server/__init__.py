@@ -6,6 +6,5 @@ tenants' registries are in `tenants`, their rows in `storage`, and `rows` reads 
 configuration.
 A new REST endpoint is a function in the module of its resource in `api`, added in `app`.
 Other rooms import `running`, `service`, `settings` and `startup_summary`, and of `storage` what
-commands need: `opening`, `audit`, `queries`; `adapters` answers as `gateway` does, by its protocols'
-modules.
+commands need: `opening`, `audit`, `queries`. `adapters` answers as `gateway` does, by its modules.
 """

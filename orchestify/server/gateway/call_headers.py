@@ -1,4 +1,7 @@
-"""Headers of a call: the time it may take, and in its answer who answered and what it cost."""
+"""Headers of a call: its time limit, who answered, and the cost of a whole answer.
+
+A stream's cost is in its last event.
+"""
 
 from __future__ import annotations
 
