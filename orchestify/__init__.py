@@ -102,6 +102,8 @@ if TYPE_CHECKING:
     from orchestify.values import (
         Attempt as Attempt,
         CompletionRequest as CompletionRequest,
+        EmbeddingRequest as EmbeddingRequest,
+        EmbeddingResponse as EmbeddingResponse,
         ImagePart as ImagePart,
         LLMMessage as LLMMessage,
         LLMResponse as LLMResponse,

@@ -5,6 +5,9 @@ All are frozen. None shows a prompt or an answer in its repr.
 
 from __future__ import annotations
 
+import base64
+import sys
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -397,6 +400,54 @@ class CompletionRequest:
     idle_timeout_s: float | None = None
 
 
+EmbeddingInput: TypeAlias = str | tuple[int, ...]
+"""What one vector is made of: a text, or the tokens that the model's own tokenizer makes of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRequest(CompletionRequest):
+    """What one target is asked to embed, in one request.
+
+    `messages` tell the inputs to those who count tokens or look for the caller's words: a message
+    each, a word a token where tokens are given.
+    """
+
+    inputs: tuple[EmbeddingInput, ...] = field(repr=False)
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingResponse:
+    """Vectors, one for each text in the order given, with what they used and what they cost.
+
+    A vector is an array of floats as NumPy takes it without a copy: of 32 bits where the provider
+    sent it so, else of 64. All are of one `model` at one `provider`. Several requests may have been
+    sent: `usage` and `cost_usd` are their sums, the cost None where nobody knows a part of it, and
+    `attempts` are all. The other fields are those of `LLMResponse`.
+    """
+
+    vectors: tuple[array[float], ...] = field(repr=False)
+    model: str
+    usage: Usage = UNKNOWN_USAGE
+    cost_usd: Decimal | None = None
+    cost_source: str = "none"
+    provider: str = ""
+    latency_s: float = 0.0
+    attempts: tuple[Attempt, ...] = ()
+    call_id: str = ""
+    headers: Mapping[str, str] = field(default=NOTHING, repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def tokens_input(self) -> int:
+        """How many tokens the texts have."""
+        return self.usage.input_tokens
+
+    def packed(self) -> tuple[str, ...]:
+        """Return each vector as base64 of 32-bit floats, the lowest byte first."""
+        return tuple(map(_packed, self.vectors))
+
+
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """A piece of the answer's text; `is_refusal` where the provider says that it is a refusal."""
@@ -455,6 +506,13 @@ class StreamEnd:
 StreamEvent: TypeAlias = (
     TextDelta | ThinkingDelta | ToolCallDelta | UsageUpdate | NativeEvent | StreamEnd
 )
+
+
+def _packed(vector: array[float]) -> str:
+    floats = array("f", vector)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return base64.b64encode(floats.tobytes()).decode()
 
 
 def believed_usd(reported: Any, per_usd: int = 1) -> Decimal | None:

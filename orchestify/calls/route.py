@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from orchestify.calls.call import AttemptState, CallState, TargetError
+from orchestify.calls.embedding import EmbeddingCall, booked, summed
 from orchestify.calls.opened_stream import OpenedStream
 from orchestify.calls.request import Call, lacking
 from orchestify.calls.runtime import Runtime
@@ -33,6 +34,8 @@ from orchestify.policy.breaker import CircuitBreaker
 from orchestify.policy.strategy import Strategy
 from orchestify.values import (
     CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
     LLMResponse,
     NativeEvent,
     StreamEvent,
@@ -88,6 +91,25 @@ class Route:
         state = self._begun(call, is_stream=True)
         opening = partial(self._until_one_answers, state, _open)
         return CompletionStream(OpenedStream.events(opening), state)
+
+    async def embed(self, call: EmbeddingCall) -> EmbeddingResponse:
+        """Send the inputs in batches, one after the other, within the call's time.
+
+        The target that answers the first batch gets all others: vectors of two models cannot be
+        compared.
+        """
+        route, answers = self, list[EmbeddingResponse]()
+        state = first = self._begun(call)
+        ends_at = self.runtime.clock() + state.timeout_s
+        for batch in call.batches(self._reachable(call)):
+            if answers:
+                state = CallState(batch, self._agent, self.runtime, ends_at - self.runtime.clock())
+                state.call_id, state.attempts = first.call_id, first.attempts
+            state.call = batch
+            target, answer = await route._until_one_answers(state, _embed)
+            answers.append(answer)
+            route = Route(self.runtime, [target], agent=self._agent)
+        return summed(answers)
 
     def count_tokens(self, call: Call) -> int:
         """Return about how many input tokens the call has at its first target."""
@@ -285,6 +307,11 @@ class Route:
             return [targets[index] for index in self._strategy.order(targets)]
         return targets
 
+    def _reachable(self, call: Call) -> list[Target]:
+        """The targets that a call may come to, in no order but the first."""
+        named = [self.found(*each) for each in call.fallback or ()]
+        return [self._first_asked(call)[0], *self.targets[1:], *named]
+
     def _first_asked(self, call: Call) -> tuple[Target, CompletionRequest]:
         first = self.targets[0]
         target = self.found(first.provider_id, call.model) if call.model else first
@@ -348,6 +375,11 @@ async def _send_within(state: CallState, attempt: AttemptState, send: Send[T]) -
 
 async def _send(state: CallState, attempt: AttemptState) -> LLMResponse:
     return state.answered(attempt, await attempt.target.lane.send(attempt.request))
+
+
+async def _embed(state: CallState, attempt: AttemptState) -> tuple[Target, EmbeddingResponse]:
+    answer = await attempt.target.lane.embed_inputs(cast("EmbeddingRequest", attempt.request))
+    return attempt.target, booked(state, attempt, answer)
 
 
 async def _open(state: CallState, attempt: AttemptState) -> OpenedStream:

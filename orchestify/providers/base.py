@@ -7,17 +7,21 @@ from collections.abc import AsyncGenerator, Iterable
 from functools import partial
 from typing import Unpack
 
+from orchestify.calls.embedding import EmbeddingKeywords, TextsLike, embedding_call_of
 from orchestify.calls.messages import MessagesLike
 from orchestify.calls.request import CallKeywords, Defaults, ThinkingLike, ToolLike, call_of
 from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import synchronous, synchronous_stream
+from orchestify.errors import InvalidParameterError
 from orchestify.health.health import Health, ProviderHealth
 from orchestify.health.monitor import CHECK_TIMEOUT_S, Monitor, check
 from orchestify.models.estimate import count_tokens
 from orchestify.models.pricing import CostRange
 from orchestify.values import (
     CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
     LLMMessage,
     LLMResponse,
     NativeRequest,
@@ -94,8 +98,34 @@ class LLMProvider(ABC):
             return CompletionStream(self.open_stream(request))
         return route.stream(call)
 
+    async def embed(
+        self,
+        texts: TextsLike,
+        model: str | None = None,
+        dimensions: int | None = None,
+        **keywords: Unpack[EmbeddingKeywords],
+    ) -> EmbeddingResponse:
+        """Return a vector for each text, in order; more than one request takes are sent in several.
+
+        `texts` is one text or several; a text may be given as its tokens, to providers that take
+        them. All vectors are of one model at one provider: where a `model` is named, no other is
+        tried but what `fallback` names. What is taken by keyword only stands in
+        `EmbeddingKeywords`.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used, or the provider has no embeddings.
+            APIError, AllTargetsFailedError, BudgetExceededError: as `complete`. What was embedded
+                by then is booked.
+        """
+        call = embedding_call_of(texts, model, dimensions, **keywords)
+        route = self._call_route or self._make_call_route()
+        if route is None:
+            return await self.embed_inputs(call.request(Defaults(), model=call.model or ""))
+        return await route.embed(call)
+
     complete_sync = synchronous(complete)
     stream_sync = synchronous_stream(stream)
+    embed_sync = synchronous(embed)
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request, once, and return the whole answer.
@@ -109,6 +139,10 @@ class LLMProvider(ABC):
         """Send one request, once, and yield its events; see `orchestify.lanes.lane.Lane`."""
         raise NotImplementedError(f"{type(self).__name__} defines neither stream nor open_stream")
         yield  # makes this an async generator
+
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Embed the inputs of one request, sent once; see `orchestify.lanes.lane.Lane`."""
+        raise InvalidParameterError(f"{self.provider_id or type(self).__name__} has no embeddings")
 
     def count_tokens(
         self,

@@ -17,7 +17,13 @@ from orchestify.models.model_map import ModelEntry, ModelMap, has_thinking, has_
 from orchestify.models.price_book import PriceBook
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.targets import target_of
-from orchestify.values import CompletionRequest, LLMResponse, StreamEvent
+from orchestify.values import (
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    LLMResponse,
+    StreamEvent,
+)
 
 
 class ConfiguredProvider(LLMProvider):
@@ -92,6 +98,10 @@ class ConfiguredProvider(LLMProvider):
     def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Stream one request through the lane; no policy, no booking."""
         return self._lane.open_stream(request)
+
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Embed the inputs of one request through the lane; no policy, no booking."""
+        return await self._lane.embed_inputs(request)
 
     def supports_tools(self) -> bool:
         """Whether the default model can call tools; True where nobody knows."""

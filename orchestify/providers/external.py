@@ -26,6 +26,8 @@ from orchestify.providers.base import LLMProvider
 from orchestify.values import (
     UNKNOWN_USAGE,
     CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
     LLMResponse,
     StreamEnd,
     StreamEvent,
@@ -83,6 +85,24 @@ class ExternalLane:
                 complete = self._provider.complete
                 response = await complete(**_arguments(request, complete))
             return self._checked(response)
+        except OrchestifyError:
+            raise
+        except Exception as error:  # a provider that is not ours
+            failure = self._translated(error, request.model)
+        raise failure
+
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Let the host's provider embed."""
+        failure: APIError
+        try:
+            response: object = await self._provider.embed_inputs(request)
+            if not isinstance(response, EmbeddingResponse):
+                raise InvalidResponseError(
+                    f"the provider returned a {type(response).__name__}, not an EmbeddingResponse"
+                )
+            if len(response.vectors) != len(request.inputs):
+                raise InvalidResponseError("the provider returned another number of vectors")
+            return replace(response, usage=checked_usage(response.usage))
         except OrchestifyError:
             raise
         except Exception as error:  # a provider that is not ours

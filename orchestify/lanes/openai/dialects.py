@@ -106,7 +106,7 @@ class Dialect:
     `forced_while_thinking`: a model that thinks can be made to call a tool. `fixed_sampling` is a
     pattern of models whose sampling cannot be changed. `signs_calls`: Gemini's, whose calls have
     signatures. `counts_tokens`: Gemini's own API counts them. `cache_control`: marks in messages
-    and tools are taken.
+    and tools are taken. `packed_vectors`: embeddings come as base64 where that is asked for.
 
     What is read: `usage` and `costs`, where tokens and cost are reported; `reasoning`, the fields
     of a message that hold what the model thought, of which the first that is there counts;
@@ -139,6 +139,7 @@ class Dialect:
     signs_calls: bool = False
     counts_tokens: bool = False
     cache_control: bool = False
+    packed_vectors: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     usage: UsageFields = USAGE
     costs: tuple[CostField, ...] = COSTS
@@ -164,6 +165,7 @@ _AZURE = Dialect(
     max_tokens="max_completion_tokens",
     call_ids="short",
     pairs_results=True,
+    packed_vectors=True,
 )
 _AZURE_BEFORE = replace(_AZURE, max_tokens="by_model")
 _AZURE_SINCE = "2024-12-01"  # the first api-version that takes max_completion_tokens
@@ -199,7 +201,9 @@ _OLLAMA = Dialect(
 )
 
 # Of api.openai.com, and of hosts that nobody knows: self-hosted servers, proxies.
-OPENAI = Dialect(max_tokens="max_completion_tokens", call_ids="short", pairs_results=True)
+OPENAI = Dialect(
+    max_tokens="max_completion_tokens", call_ids="short", pairs_results=True, packed_vectors=True
+)
 UNKNOWN = Dialect(
     max_tokens="by_model",
     reply="reasoning_content",

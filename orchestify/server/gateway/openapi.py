@@ -306,13 +306,19 @@ def gateway_route(
     example: dict[str, Any],
     *statuses: int,
     also: dict[str, Any] | None = None,
+    tells_call: bool = False,
     error: type[BaseModel] = GatewayError,
     **extra: Any,
 ) -> dict[str, Any]:
-    """Return what a route is declared with; `also` stands beside the JSON in its answer."""
+    """Return what a route is declared with; `also` stands beside the JSON in its answer.
+
+    Where it `tells_call`, or has a stream as well, its headers are those of a call.
+    """
+    tells_call |= also is not None
     content = {"application/json": {"schema": schema, "example": example}, **(also or {})}
-    answered = {"description": "Answered", "content": content, "headers": _HEADERS if also else {}}
-    headers = _ERROR_HEADERS if also else {}
+    told = _HEADERS if tells_call else {}
+    answered = {"description": "Answered", "content": content, "headers": told}
+    headers = _ERROR_HEADERS if tells_call else {}
     errors = _errors(401, 403, 429, 500, 503, *statuses, headers=headers, model=error)
     return {
         "tags": ["gateway"],

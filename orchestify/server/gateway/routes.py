@@ -15,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 from orchestify.errors import OrchestifyError
 from orchestify.server.access.authentication import require
 from orchestify.server.gateway.chat.exchange import ChatExchange
+from orchestify.server.gateway.embeddings.exchange import embeddings
+from orchestify.server.gateway.embeddings.openapi import EMBEDDINGS
 from orchestify.server.gateway.errors import error_response
 from orchestify.server.gateway.messages.exchange import MessagesExchange, count_tokens
 from orchestify.server.gateway.messages.openapi import COUNT_TOKENS, MESSAGES
@@ -28,7 +30,7 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def add_gateway(app: FastAPI, service: Service) -> None:
-    """Add `/v1/chat/completions`, `/v1/messages` and `/v1/models` to an application."""
+    """Add `/v1/chat/completions`, `/v1/messages`, `/v1/embeddings` and `/v1/models`."""
 
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation, whole or as a stream of events, through the call path.
@@ -65,6 +67,17 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         """Count a request's input tokens; `x-orchestify-count` says `estimated` where we guess."""
         return await count_tokens(request, service)
 
+    async def create_embeddings(request: Request) -> Response:
+        """Return a vector for each input, in order, through the call path.
+
+        The model is named as for `/v1/chat/completions`; Anthropic has none. An input may be given
+        as tokens, to providers of type `openai` and to OpenAI and Azure through LiteLLM. More
+        inputs than one request of the provider takes go in several, all to the same target. `user`
+        goes to providers of type `openai`; for others it is left out, and named in
+        `x-orchestify-warnings`.
+        """
+        return await embeddings(request, service)
+
     async def list_models(request: Request) -> Response:
         """List what `model` may name: the tenant's agents, and its providers' models."""
         return await _json(service, request, listed_models)
@@ -79,6 +92,7 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         ("/v1/chat/completions", create_chat_completion, "POST", CHAT),
         ("/v1/messages", create_message, "POST", MESSAGES),
         ("/v1/messages/count_tokens", count_message_tokens, "POST", COUNT_TOKENS),
+        ("/v1/embeddings", create_embeddings, "POST", EMBEDDINGS),
         ("/v1/models", list_models, "GET", MODELS),
         ("/v1/models/{model:path}", get_model, "GET", MODEL),
     ):

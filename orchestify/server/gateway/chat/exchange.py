@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.routed import RoutedProvider
 from orchestify.server.gateway.chat.answer import ChunkWriter, answer_body
 from orchestify.server.gateway.chat.request import ChatRequest, chat_request
 from orchestify.server.gateway.errors import OPENAI
 from orchestify.server.gateway.exchange import Exchange
+from orchestify.server.gateway.targets import speaks_openai
 from orchestify.server.tenants.tenant_providers import TenantProviders
 from orchestify.values import LLMResponse
 
@@ -27,7 +26,7 @@ class ChatExchange(Exchange[ChatRequest]):
     def _arguments(
         self, asked: ChatRequest, provider: LLMProvider, registry: TenantProviders
     ) -> dict[str, Any]:
-        if asked.passed_on and _speaks_openai(provider):
+        if asked.passed_on and speaks_openai(provider):
             return {**asked.arguments, "options": asked.passed_on}
         return asked.arguments
 
@@ -39,10 +38,3 @@ class ChatExchange(Exchange[ChatRequest]):
         return ChunkWriter(
             call_id, asked.model, include_usage=include_usage, names_provider=names_provider
         )
-
-
-def _speaks_openai(provider: LLMProvider) -> bool:
-    """Say whether every target of a provider takes the fields of OpenAI's protocol."""
-    if not isinstance(provider, (ConfiguredProvider, RoutedProvider)):
-        return False
-    return all(each.provider_type == "openai" for each in provider.route.targets)

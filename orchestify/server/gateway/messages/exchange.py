@@ -9,12 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestify.calls.target import Target
 from orchestify.errors import OrchestifyError
 from orchestify.lanes.direct import AnthropicLane
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.routed import RoutedProvider
 from orchestify.server.access.authentication import require
 from orchestify.server.gateway.errors import ANTHROPIC, error_response
 from orchestify.server.gateway.exchange import Exchange
@@ -27,6 +24,7 @@ from orchestify.server.gateway.messages.request import (
     counted_request,
     messages_request,
 )
+from orchestify.server.gateway.targets import targets_of
 from orchestify.server.service import Service
 from orchestify.server.tenants.tenant_providers import TenantProviders
 from orchestify.values import LLMResponse, NativeRequest
@@ -92,7 +90,7 @@ def native_request(
         InvalidParameterError: it has what a target of another protocol cannot be told, or what
             does not go with the operator's key.
     """
-    targets = _targets(provider)
+    targets = targets_of(provider)
     speaking = [each for each in targets if isinstance(each.lane, AnthropicLane)]
     if not speaks_messages(provider):
         if asked.untold:
@@ -108,11 +106,5 @@ def native_request(
 
 def speaks_messages(provider: LLMProvider) -> bool:
     """Say whether every target of a provider takes requests in the words of this protocol."""
-    targets = _targets(provider)
+    targets = targets_of(provider)
     return bool(targets) and all(isinstance(each.lane, AnthropicLane) for each in targets)
-
-
-def _targets(provider: LLMProvider) -> tuple[Target, ...]:
-    if isinstance(provider, (ConfiguredProvider, RoutedProvider)):
-        return provider.route.targets
-    return ()
