@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from orchestify.core.aliases import ModelAlias
 from orchestify.core.error_messages import refuse
 from orchestify.core.fields import Count, Model, Number, Positive, Seconds, Share, Text, Usd
 from orchestify.policy.breaker import BreakerSettings
@@ -228,6 +229,10 @@ class Settings(Policies):
 
     default_provider: Text | None = Field(
         default=None, description="The provider of agents that name none"
+    )
+    models: dict[str, ModelAlias] = Field(
+        default_factory=dict,
+        description="Names for models; `claude-*` is every name that begins so",
     )
     budgets: tuple[BudgetConfig, ...] = ()
     ledger: LedgerConfig | None = None

@@ -29,6 +29,11 @@ def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
             yield ("providers", name, "base_url"), _IN_THE_CLEAR
         if _lacks_key(provider):
             yield ("providers", name), "no api_key; the provider will refuse every call"
+    off = config.providers.off
+    for alias, named in config.models.items():
+        if named.provider in off:
+            what = f"{named.provider} is off ({off[named.provider]}), so this name leads nowhere"
+            yield ("models", alias, "provider"), what
     for name, agent in config.agents.agents.items():
         for index, entry in enumerate(chain_of(config, name, agent)[1:]):
             limit = _refused_above(config, entry, agent.temperature) if agent.enabled else None

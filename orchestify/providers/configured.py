@@ -25,6 +25,9 @@ from orchestify.values import (
     StreamEvent,
 )
 
+MOST_LISTED = 10_000
+"""How many of the models that a provider lists are kept."""
+
 
 class ConfiguredProvider(LLMProvider):
     """The base of the built-in providers.
@@ -65,6 +68,7 @@ class ConfiguredProvider(LLMProvider):
         self._rule = rule
         self._fetches = fetches
         self._takes_unbounded = takes_unbounded
+        self.listed: frozenset[str] = frozenset()
         self._lane = self._make_lane()
 
     @property
@@ -112,8 +116,13 @@ class ConfiguredProvider(LLMProvider):
         return has_thinking(self.config.default_model or "", self._entry())
 
     async def list_models(self) -> list[str] | None:
-        """Return the models the provider lists, by a free request; None where there is none."""
-        return await self._lane.list_models()
+        """Return the models the provider lists, by a free request; None where there is none.
+
+        They are kept: their names lead here from now on.
+        """
+        listed = await self._lane.list_models()
+        self.listed = frozenset((listed or ())[:MOST_LISTED])
+        return listed
 
     async def count_input(self, request: CompletionRequest) -> int | None:
         """Return the input tokens of a request, by a free request; None where there is none."""

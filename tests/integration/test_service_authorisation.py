@@ -41,6 +41,7 @@ class World:
             "POST /v1/chat/completions": CHAT,
             "POST /v1/messages": {**CHAT, "max_tokens": 9},
             "POST /v1/messages/count_tokens": CHAT,
+            "POST /v1/embeddings": {"model": "none", "input": "hello"},
         }
         return bodies.get(endpoint)
 

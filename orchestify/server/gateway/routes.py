@@ -83,8 +83,13 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         return await _json(service, request, listed_models)
 
     async def get_model(request: Request) -> Response:
-        """Return what `model` may name, by the name that a call gives, of the list or not."""
-        name = request.path_params["model"]
+        """Return what `model` may name, by the name that a call gives, of the list or not.
+
+        The name may hold slashes, and one may stand at its end.
+        """
+        name = request.path_params["model"].removesuffix("/")
+        if not name:
+            return await list_models(request)
         return await _json(service, request, lambda registry: model_named(name, registry))
 
     router = app.router
