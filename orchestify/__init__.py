@@ -104,6 +104,7 @@ if TYPE_CHECKING:
         CompletionRequest as CompletionRequest,
         EmbeddingRequest as EmbeddingRequest,
         EmbeddingResponse as EmbeddingResponse,
+        FilePart as FilePart,
         ImagePart as ImagePart,
         LLMMessage as LLMMessage,
         LLMResponse as LLMResponse,

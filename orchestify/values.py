@@ -105,7 +105,33 @@ class ImagePart:
         return self.url or f"data:{self.media_type};base64,{self.data}"
 
 
-Part: TypeAlias = TextPart | ImagePart
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A file in a message, a PDF as a rule: base64 `data` with its `media_type`.
+
+    `name` is the file's, told to models that see it; `cache_control` as in `TextPart`.
+    """
+
+    data: str = field(repr=False)
+    media_type: str = "application/pdf"
+    name: str | None = field(default=None, repr=False)
+    cache_control: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, str) or not self.data:
+            raise InvalidParameterError(
+                "a file's data is base64 text; encode bytes with base64.b64encode(...).decode()"
+            )
+        if not isinstance(self.media_type, str) or "/" not in self.media_type:
+            raise InvalidParameterError("a file's media_type is one as application/pdf")
+
+    @property
+    def data_url(self) -> str:
+        """The file as a `data:` URL."""
+        return f"data:{self.media_type};base64,{self.data}"
+
+
+Part: TypeAlias = TextPart | ImagePart | FilePart
 Content: TypeAlias = str | Sequence[Part]
 
 
@@ -196,9 +222,9 @@ class Thinking:
 class LLMMessage:
     """One message of a conversation.
 
-    `content` is text, or a sequence of `TextPart` and `ImagePart`. An assistant's message may
-    hold `tool_calls` and `thinking`; a tool's result has role `tool` and the `tool_call_id` it
-    answers. `name` is the speaker's, where a provider takes one.
+    `content` is text, or a sequence of `TextPart`, `ImagePart` and `FilePart`. An assistant's
+    message may hold `tool_calls` and `thinking`; a tool's result has role `tool` and the
+    `tool_call_id` it answers. `name` is the speaker's, where a provider takes one.
     """
 
     role: str
@@ -232,6 +258,13 @@ class LLMMessage:
         """Whether an image is among the parts."""
         return not isinstance(self.content, str) and any(
             isinstance(part, ImagePart) for part in self.content
+        )
+
+    @property
+    def has_files(self) -> bool:
+        """Whether a file is among the parts."""
+        return not isinstance(self.content, str) and any(
+            isinstance(part, FilePart) for part in self.content
         )
 
 
@@ -399,6 +432,28 @@ class CompletionRequest:
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None
 
+    @property
+    def price_terms(self) -> Mapping[str, Any]:
+        """What may change the price: the extra fields, in the protocol's words where these go out.
+
+        `cache_ttl` is beside them the longest time that is asked of a cache, where one is.
+        """
+        body = NOTHING if self.native is None else self.native.body
+        marks = [] if self.native is None else list(_marks_in(body))
+        marked: list[Part | Tool] = [*self.tools]
+        for message in self.messages:
+            if not isinstance(message.content, str):
+                marked += message.content
+        for each in marked:
+            if each.cache_control is not None:
+                marks.append(each.cache_control)
+        if not (marks or self.cache or body):
+            return self.options
+        terms = {**body, **self.options}
+        if marks or self.cache:
+            terms["cache_ttl"] = "1h" if any(mark.get("ttl") == "1h" for mark in marks) else "5m"
+        return terms
+
 
 EmbeddingInput: TypeAlias = str | tuple[int, ...]
 """What one vector is made of: a text, or the tokens that the model's own tokenizer makes of it."""
@@ -506,6 +561,20 @@ class StreamEnd:
 StreamEvent: TypeAlias = (
     TextDelta | ThinkingDelta | ToolCallDelta | UsageUpdate | NativeEvent | StreamEnd
 )
+
+
+def _marks_in(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the marks of what is to be cached, wherever they stand in a body."""
+    stack = [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, Mapping):
+            mark = each.get("cache_control")
+            if isinstance(mark, Mapping):
+                yield mark
+            stack += each.values()
+        elif isinstance(each, (list, tuple)):
+            stack += each
 
 
 def _packed(vector: array[float]) -> str:

@@ -117,7 +117,7 @@ class CallState:
             agent=self.agent,
             model=target.model,
             cost_at_most_usd=(
-                runtime.worst_case_usd(target, tokens, request.options)
+                runtime.worst_case_usd(target, tokens, request.price_terms)
                 if runtime.estimates
                 else None
             ),
@@ -453,7 +453,7 @@ class AttemptState:
         at_most_usd = self.record.cost_at_most_usd
         if at_most_usd is None and cost.usd is None:
             tokens = self.runtime.tokens(self.target, self.request)
-            return self.runtime.worst_case_usd(self.target, tokens, self.request.options)
+            return self.runtime.worst_case_usd(self.target, tokens, self.request.price_terms)
         return at_most_usd
 
     def _judge(self, permit: Permit, error: BaseException | None) -> None:

@@ -217,6 +217,10 @@ def lacking(request: CompletionRequest, entry: ModelEntry | None) -> str | None:
         lack = "cannot call tools"
     elif entry.images is False and any(message.has_images for message in request.messages):
         lack = "takes no images"
+    elif entry.raw.get("supports_pdf_input") is False and any(
+        message.has_files for message in request.messages
+    ):
+        lack = "reads no files"
     elif request.response_format is not None and entry.structured_output is False:
         lack = "has no structured output"
     elif limit is not None and characters > limit * CHARS_PER_TOKEN_AT_MOST:

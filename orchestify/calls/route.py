@@ -345,7 +345,7 @@ class Route:
     def _worst_usd(self, call: Call, target: Target) -> Decimal | None:
         request = call.request(target.defaults, model=target.model)
         tokens = self.runtime.tokens(target, request)
-        return self.runtime.worst_case_usd(target, tokens, request.options)
+        return self.runtime.worst_case_usd(target, tokens, request.price_terms)
 
     def _fall_back(self, state: CallState, target: Target, following: Target) -> None:
         """Tell the listeners, and the strategy, that a call goes on to the next target."""

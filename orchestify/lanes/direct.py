@@ -220,11 +220,13 @@ class DirectLane:
         if self._config.options or request.options is not NOTHING:
             body = body | self._config.options | dict(request.options)
             body = {name: value for name, value in body.items() if value is not None}
-        text = _encoded(body)
+        text = None
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            text = _ENCODER.encode(body)
         del body
         if text is None:
             raise InvalidParameterError("the options, tools or schema hold what is no JSON")
-        return text
+        return text.encode("utf-8", "replace")
 
     async def _read(
         self, body: bytes, headers: Mapping[str, str], request: CompletionRequest

@@ -18,9 +18,11 @@ from orchestify.calls.tracing import TracedAttempt, TracedCall
 from orchestify.values import (
     EmbeddingRequest,
     EmbeddingResponse,
+    FilePart,
     ImagePart,
     LLMMessage,
     LLMResponse,
+    TextPart,
 )
 
 
@@ -214,7 +216,7 @@ def _parts(message: LLMMessage) -> Iterator[dict[str, Any]]:
         yield {"type": "reasoning", "content": message.thinking.text}
     if not isinstance(message.content, str):
         for part in message.content:
-            yield _image(part) if isinstance(part, ImagePart) else _text(part.text)
+            yield _text(part.text) if isinstance(part, TextPart) else _media(part)
     elif message.content:
         yield _text(message.content)
     for call in message.tool_calls:
@@ -226,14 +228,15 @@ def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "content": text}
 
 
-def _image(image: ImagePart) -> dict[str, Any]:
-    if image.url is not None:
-        return {"type": "uri", "modality": "image", "uri": image.url}
+def _media(part: ImagePart | FilePart) -> dict[str, Any]:
+    modality = "image" if isinstance(part, ImagePart) else "document"
+    if isinstance(part, ImagePart) and part.url is not None:
+        return {"type": "uri", "modality": modality, "uri": part.url}
     return {
         "type": "blob",
-        "modality": "image",
-        "mime_type": image.media_type,
-        "content": image.data,
+        "modality": modality,
+        "mime_type": part.media_type,
+        "content": part.data,
     }
 
 

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestify.errors import InvalidParameterError
 from orchestify.server.gateway.json_fields import each, needed, optional, wrong
-from orchestify.values import Content, ImagePart, LLMMessage, Part, TextPart, Thinking, ToolCall
+from orchestify.values import (
+    Content,
+    FilePart,
+    ImagePart,
+    LLMMessage,
+    Part,
+    TextPart,
+    Thinking,
+    ToolCall,
+)
 
+_NOT_CITED = {"enabled": False}
 _ORDER = {"text": 1, "tool_use": 2}
 """Where blocks stand in an assistant's turn as a rule: all that is thinking comes first."""
 
@@ -125,11 +136,17 @@ def _image(source: Mapping[str, Any], where: str) -> Part | None:
 
 
 def _document(block: Mapping[str, Any]) -> Part | None:
-    """Return a document whose source is plain text."""
-    source = block.get("source")
-    if not isinstance(source, dict) or source.get("type") != "text":
+    """Return a document whose source is plain text or a file's bytes, and that is no more."""
+    source, title = block.get("source"), block.get("title")
+    asks_more = block.get("context") or (block.get("citations") or {}) not in ({}, _NOT_CITED)
+    if not isinstance(source, dict) or asks_more:
         return None
-    title = block.get("title")
+    if source.get("type") == "base64":
+        with suppress(InvalidParameterError):
+            name = title if isinstance(title, str) else None
+            return FilePart(str(source.get("data")), str(source.get("media_type")), name)
+    if source.get("type") != "text":
+        return None
     head = f"{title}\n\n" if isinstance(title, str) else ""
     return TextPart(f"{head}{source.get('data') or ''}")
 
