@@ -55,6 +55,11 @@ MAX_LABELS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 
 LABEL_CHARS = 200
 _GIVEN = ("temperature", "top_p", "stop", "seed")
+_PART_FIELDS = frozenset({"type", "text", "refusal", "image_url", "file", "cache_control"})
+_TOOL_FIELDS = frozenset(
+    {"type", "function", "name", "description", "parameters", "strict", "cache_control"}
+)
+_FORM_FIELDS = frozenset({"name", "schema", "strict"})
 _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
     "none": "none",
@@ -105,8 +110,36 @@ def chat_request(body: bytes) -> ChatRequest:
         {name: value[:LABEL_CHARS] for name, value in labels.items()},
         optional(form, "stream", bool) or False,
         optional(options, "include_usage", bool, "stream_options.") or False,
-        ("metadata_cut",) if any(len(each) > LABEL_CHARS for each in labels.values()) else (),
+        (*_unread(form), *(["metadata_cut"] if any(map(_is_cut, labels.values())) else [])),
     )
+
+
+def _is_cut(label: str) -> bool:
+    return len(label) > LABEL_CHARS
+
+
+def _unread(form: Mapping[str, Any]) -> list[str]:
+    """Return words for what stands in parts, tools and forms and is not read.
+
+    What else stands in a message is not named: answers have fields of their own, which clients send
+    back with them.
+    """
+    tools = form.get("tools") or ()
+    parts = [
+        part
+        for message in form["messages"]
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+    ]
+    given = form.get("response_format") or {}
+    read = [
+        *((part, _PART_FIELDS) for part in parts),
+        *((tool, _TOOL_FIELDS) for tool in tools),
+        *((tool["function"], _TOOL_FIELDS) for tool in tools),
+        (given.get("json_schema") or {}, _FORM_FIELDS),
+    ]
+    names = {name for each, known in read for name in each.keys() - known if each[name] is not None}
+    return [f"{name[:40]}_dropped" for name in sorted(names)]
 
 
 def _refuse_unsupported(form: Mapping[str, Any]) -> None:

@@ -25,6 +25,12 @@ from orchestify.values import (
     ToolCall,
 )
 
+_READ = {
+    "text": frozenset({"type", "text", "cache_control"}),
+    "image": frozenset({"type", "source", "cache_control"}),
+    "tool_use": frozenset({"type", "id", "name", "input", "cache_control"}),
+    "tool_result": frozenset({"type", "tool_use_id", "content", "cache_control"}),
+}
 _NOT_CITED = {"enabled": False}
 _ORDER = {"text": 1, "tool_use": 2}
 """Where blocks stand in an assistant's turn as a rule: all that is thinking comes first."""
@@ -32,9 +38,13 @@ _ORDER = {"text": 1, "tool_use": 2}
 
 @dataclass(slots=True)
 class ContentReader:
-    """Reads messages; `untold` has the places of what no other protocol can be told."""
+    """Reads messages; `untold` has the places of what no other protocol can be told.
+
+    `unread` has the names of what is in blocks that can be told, and is left out.
+    """
 
     untold: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
 
     def conversation(self, form: Mapping[str, Any]) -> list[LLMMessage]:
         """Return the system prompt and the messages in a body.
@@ -78,6 +88,7 @@ class ContentReader:
             yield LLMMessage(role, tuple(parts))
 
     def _result(self, block: Mapping[str, Any], where: str) -> LLMMessage:
+        self._note(block)
         content = block.get("content")
         said = "" if content is None else self._content(content, f"{where}content")
         return LLMMessage("tool", said, tool_call_id=needed(block, "tool_use_id", str, where))
@@ -90,6 +101,7 @@ class ContentReader:
             if kind == "text":
                 parts.append(self._part(block, f"{where}[{number}]."))
             elif kind == "tool_use":
+                self._note(block)
                 calls.append(_call(block, f"{where}[{number}]."))
         return LLMMessage(
             "assistant", tuple(parts) or "", tool_calls=tuple(calls), thinking=_thinking(blocks)
@@ -103,6 +115,7 @@ class ContentReader:
 
     def _part(self, block: Mapping[str, Any], where: str) -> Part:
         kind = needed(block, "type", str, where)
+        self._note(block)
         mark = optional(block, "cache_control", dict, where)
         if kind == "text":
             return TextPart(optional(block, "text", str, where) or "", mark)
@@ -114,6 +127,11 @@ class ContentReader:
             self.untold.append(f"{where}type: {kind[:40]!r}")
             made = TextPart(json.dumps(block))
         return made if mark is None else replace(made, cache_control=mark)
+
+    def _note(self, block: Mapping[str, Any]) -> None:
+        known = _READ.get(str(block.get("type")))
+        if known is not None:
+            self.unread |= {name[:40] for name in block.keys() - known if block[name]}
 
 
 def _listed(content: Any, where: str) -> list[Any]:
