@@ -35,19 +35,21 @@ def add_gateway(app: FastAPI, service: Service) -> None:
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation, whole or as a stream of events, through the call path.
 
-        The model is `agent:NAME`, `PROVIDER/MODEL`, or a model that one provider has. `metadata`
-        labels the call in the ledger. An answer's `thinking_blocks` go back in the assistant's
-        message beside its tool calls; where a client leaves them out, they are put back from what
-        is kept for an hour. Where they are gone, that turn is asked without thinking, and
+        The model is `agent:NAME`, an alias, `PROVIDER/MODEL`, or a model that one provider has.
+        `metadata` labels the call in the ledger. An answer's `thinking_blocks` go back in the
+        assistant's message beside its tool calls; where a client leaves them out, they are put back
+        from what is kept for an hour. Where they are gone, that turn is asked without thinking, and
         `x-orchestify-warnings`, or a stream's last chunk, says `thinking_dropped`. Providers of
         type `openai` also get `frequency_penalty`, `presence_penalty`, `logit_bias`, `prediction`,
-        `prompt_cache_key`, `safety_identifier`, `user` and `verbosity`; all other fields are
-        ignored. A stream's cost is in the last chunk's `usage`; what fails after its beginning is
-        told by an event with an `error`, and no `[DONE]` follows. Claude's refusals are known at
-        their end alone: streamed, they come as content, and whole as the last chunk's `refusal`. A
-        call waits for its turn at a used-up rate limit, and for the answer, as long as its agent or
-        provider is configured to (600 s where nothing is said), or as the header
-        `x-orchestify-timeout-s` says; where its turn comes later than that, it is a 429 at once.
+        `prompt_cache_key`, `safety_identifier`, `user` and `verbosity`, which are left out for
+        others, and named there; with the tenant's own key they get any field. Other fields go where
+        the provider takes them, and are refused elsewhere. A stream's cost is in the last chunk's
+        `usage`; what fails after its beginning is told by an event with an `error`, and no `[DONE]`
+        follows. Claude's refusals are known at their end alone: streamed, they come as content, and
+        whole as the last chunk's `refusal`. A call waits for its turn at a used-up rate limit, and
+        for the answer, as long as its agent or provider is configured to (600 s where nothing is
+        said), or as the header `x-orchestify-timeout-s` says; where its turn comes later than that,
+        it is a 429 at once.
         """
         return ChatExchange(request, service)
 
