@@ -438,8 +438,8 @@ class CompletionRequest:
 
         `cache_ttl` is beside them the longest time that is asked of a cache, where one is.
         """
-        body = NOTHING if self.native is None else self.native.body
-        marks = [] if self.native is None else list(_marks_in(body))
+        body = None if self.native is None else self.native.body
+        marks = [] if body is None else list(_marks_in(body))
         marked: list[Part | Tool] = [*self.tools]
         for message in self.messages:
             if not isinstance(message.content, str):
@@ -447,9 +447,9 @@ class CompletionRequest:
         for each in marked:
             if each.cache_control is not None:
                 marks.append(each.cache_control)
-        if not (marks or self.cache or body):
+        if not marks and not self.cache and body is None:
             return self.options
-        terms = {**body, **self.options}
+        terms = {**(body or {}), **self.options}
         if marks or self.cache:
             terms["cache_ttl"] = "1h" if any(mark.get("ttl") == "1h" for mark in marks) else "5m"
         return terms

@@ -108,6 +108,11 @@ class CallState:
         labels = current_labels()
         budgets = runtime.budgets_of(target, self.agent, labels) if runtime.budgets else ()
         tokens = runtime.tokens(target, request) if runtime.estimates else (0, 0)
+        terms, is_plain = request.options, not (request.native or request.cache or request.tools)
+        for message in request.messages:
+            is_plain = is_plain and isinstance(message.content, str)
+        if not is_plain:
+            terms = request.price_terms
         record = Record(
             id=f"{self.call_id}-{number}",
             call_id=self.call_id,
@@ -117,9 +122,7 @@ class CallState:
             agent=self.agent,
             model=target.model,
             cost_at_most_usd=(
-                runtime.worst_case_usd(target, tokens, request.price_terms)
-                if runtime.estimates
-                else None
+                runtime.worst_case_usd(target, tokens, terms) if runtime.estimates else None
             ),
             labels=labels,
         )
