@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "orchestify"
 LAYERS = [
     ["__main__"],
     ["cli"],
+    ["adapters"],
     ["server.running", "server.startup_summary"],
     ["server.connections"],
     ["server.app"],
