@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack, cast
@@ -26,25 +27,41 @@ MAX_DIMENSIONS = 1_000_000
 
 
 class Batch(NamedTuple):
-    """How much one request takes: inputs, and estimated tokens in sum."""
+    """How much one request takes: inputs, and tokens in sum where that has a limit."""
 
     inputs: int
-    tokens: int
+    tokens: int | None
 
 
-# By LiteLLM's names of companies; a fifth less than the tokens that a provider takes, since ours
-# are estimates. Sources: OpenAI, "Create embeddings" (2,048 inputs, 300,000 tokens); Microsoft,
-# "Azure OpenAI: embeddings"; Google, "Get text embeddings" (Vertex: 250, 20,000) and
-# "batchEmbedContents" (100).
+# By LiteLLM's names of companies. Sources, read in November 2026:
+# openai: OpenAI, "Create embeddings": 2,048 inputs, 300,000 tokens.
+# azure: Microsoft, "Learn how to generate embeddings": 2,048 inputs, 8,192 tokens; the reference of
+#     Foundry's v1 says OpenAI's 300,000, and the lower holds at both.
+# gemini: the API's own error: "BatchEmbedContentsRequest.requests: at most 100 requests can be in
+#     one batch"; no limit of the sum is told.
+# vertex_ai: Google, "Get text embeddings": 250 texts, 20,000 tokens.
+# mistral: the API's own error: "Too many tokens in batch. Max is 16384".
+# dashscope: Alibaba, "Model Studio: text embedding, synchronous API": 10 rows, 8,192 tokens.
 BATCHES: Mapping[str, Batch] = {
-    "openai": Batch(2_048, 240_000),
-    "azure": Batch(2_048, 240_000),
-    "gemini": Batch(100, 80_000),
-    "vertex_ai": Batch(250, 16_000),
-    "vertex_ai-embedding-models": Batch(250, 16_000),
+    "openai": Batch(2_048, 300_000),
+    "azure": Batch(2_048, 8_192),
+    "gemini": Batch(100, None),
+    "vertex_ai": Batch(250, 20_000),
+    "vertex_ai-embedding-models": Batch(250, 20_000),
+    "mistral": Batch(2_048, 16_384),
+    "dashscope": Batch(10, 8_192),
 }
-OTHERS = Batch(96, 80_000)
-"""Of endpoints that nobody knows, and of those that take the fewest: Cohere's 96."""
+OTHERS = Batch(32, 16_384)
+"""Of endpoints that nobody knows: what text-embeddings-inference takes unless it is told otherwise
+(`--max-client-batch-size`), and Mistral's tokens; hosted ones take more (Cohere 96 texts)."""
+
+ONE_EACH = "gemini-embedding"
+"""How the names of models begin that take one input a request at Vertex.
+
+Source: Google, "Get text embeddings"."""
+
+ESTIMATED_SHARE = 0.8
+"""How much of a limit of tokens is used, since ours are estimates."""
 
 
 class EmbeddingKeywords(TypedDict, total=False):
@@ -87,9 +104,10 @@ class EmbeddingCall(Call):
 
     def batches(self, targets: Sequence[Target]) -> Iterator[EmbeddingCall]:
         """Yield calls with as many inputs each as one request takes at every target, in order."""
-        limits = [BATCHES.get(target.endpoint or "", OTHERS) for target in targets]
+        limits = list(map(batch_at, targets))
         most_inputs = min(limit.inputs for limit in limits)
-        most_tokens = min(limit.tokens for limit in limits)
+        sums = [limit.tokens for limit in limits if limit.tokens is not None]
+        most_tokens = ESTIMATED_SHARE * min(sums, default=math.inf)
         begin = tokens = 0
         for at, message in enumerate(self.messages):
             more = count_tokens([message], model=targets[0].model)
@@ -103,6 +121,15 @@ class EmbeddingCall(Call):
         if end - begin == len(self.inputs):
             return self
         return replace(self, messages=self.messages[begin:end], inputs=self.inputs[begin:end])
+
+
+def batch_at(target: Target) -> Batch:
+    """Return how much one request takes at a target."""
+    batch = BATCHES.get(target.endpoint or "", OTHERS)
+    is_vertex = (target.endpoint or "").startswith("vertex_ai")
+    if is_vertex and target.model.rpartition("/")[2].startswith(ONE_EACH):
+        return batch._replace(inputs=1)
+    return batch
 
 
 def embedding_call_of(

@@ -17,6 +17,7 @@ from orchestify import (
     EmbeddingResponse,
     InvalidParameterError,
     InvalidResponseError,
+    LiteLLMProvider,
     LLMProvider,
     LLMResponse,
     MockProvider,
@@ -25,8 +26,10 @@ from orchestify import (
     RequestTimeoutError,
     ServerError,
 )
+from orchestify.calls.embedding import Batch, batch_at
 from orchestify.core.config import parse_config
 from orchestify.testing import Reply, StubServer
+from tests.any_path import AnyPathServer
 from tests.lanes import LITELLMS_OWN_WARNINGS
 
 pytestmark = LITELLMS_OWN_WARNINGS
@@ -122,16 +125,16 @@ async def test_many_texts_go_in_batches_and_keep_their_order(server: StubServer)
         alone = await registry.get("direct").embed(texts[150])
         calls = registry.get_usage_summary()["total"]["calls"]
     sent = [request.body["input"] for request in server.requests]
-    assert [len(each) for each in sent] == [96, 96, 8, 1]
-    assert [*sent[0], *sent[1], *sent[2]] == texts
+    assert [len(each) for each in sent] == [32, 32, 32, 32, 32, 32, 8, 1]
+    assert [text for batch in sent[:-1] for text in batch] == texts
     assert answer.vectors[150] == alone.vectors[0]
     assert (answer.tokens_input, answer.cost_usd) == (400, Decimal("0.0004"))
-    assert ([each.outcome for each in answer.attempts], calls) == (["ok"] * 3, 4)
+    assert ([each.outcome for each in answer.attempts], calls) == (["ok"] * 7, 8)
 
 
 async def test_long_texts_fill_a_batch_before_their_number_does(server: StubServer) -> None:
     async with registry_at(server) as registry:
-        await registry.get("direct").embed(["word " * 30_000] * 3)
+        await registry.get("direct").embed(["word " * 6_000] * 3)
     assert [len(request.body["input"]) for request in server.requests] == [2, 1]
 
 
@@ -148,7 +151,7 @@ async def test_a_batch_that_fails_fails_the_call_and_what_went_before_is_booked(
     server.script(Reply(), Reply(status=400), model="embed")
     async with registry_at(server) as registry:
         with pytest.raises(Exception, match="status 400"):
-            await registry.get("direct").embed(["text"] * 100)
+            await registry.get("direct").embed(["text"] * 50)
         total = registry.get_usage_summary()["total"]
     assert (total["calls"], total["attempts"], total["input_tokens"] > 0) == (1, 2, True)
 
@@ -157,7 +160,7 @@ async def test_the_time_of_a_call_covers_all_its_batches(server: StubServer) -> 
     server.script(Reply(delay_s=0.3), Reply(delay_s=30))
     async with registry_at(server) as registry:
         with pytest.raises(RequestTimeoutError):
-            await registry.get("direct").embed(["text"] * 100, timeout_s=1)
+            await registry.get("direct").embed(["text"] * 50, timeout_s=1)
     assert len(server.requests) == 2
 
 
@@ -192,6 +195,49 @@ async def test_tokens_may_be_given_in_place_of_text(server: StubServer, name: st
         answer = await registry.get(name).embed([[1, 2, 3], "two"])
     assert server.requests[0].body["input"] == [[1, 2, 3], "two"]
     assert len(answer.vectors) == 2
+
+
+GOOGLES = b'{"embeddings": [{"values": [0.5, 0.0]}, {"values": [0.5, 1.0]}]}'
+OPENAIS = b"""{"object": "list", "model": "embed", "data": [
+  {"object": "embedding", "index": 0, "embedding": [0.5, 0.0]},
+  {"object": "embedding", "index": 1, "embedding": [0.5, 1.0]}],
+  "usage": {"prompt_tokens": 5, "total_tokens": 5}}"""
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "path", "source"),
+    [
+        ("azure/embed", OPENAIS, "/openai/deployments/embed/embeddings", "reported"),
+        ("gemini/embed", GOOGLES, "/models/embed:batchEmbedContents", "estimated"),
+    ],
+)
+async def test_litellm_embeds_at_azure_and_gemini_with_a_client_of_ours(
+    model: str, body: bytes, path: str, source: str
+) -> None:
+    async with AnyPathServer(body, headers={"content-type": "application/json"}) as server:
+        provider = LiteLLMProvider(
+            "p", {"api_key": "sk", "default_model": model, "base_url": server.url}
+        )
+        answer = await provider.embed(["one", "two"], dimensions=2)
+        await provider.aclose()
+    assert [list(vector) for vector in answer.vectors] == [[0.5, 0.0], [0.5, 1.0]]
+    assert answer.usage.source == source
+    assert [request.path for request in server.requests] == [path]
+
+
+@pytest.mark.parametrize(
+    ("model", "batch"),
+    [
+        ("vertex_ai/text-embedding-005", Batch(250, 20_000)),
+        ("vertex_ai/gemini-embedding-001", Batch(1, 20_000)),
+        ("gemini/gemini-embedding-001", Batch(100, None)),
+        ("dashscope/text-embedding-v4", Batch(10, 8_192)),
+        ("cohere/embed-v4.0", Batch(32, 16_384)),
+    ],
+)
+def test_what_one_request_takes_is_the_models_companys(model: str, batch: Batch) -> None:
+    provider = LiteLLMProvider("p", {"api_key": "sk", "default_model": model})
+    assert batch_at(provider.route.targets[0]) == batch
 
 
 async def test_tokens_are_refused_where_they_are_another_tokenizers(server: StubServer) -> None:
