@@ -12,6 +12,7 @@ import pytest
 import typing_extensions
 from openai.types import embedding_create_params
 from openai.types.chat import completion_create_params
+from openai.types.responses import response_create_params
 
 from tests.extras import needs
 
@@ -27,15 +28,20 @@ MESSAGES = (
     message_create_params.MessageCreateParamsNonStreaming,
     message_create_params.MessageCreateParamsStreaming,
 )
+RESPONSES = (
+    response_create_params.ResponseCreateParamsNonStreaming,
+    response_create_params.ResponseCreateParamsStreaming,
+)
 EMBEDDINGS = (embedding_create_params.EmbeddingCreateParams,)
 TYPES = pytest.mark.parametrize(
     ("section", "types"),
     [
         pytest.param("Chat Completions", CHAT, marks=pytest.mark.data_of("openai")),
         pytest.param("Messages", MESSAGES, marks=pytest.mark.data_of("anthropic")),
+        pytest.param("Responses", RESPONSES, marks=pytest.mark.data_of("openai")),
         pytest.param("Embeddings", EMBEDDINGS, marks=pytest.mark.data_of("openai")),
     ],
-    ids=["chat", "messages", "embeddings"],
+    ids=["chat", "messages", "responses", "embeddings"],
 )
 
 
