@@ -21,6 +21,7 @@ from orchestify import (
     LLMProvider,
     LLMResponse,
     MockProvider,
+    OpenAIProvider,
     ProviderRegistry,
     RateLimitError,
     RequestTimeoutError,
@@ -162,6 +163,29 @@ async def test_the_time_of_a_call_covers_all_its_batches(server: StubServer) -> 
         with pytest.raises(RequestTimeoutError):
             await registry.get("direct").embed(["text"] * 50, timeout_s=1)
     assert len(server.requests) == 2
+
+
+async def test_a_later_batch_goes_out_with_another_key_where_one_is_refused(
+    server: StubServer,
+) -> None:
+    pool = {"api_keys": ["sk-1", "sk-2"], "default_model": "embed", "base_url": server.openai_url}
+    server.script(Reply(), Reply(status=429), model="embed")
+    registry = ProviderRegistry()
+    registry.register("pool", OpenAIProvider("pool", pool))
+    async with registry:
+        answer = await registry.get("pool").embed(["text"] * 50, max_attempts=1)
+    assert [each.outcome for each in answer.attempts] == ["ok", "failed", "ok"]
+    keys = [request.headers["authorization"] for request in server.requests]
+    assert keys[0] == keys[1] != keys[2]
+
+
+async def test_a_registry_that_closes_waits_for_all_batches(server: StubServer) -> None:
+    server.script(Reply(delay_s=0.3), Reply(delay_s=0.3), model="embed")
+    registry = registry_at(server)
+    embedding = asyncio.create_task(registry.get("direct").embed(["text"] * 50))
+    await asyncio.sleep(0.1)
+    await registry.aclose()
+    assert len((await embedding).vectors) == 50
 
 
 async def test_a_budget_holds_for_embeddings(server: StubServer) -> None:
