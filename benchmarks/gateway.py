@@ -4,8 +4,9 @@
 
 Three processes: the stub server that stands in for the provider, `orchestify serve` with its ledger
 in SQLite, and the proxy with one worker and no database; without `--litellm` only ours is measured.
-`messages` in the tables is ours asked in Anthropic's protocol, over a provider that speaks it, and
-`translated` the same over one that speaks OpenAI's. They take turns, round by round, at 1 and at 64
+`messages` in the tables is asked in Anthropic's protocol, over a provider that speaks it, and
+`translated` the same over one that speaks OpenAI's; `embeddings` asks for two vectors of 1,536
+numbers, as base64, whole only. They take turns, round by round, at 1 and at 64
 requests at once, whole answers and streams of 100
 chunks, sent by one aiohttp client. CPU is that of the server's process and its children, from
 `/proc`; latency is until the last byte. `stub` in the tables is the stub server asked directly:
@@ -35,6 +36,8 @@ import aiohttp
 KEY = "sk-benchmark"
 MESSAGES = [{"role": "user", "content": "Say something about the weather in three cities."}]
 CHUNKS = 100
+EMBEDDINGS = "/v1/embeddings"
+VECTORS = {"input": ["one text", "another"], "dimensions": 1536, "encoding_format": "base64"}
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 WAIT_S = 120
 
@@ -45,6 +48,7 @@ providers:
   claude: {{type: anthropic, api_key: {key}, base_url: "{url}", default_model: claude-sonnet-4-5,
            price: {{input_usd_per_mtok: 1, output_usd_per_mtok: 2}}}}
 agents:
+  embed: {{provider: stub, model: text-embedding-3-small}}
   claude_whole: {{provider: claude}}
   claude_stream: {{provider: claude, model: "stub;chunks={chunks}"}}
   whole: {{provider: stub}}
@@ -56,6 +60,13 @@ model_list:
     litellm_params: {{model: openai/gpt-4o, api_key: {key}, api_base: "{url}/v1"}}
   - model_name: agent:stream
     litellm_params: {{model: "openai/stub;chunks={chunks}", api_key: {key}, api_base: "{url}/v1"}}
+  - model_name: agent:claude_whole
+    litellm_params: {{model: anthropic/claude-sonnet-4-5, api_key: {key}, api_base: "{url}"}}
+  - model_name: agent:claude_stream
+    litellm_params: {{model: "anthropic/stub;chunks={chunks}", api_key: {key}, api_base: "{url}"}}
+  - model_name: agent:embed
+    litellm_params:
+      {{model: openai/text-embedding-3-small, api_key: {key}, api_base: "{url}/v1"}}
 litellm_settings: {{num_retries: 0, telemetry: false}}
 general_settings: {{master_key: {key}}}
 """
@@ -77,6 +88,11 @@ class Server:
     def is_messages(self) -> bool:
         """Whether it is asked in Anthropic's protocol."""
         return self.path == "/v1/messages"
+
+    @property
+    def is_embeddings(self) -> bool:
+        """Whether it is asked for vectors."""
+        return self.path == EMBEDDINGS
 
     def cpu_s(self) -> float:
         """CPU seconds of the process and all its children until now."""
@@ -214,7 +230,9 @@ class Load:
     async def request(self, server: Server, *, is_stream: bool) -> float:
         """Send a request and read its answer to the end; return the seconds that took."""
         body: dict[str, Any] = {"model": server.models[is_stream], "messages": MESSAGES}
-        if server.is_messages:
+        if server.is_embeddings:
+            body = {"model": server.models[0], **VECTORS}
+        elif server.is_messages:
             body |= {"max_tokens": 1024, "stream": is_stream}
         elif is_stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -264,9 +282,10 @@ async def run(servers: list[Server], rounds: int, scale: float) -> list[dict[str
         for is_stream in (False, True):
             for at_once in (1, 64):
                 count = int((200 if is_stream else 600) * scale)
-                found = {server.name: Measured() for server in servers}
+                asked = [each for each in servers if not (is_stream and each.is_embeddings)]
+                found = {server.name: Measured() for server in asked}
                 for number in range(rounds + 1):
-                    for server in servers:
+                    for server in asked:
                         warm_up = number == 0  # connections, caches
                         into = Measured() if warm_up else found[server.name]
                         size = max(at_once, count // 4 if warm_up else count)
@@ -276,18 +295,32 @@ async def run(servers: list[Server], rounds: int, scale: float) -> list[dict[str
 
 
 def show(is_stream: bool, at_once: int, found: dict[str, Measured]) -> dict[str, Any]:
-    """Print a table with the proxy's CPU to ours, and return it as data."""
+    """Print a table with each one's CPU to ours at the endpoint, and return it as data."""
     what = f"streams of {CHUNKS} chunks" if is_stream else "whole answers"
     print(f"\n{what}, {at_once} at once (ms)")
-    print(f"  {'':16}{'CPU':>10}{'latency':>10}{'p99':>10}{'CPU / orchestify':>20}")
+    print(f"  {'':28}{'CPU':>10}{'latency':>10}{'p99':>10}{'CPU / orchestify':>20}")
     rows = {name: measured.row() for name, measured in found.items()}
     for name, row in rows.items():
-        ratio = row["cpu_ms"] / rows["orchestify"]["cpu_ms"]
+        endpoint = name.partition(":")[1] + name.partition(":")[2]
+        ratio = row["cpu_ms"] / rows[f"orchestify{endpoint}"]["cpu_ms"]
         print(
-            f"  {name:16}{row['cpu_ms']:10.3f}{row['latency_ms']:10.2f}{row['p99_ms']:10.2f}"
+            f"  {name:28}{row['cpu_ms']:10.3f}{row['latency_ms']:10.2f}{row['p99_ms']:10.2f}"
             f"{ratio:20.2f}"
         )
     return {"what": what, "at_once": at_once, "rows": rows}
+
+
+def endpoints(chat: Server) -> list[Server]:
+    """Return a gateway asked in every way."""
+    claudes = ("agent:claude_whole", "agent:claude_stream")
+    messages = replace(chat, name=f"{chat.name}: messages", path="/v1/messages")
+    embed = ("agent:embed", "")
+    return [
+        chat,
+        replace(messages, models=claudes),
+        replace(messages, name=f"{chat.name}: translated"),
+        replace(chat, name=f"{chat.name}: embeddings", path=EMBEDDINGS, models=embed),
+    ]
 
 
 def main() -> None:
@@ -301,13 +334,9 @@ def main() -> None:
     with TemporaryDirectory() as folder, ExitStack() as stack:
         provider = stub(Path(folder), stack)
         chat = ours(Path(folder), provider.url, stack)
-        told = {"path": "/v1/messages"}
-        native = replace(
-            chat, name="messages", models=("agent:claude_whole", "agent:claude_stream"), **told
-        )
-        servers = [provider, chat, native, replace(chat, name="translated", **told)]
+        servers = [provider, *endpoints(chat)]
         if options.litellm:
-            servers.append(theirs(options.litellm, Path(folder), provider.url, stack))
+            servers += endpoints(theirs(options.litellm, Path(folder), provider.url, stack))
         tables = asyncio.run(run(servers, options.rounds, options.scale))
     if options.json:
         Path(options.json).write_text(json.dumps(tables, indent=1), encoding="utf-8")

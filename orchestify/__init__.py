@@ -127,6 +127,9 @@ if TYPE_CHECKING:
     from orchestify.values import (
         Attempt as Attempt,
         CompletionRequest as CompletionRequest,
+        EmbeddingRequest as EmbeddingRequest,
+        EmbeddingResponse as EmbeddingResponse,
+        FilePart as FilePart,
         ImagePart as ImagePart,
         LLMMessage as LLMMessage,
         LLMResponse as LLMResponse,

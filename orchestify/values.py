@@ -5,6 +5,9 @@ All are frozen. None shows a prompt or an answer in its repr.
 
 from __future__ import annotations
 
+import base64
+import sys
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -102,7 +105,33 @@ class ImagePart:
         return self.url or f"data:{self.media_type};base64,{self.data}"
 
 
-Part: TypeAlias = TextPart | ImagePart
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A file in a message, a PDF as a rule: base64 `data` with its `media_type`.
+
+    `name` is the file's, told to models that see it; `cache_control` as in `TextPart`.
+    """
+
+    data: str = field(repr=False)
+    media_type: str = "application/pdf"
+    name: str | None = field(default=None, repr=False)
+    cache_control: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, str) or not self.data:
+            raise InvalidParameterError(
+                "a file's data is base64 text; encode bytes with base64.b64encode(...).decode()"
+            )
+        if not isinstance(self.media_type, str) or "/" not in self.media_type:
+            raise InvalidParameterError("a file's media_type is one as application/pdf")
+
+    @property
+    def data_url(self) -> str:
+        """The file as a `data:` URL."""
+        return f"data:{self.media_type};base64,{self.data}"
+
+
+Part: TypeAlias = TextPart | ImagePart | FilePart
 Content: TypeAlias = str | Sequence[Part]
 
 
@@ -193,9 +222,9 @@ class Thinking:
 class LLMMessage:
     """One message of a conversation.
 
-    `content` is text, or a sequence of `TextPart` and `ImagePart`. An assistant's message may
-    hold `tool_calls` and `thinking`; a tool's result has role `tool` and the `tool_call_id` it
-    answers. `name` is the speaker's, where a provider takes one.
+    `content` is text, or a sequence of `TextPart`, `ImagePart` and `FilePart`. An assistant's
+    message may hold `tool_calls` and `thinking`; a tool's result has role `tool` and the
+    `tool_call_id` it answers. `name` is the speaker's, where a provider takes one.
     """
 
     role: str
@@ -229,6 +258,13 @@ class LLMMessage:
         """Whether an image is among the parts."""
         return not isinstance(self.content, str) and any(
             isinstance(part, ImagePart) for part in self.content
+        )
+
+    @property
+    def has_files(self) -> bool:
+        """Whether a file is among the parts."""
+        return not isinstance(self.content, str) and any(
+            isinstance(part, FilePart) for part in self.content
         )
 
 
@@ -398,6 +434,76 @@ class CompletionRequest:
     connect_timeout_s: float | None = None
     idle_timeout_s: float | None = None
 
+    @property
+    def price_terms(self) -> Mapping[str, Any]:
+        """What may change the price: the extra fields, in the protocol's words where these go out.
+
+        `cache_ttl` is beside them the longest time that is asked of a cache, where one is.
+        """
+        body = None if self.native is None else self.native.body
+        marks = [] if body is None else list(_marks_in(body))
+        marked: list[Part | Tool] = [*self.tools]
+        for message in self.messages:
+            if not isinstance(message.content, str):
+                marked += message.content
+        for each in marked:
+            if each.cache_control is not None:
+                marks.append(each.cache_control)
+        if not marks and not self.cache and body is None:
+            return self.options
+        terms = {**(body or {}), **self.options}
+        if marks or self.cache:
+            terms["cache_ttl"] = "1h" if any(mark.get("ttl") == "1h" for mark in marks) else "5m"
+        return terms
+
+
+EmbeddingInput: TypeAlias = str | tuple[int, ...]
+"""What one vector is made of: a text, or the tokens that the model's own tokenizer makes of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRequest(CompletionRequest):
+    """What one target is asked to embed, in one request.
+
+    `messages` tell the inputs to those who count tokens or look for the caller's words: a message
+    each, a word a token where tokens are given.
+    """
+
+    inputs: tuple[EmbeddingInput, ...] = field(repr=False)
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingResponse:
+    """Vectors, one for each text in the order given, with what they used and what they cost.
+
+    A vector is an array of floats as NumPy takes it without a copy: of 32 bits where the provider
+    sent it so, else of 64. All are of one `model` at one `provider`. Several requests may have been
+    sent: `usage` and `cost_usd` are their sums, the cost None where nobody knows a part of it, and
+    `attempts` are all. The other fields are those of `LLMResponse`.
+    """
+
+    vectors: tuple[array[float], ...] = field(repr=False)
+    model: str
+    usage: Usage = UNKNOWN_USAGE
+    cost_usd: Decimal | None = None
+    cost_source: str = "none"
+    provider: str = ""
+    latency_s: float = 0.0
+    attempts: tuple[Attempt, ...] = ()
+    call_id: str = ""
+    headers: Mapping[str, str] = field(default=NOTHING, repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def tokens_input(self) -> int:
+        """How many tokens the texts have."""
+        return self.usage.input_tokens
+
+    def packed(self) -> tuple[str, ...]:
+        """Return each vector as base64 of 32-bit floats, the lowest byte first."""
+        return tuple(map(_packed, self.vectors))
+
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
@@ -457,6 +563,27 @@ class StreamEnd:
 StreamEvent: TypeAlias = (
     TextDelta | ThinkingDelta | ToolCallDelta | UsageUpdate | NativeEvent | StreamEnd
 )
+
+
+def _marks_in(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the marks of what is to be cached, wherever they stand in a body."""
+    stack = [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, Mapping):
+            mark = each.get("cache_control")
+            if isinstance(mark, Mapping):
+                yield mark
+            stack += each.values()
+        elif isinstance(each, (list, tuple)):
+            stack += each
+
+
+def _packed(vector: array[float]) -> str:
+    floats = array("f", vector)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return base64.b64encode(floats.tobytes()).decode()
 
 
 def believed_usd(reported: Any, per_usd: int = 1) -> Decimal | None:

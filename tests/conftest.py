@@ -28,7 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_at_floor(package: str) -> bool:
     """Whether the installed release is the lowest that is declared."""
-    dependencies = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"].values()
+    dependencies = [*project["dependencies"], *(each for extra in optional for each in extra)]
     (floor,) = (
         found[1] for each in dependencies if (found := re.match(rf"{package}>=([\w.]+)", each))
     )

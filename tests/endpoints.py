@@ -50,6 +50,7 @@ TABLE = {
     "POST /v1/responses":                        Row(401, 404, 403, 403, 404, 404, 401, 401),
     "GET /v1/responses/{response}":              Row(401, 404, 403, 403, 404, 404, 401, 401),
     "DELETE /v1/responses/{response}":           Row(401, 404, 403, 403, 404, 404, 401, 401),
+    "POST /v1/embeddings":                      Row(401, 404, 403, 403, 404, 404, 401, 401),
     "GET /v1/models":                            Row(401, 200, 403, 403, 200, 200, 401, 401),
     "GET /v1/models/{model:path}":               Row(401, 404, 403, 403, 404, 404, 401, 401),
     "GET /healthz":                              Row(*OPEN),

@@ -34,7 +34,9 @@ whose account is closed by its end, its error, `aclose` or its last reference. `
 host's own class are lanes like the others (`lanes/litellm/lane.py`, `providers/external.py`).
 
 One frozen value goes down (CompletionRequest), one comes back (LLMResponse). Nothing here
-imports from providers/. `sync.py` is the synchronous face, `tracing.py` what a tracer is told.
+imports from providers/. `embedding.py` has what `embed` adds: batches, each sent as above by
+`Lane.embed_inputs`. `sync.py` is the synchronous face, `tracing.py` what a tracer is told.
 
-Other rooms import from: messages, request, route, runtime, stream, sync, target, tracing.
+Other rooms import from: embedding, messages, request, route, runtime, stream, sync, target,
+tracing.
 """

@@ -140,6 +140,11 @@ class CallState:
             budgets = (*runtime.budgets_of(target, self.agent, labels), *budgets)
         estimates = runtime.estimates or bool(budgets)
         tokens = runtime.tokens(target, request) if estimates else (0, 0)
+        terms, is_plain = request.options, not (request.native or request.cache or request.tools)
+        for message in request.messages:
+            is_plain = is_plain and isinstance(message.content, str)
+        if not is_plain:
+            terms = request.price_terms
         record = Record(
             id=f"{self.call_id}-{number}",
             call_id=self.call_id,
@@ -149,9 +154,7 @@ class CallState:
             agent=self.agent,
             model=target.model,
             key=target.key,
-            cost_at_most_usd=(
-                runtime.worst_case_usd(target, tokens, request.options) if estimates else None
-            ),
+            cost_at_most_usd=(runtime.worst_case_usd(target, tokens, terms) if estimates else None),
             labels=labels,
         )
         reserved = (
@@ -600,7 +603,7 @@ class AttemptState:
         at_most_usd = self.record.cost_at_most_usd
         if at_most_usd is None and cost.usd is None:
             tokens = self.runtime.tokens(self.target, self.request)
-            return self.runtime.worst_case_usd(self.target, tokens, self.request.options)
+            return self.runtime.worst_case_usd(self.target, tokens, self.request.price_terms)
         return at_most_usd
 
     def _may_be_billed(self, error: BaseException | None) -> bool:

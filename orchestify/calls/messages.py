@@ -8,7 +8,16 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from orchestify.errors import InvalidParameterError
-from orchestify.values import Content, ImagePart, LLMMessage, Part, TextPart, Thinking, ToolCall
+from orchestify.values import (
+    Content,
+    FilePart,
+    ImagePart,
+    LLMMessage,
+    Part,
+    TextPart,
+    Thinking,
+    ToolCall,
+)
 
 MessageLike: TypeAlias = LLMMessage | Mapping[str, Any] | str
 MessagesLike: TypeAlias = MessageLike | Iterable[MessageLike]
@@ -60,6 +69,23 @@ def image_of(url: str) -> ImagePart:
     if encoding != "base64":
         raise InvalidParameterError("an image's data: URL is base64")
     return ImagePart(data=payload, media_type=media_type)
+
+
+def file_of(data: object, name: object = None) -> FilePart:
+    """Return the file in a `data:` URL.
+
+    Raises:
+        InvalidParameterError: it is none.
+    """
+    head, comma, payload = data.partition(",") if isinstance(data, str) else ("", "", "")
+    media_type, _, encoding = head.removeprefix("data:").partition(";")
+    if not comma or not head.startswith("data:") or not encoding.endswith("base64"):
+        raise InvalidParameterError(
+            "a file is given as file_data, a base64 data: URL; ids of files and URLs are not taken"
+        )
+    if name is not None and not isinstance(name, str):
+        raise InvalidParameterError("a file's filename is a text")
+    return FilePart(payload, media_type, name)
 
 
 def cache_control_of(given: Any) -> Mapping[str, Any] | None:
@@ -133,13 +159,13 @@ def _marked(content: Content, cache_control: Mapping[str, Any] | None) -> Conten
 
 
 def _part(part: Any) -> Part:
-    if isinstance(part, (TextPart, ImagePart)):
+    if isinstance(part, (TextPart, ImagePart, FilePart)):
         return part
     if isinstance(part, str):
         return TextPart(part)
     read = _PARTS.get(part.get("type", "")) if isinstance(part, Mapping) else None
     if read is None:
-        raise InvalidParameterError("a part is of type text, image_url or image")
+        raise InvalidParameterError("a part is of type text, image_url, image, file or document")
     made = read(part)
     mark = cache_control_of(part.get("cache_control"))
     return made if mark is None else replace(made, cache_control=mark)
@@ -170,7 +196,23 @@ def _image_part(part: Mapping[str, Any]) -> Part:
     return ImagePart(data=source["data"], media_type=source["media_type"])
 
 
+def _file_part(part: Mapping[str, Any]) -> Part:
+    """Read OpenAI's form; a file that only its id names is another account's."""
+    return file_of(part["file"].get("file_data"), part["file"].get("filename"))
+
+
+def _document_part(part: Mapping[str, Any]) -> Part:
+    source = part["source"]
+    if source.get("type") == "text":
+        return TextPart(str(source["data"]))
+    if source.get("type") != "base64":
+        raise InvalidParameterError("a document's source is of type base64 or text")
+    return FilePart(source["data"], source["media_type"], part.get("title"))
+
+
 _PARTS: Mapping[str, Callable[[Mapping[str, Any]], Part]] = {
+    "file": _file_part,
+    "document": _document_part,
     "text": _text_part,
     "refusal": _refusal_part,
     "image_url": _image_url_part,

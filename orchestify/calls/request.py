@@ -16,6 +16,7 @@ from orchestify.values import (
     NOTHING,
     CompletionRequest,
     Effort,
+    EmbeddingRequest,
     LLMMessage,
     NativeRequest,
     Priority,
@@ -215,10 +216,16 @@ def lacking(request: CompletionRequest, entry: ModelEntry | None) -> str | None:
     for message in request.messages:
         content = message.content
         characters += len(content if isinstance(content, str) else message.text)
+    if isinstance(request, EmbeddingRequest):  # each text stands for itself
+        characters = max((len(message.text) for message in request.messages), default=0)
     if request.tools and entry.tools is False:
         lack = "cannot call tools"
     elif entry.images is False and any(message.has_images for message in request.messages):
         lack = "takes no images"
+    elif entry.raw.get("supports_pdf_input") is False and any(
+        message.has_files for message in request.messages
+    ):
+        lack = "reads no files"
     elif request.response_format is not None and entry.structured_output is False:
         lack = "has no structured output"
     elif limit is not None and characters > limit * CHARS_PER_TOKEN_AT_MOST:

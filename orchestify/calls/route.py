@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from orchestify.calls.call import AttemptState, CallState, StepDue, TargetError
+from orchestify.calls.embedding import EmbeddingCall, booked, summed
 from orchestify.calls.key_pool import keyed, other_key
 from orchestify.calls.opened_stream import OpenedStream
 from orchestify.calls.request import Call, lacking
@@ -37,6 +38,8 @@ from orchestify.policy.budget import Budget, StepDown
 from orchestify.policy.strategy import Strategy
 from orchestify.values import (
     CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
     LLMResponse,
     NativeEvent,
     Priority,
@@ -102,6 +105,28 @@ class Route:
         state.events = weakref.ref(events)
         return CompletionStream(events, state)
 
+    async def embed(self, call: EmbeddingCall) -> EmbeddingResponse:
+        """Send the inputs in batches, one after the other, within the call's time.
+
+        The target that answers the first batch gets all others: vectors of two models cannot be
+        compared.
+        """
+        route, answers = self, list[EmbeddingResponse]()
+        state = first = self._begun(call)
+        ends_at = self.runtime.clock() + state.timeout_s
+        reachable = self._reachable(call)
+        for batch in call.batches(reachable):
+            if answers:
+                state = CallState(batch, self._agent, self.runtime, ends_at - self.runtime.clock())
+                state.call_id, state.attempts = first.call_id, first.attempts
+            state.call = batch
+            target, answer = await route._until_one_answers(state, _embed)
+            answers.append(answer)
+            at = (target.provider_id, target.model)
+            pool = [each for each in reachable if (each.provider_id, each.model) == at] or [target]
+            route = Route(self.runtime, pool[:1], agent=self._agent, priority=self._priority)
+        return summed(answers)
+
     def count_tokens(self, call: Call) -> int:
         """Return about how many input tokens the call has at its first target."""
         return self.runtime.tokens(*self._first_asked(call))[0]
@@ -160,7 +185,7 @@ class Route:
     async def _until_one_answers(self, state: CallState, send: Send[T]) -> T:
         """Try the targets within the call's time, and end the call with what came of it."""
         runtime = self.runtime
-        if runtime.is_closed:
+        if runtime.is_closed and not state.attempts:  # it has not begun
             raise OrchestifyError(CLOSED)
         state.deadline = runtime.clock() + state.timeout_s
         state.timer, state.loop = asyncio.timeout(state.timeout_s), asyncio.get_running_loop()
@@ -331,6 +356,11 @@ class Route:
             return [targets[index] for index in self._strategy.order(targets)]
         return targets
 
+    def _reachable(self, call: Call) -> list[Target]:
+        """The targets that a call may come to, in no order but the first."""
+        named = [self.found(*each) for each in call.fallback or ()]
+        return [self._first_asked(call)[0], *self.targets[1:], *named]
+
     def _first_asked(self, call: Call) -> tuple[Target, CompletionRequest]:
         first = self.targets[0]
         target = self.found(first.provider_id, call.model) if call.model else first
@@ -405,7 +435,7 @@ class Route:
         """Return what a call may cost at a target, in USD where that is known, and in tokens."""
         request = call.request(target.defaults, model=target.model)
         tokens = self.runtime.tokens(target, request)
-        return self.runtime.worst_case_usd(target, tokens, request.options), tokens
+        return self.runtime.worst_case_usd(target, tokens, request.price_terms), tokens
 
     def _fall_back(self, state: CallState, target: Target, following: Target) -> None:
         """Tell the listeners, and the strategy, that a call goes on to the next target."""
@@ -435,6 +465,11 @@ async def _send_within(state: CallState, attempt: AttemptState, send: Send[T]) -
 
 async def _send(state: CallState, attempt: AttemptState) -> LLMResponse:
     return state.answered(attempt, await attempt.target.lane.send(attempt.request))
+
+
+async def _embed(state: CallState, attempt: AttemptState) -> tuple[Target, EmbeddingResponse]:
+    answer = await attempt.target.lane.embed_inputs(cast("EmbeddingRequest", attempt.request))
+    return attempt.target, booked(state, attempt, answer)
 
 
 async def _open(state: CallState, attempt: AttemptState) -> OpenedStream:

@@ -299,7 +299,7 @@ class Runtime:
         if price is None:
             return CostRange()
         least_usd = cost_usd(price, Usage(int(tokens[0] * INPUT_AT_LEAST)))
-        return CostRange(least_usd, self.worst_case_usd(target, tokens, request.options))
+        return CostRange(least_usd, self.worst_case_usd(target, tokens, request.price_terms))
 
     def budgets_of(
         self, target: Target, agent: str, labels: Mapping[str, str]

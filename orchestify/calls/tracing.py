@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Protocol, TypeAlias
 
 from orchestify.calls.target import Target
-from orchestify.values import CompletionRequest, LLMResponse, Usage
+from orchestify.values import CompletionRequest, EmbeddingResponse, LLMResponse, Usage
 
-Ending: TypeAlias = LLMResponse | BaseException
+Ending: TypeAlias = LLMResponse | EmbeddingResponse | BaseException
 """What a call ends with: its answer, or what it raised; `GeneratorExit` for a stream let go."""
 
 

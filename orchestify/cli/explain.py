@@ -35,16 +35,21 @@ def command(
 ) -> None:
     """Show what a call of AGENT does, and the file and line where each setting is written.
 
+    AGENT may be an alias or a model as well, as `registry.get_for_model` takes it.
+
     The chain of targets, the policies in force, which targets would be skipped now and why,
     the most attempts one call can make and the most it can cost. A task's name stands for its
     agent. Sends nothing.
     """
+    from orchestify.errors import AgentNotFoundError  # noqa: PLC0415
     from orchestify.providers.explain import explain  # noqa: PLC0415 - slow to import
 
     config = load(path)
-    if agent not in config.tasks:
-        check_agent(config, agent)
-    plan = explain(config, agent, input_tokens=input_tokens, max_tokens=max_tokens)
+    try:
+        plan = explain(config, agent, input_tokens=input_tokens, max_tokens=max_tokens)
+    except AgentNotFoundError:
+        check_agent(config, agent, [*config.tasks, *config.models])
+        raise
     if as_json:
         print_json(_as_dict(plan))
     else:
@@ -65,7 +70,9 @@ def _as_dict(plan: Explanation) -> dict[str, Any]:
 
 def _show(plan: Explanation) -> None:
     out = console()
-    out.print(_settings(f"Agent {plan.agent}", plan.settings))
+    out.print(
+        _settings(f"Agent {plan.agent}" if plan.agent else f"Model {plan.model}", plan.settings)
+    )
     first: tuple[Setting, ...] = ()
     for position, target in enumerate(plan.targets, start=1):
         title = f"Target {position}: {target.provider}/{target.model}"

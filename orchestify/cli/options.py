@@ -72,14 +72,17 @@ def load(path: Path) -> Config:
     return load_config(path)
 
 
-def check_agent(config: Config, name: str) -> None:
-    """Refuse an agent that is not configured or is off, and name those that are on."""
+def check_agent(config: Config, name: str, aliases: Iterable[str] = ()) -> None:
+    """Refuse an agent that is not configured or is off, and name those that are on.
+
+    Where an alias would do as well, these are named too.
+    """
     agents = config.agents.agents
     on = [each for each, agent in agents.items() if agent.enabled]
     if name in on:
         return
     state = "is off" if name in agents else "is not configured"
-    _refuse("agent", name, state, on)
+    _refuse("agent", name, state, [*on, *aliases])
 
 
 def check_provider(config: Config, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from orchestify.core.agents import AgentConfig
+from orchestify.core.aliases import ANY
 from orchestify.core.config import Config
 from orchestify.core.problems import KeyPath
 from orchestify.core.providers import ProviderConfig
@@ -41,7 +42,7 @@ def chain_of(config: Config, agent_id: str, agent: AgentConfig) -> list[ChainEnt
 
 
 class ModelUse(NamedTuple):
-    """A model that may be called: by an agent, or ("") as its provider's default.
+    """A model that may be called: by an agent, or ("") as its provider's default or by an alias.
 
     `at` is the key path of its name, also where the name is a company's default and not written.
     """
@@ -53,12 +54,18 @@ class ModelUse(NamedTuple):
 
 
 def model_uses(config: Config) -> Iterator[ModelUse]:
-    """Iterate what agents and providers which are on may call: first the providers' defaults."""
+    """Iterate what agents, aliases and providers which are on may call: first these' defaults.
+
+    An alias whose model depends on the name that is asked for is left out.
+    """
     on = {name: each for name, each in config.providers.providers.items() if each.is_enabled}
     for name, provider in on.items():
         if provider.default_model:
             default_at = ("providers", name, "default_model")
             yield ModelUse("", name, provider.default_model, default_at)
+    for alias, named in config.models.items():
+        if named.provider in on and ANY not in named.model:
+            yield ModelUse("", named.provider, named.model, ("models", alias, "model"))
     for agent_id, agent in config.agents.agents.items():
         for entry in chain_of(config, agent_id, agent) if agent.enabled else ():
             if entry.model_at and entry.provider in on:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from orchestify.core.addresses import address_problem, exposure
+from orchestify.core.aliases import ModelAlias
 from orchestify.core.error_messages import refuse
 from orchestify.core.fields import (
     Count,
@@ -343,6 +344,10 @@ class Settings(Policies):
     )
     tasks: dict[str, TaskEntry] = Field(
         default_factory=dict, description="Tasks by name, each an agent's"
+    )
+    models: dict[str, ModelAlias] = Field(
+        default_factory=dict,
+        description="Names for models; `claude-*` is every name that begins so",
     )
     budgets: tuple[BudgetConfig, ...] = ()
     ledger: LedgerConfig | None = None

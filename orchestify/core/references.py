@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from orchestify.core.addresses import exposure
 from orchestify.core.agents import AgentConfig
+from orchestify.core.aliases import alias_problems
 from orchestify.core.error_messages import Finding
 from orchestify.core.policies import Settings
 from orchestify.core.problems import KeyPath, did_you_mean
@@ -32,6 +33,10 @@ def cross_checks(
     names = known["providers"]
     if settings.default_provider is not None and settings.default_provider not in names:
         yield ("default_provider",), _no_such("provider", settings.default_provider, names)
+    yield from alias_problems(settings.models)
+    for alias, each in settings.models.items():
+        if each.provider not in names:
+            yield ("models", alias, "provider"), _no_such("provider", each.provider, names)
     yield from _check_budgets(settings, known)
     yield from _check_tasks(settings, agents, known["agents"])
     yield from check_names(agents, names)

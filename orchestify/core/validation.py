@@ -77,7 +77,7 @@ def validate(sources: Sources, environ: Mapping[str, str]) -> ValidParts:
 
 
 def _name_full_models(parts: ValidParts) -> None:
-    """Name the models of agents and budgets as their providers' lanes take them."""
+    """Name the models of agents, aliases and budgets as their providers' lanes take them."""
     default = parts.settings.default_provider
 
     def full(provider: str | None, model: str | None) -> str | None:
@@ -98,7 +98,13 @@ def _name_full_models(parts: ValidParts) -> None:
         else each
         for each in parts.settings.budgets
     )
-    parts.settings = parts.settings.model_copy(update={"budgets": budgets} if budgets else None)
+    models = {
+        alias: each.model_copy(update={"model": full(each.provider, each.model)})
+        for alias, each in parts.settings.models.items()
+    }
+    renamed = {"budgets": budgets, "models": models}
+    update = {name: value for name, value in renamed.items() if value}
+    parts.settings = parts.settings.model_copy(update=update)
 
 
 def _with_model(entry: NamedT, model: str | None) -> NamedT:

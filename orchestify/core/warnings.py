@@ -31,6 +31,7 @@ def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
             yield ("providers", name, "base_url"), _IN_THE_CLEAR
         if lacks_key(provider):
             yield ("providers", name), "no api_key; the provider will refuse every call"
+    yield from _lost_names(config)
     for name, agent in config.agents.agents.items():
         for index, entry in enumerate(chain_of(config, name, agent)[1:]):
             limit = _refused_above(config, entry, agent.temperature) if agent.enabled else None
@@ -39,6 +40,15 @@ def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
                 yield ("agents", name, "fallback", index), f"{what} and will refuse this agent's"
         if agent.api_key is not None and _is_exposed(_provider_of(config, agent)):
             yield ("agents", name, "api_key"), _IN_THE_CLEAR
+
+
+def _lost_names(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the names of models whose provider is off."""
+    off = config.providers.off
+    for alias, named in config.models.items():
+        if named.provider in off:
+            what = f"{named.provider} is off ({off[named.provider]}), so this name leads nowhere"
+            yield ("models", alias, "provider"), what
 
 
 def _refused_above(config: Config, entry: ChainEntry, temperature: float | None) -> float | None:

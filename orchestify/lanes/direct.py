@@ -40,6 +40,11 @@ from orchestify.lanes.lane import DEFAULT_URLS
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.openai.answer import ChatAnswer
 from orchestify.lanes.openai.dialects import dialect_of
+from orchestify.lanes.openai.embeddings import (
+    PATH as EMBEDDINGS_PATH,
+    embeddings_body,
+    embeddings_of,
+)
 from orchestify.lanes.openai.gemini_count import COUNT_KEY_HEADER, count_body, count_path
 from orchestify.lanes.openai.learning import NOTHING_LEARNED, Learned
 from orchestify.lanes.openai.request import body_of as chat_body, fitted as fitted_chat
@@ -52,7 +57,15 @@ from orchestify.lanes.parsing import (
 from orchestify.lanes.redaction import secrets_of, written_chars
 from orchestify.lanes.stream import StreamRun
 from orchestify.resources.bounded import bounded_setdefault
-from orchestify.values import NOTHING, CompletionRequest, LLMResponse, StreamEnd, StreamEvent
+from orchestify.values import (
+    NOTHING,
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    LLMResponse,
+    StreamEnd,
+    StreamEvent,
+)
 
 MODELS_TIMEOUT_S = 30.0
 _NOT_OFFERED = frozenset({404, 405, 501})  # by servers of the protocol that do not count
@@ -139,6 +152,16 @@ class DirectLane:
         ).events()
         return _with_warnings(events, fitting.warnings) if fitting.warnings else events
 
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Send one request and return a vector for each of its inputs, in order."""
+        try:
+            return await self._embedded(request)
+        except asyncio.CancelledError as error:
+            raise bare(error)  # noqa: B904
+        except FAILURES as error:
+            explained = await self._explained(error, request)
+        raise explained
+
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, None where it lists none to anybody."""
         try:
@@ -168,6 +191,10 @@ class DirectLane:
         """Ask for a fitted request's input tokens."""
         return None
 
+    async def _embedded(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Ask for vectors."""
+        raise InvalidParameterError(f"{self._provider_id}: this protocol has no embeddings")
+
     def _post(
         self, request: CompletionRequest, *, stream: bool
     ) -> Awaitable[aiohttp.ClientResponse]:
@@ -187,10 +214,11 @@ class DirectLane:
         Raises:
             InvalidParameterError: it holds what JSON has not.
         """
-        body, text = self._request_body(request, stream=stream), None
+        body = self._request_body(request, stream=stream)
         if self._config.options or request.options is not NOTHING:
             body = body | self._config.options | dict(request.options)
             body = {name: value for name, value in body.items() if value is not None}
+        text = None
         with contextlib.suppress(TypeError, ValueError, RecursionError):
             text = _ENCODER.encode(body)
         del body
@@ -315,6 +343,22 @@ class OpenAILane(DirectLane):
         self._learned[request.model] = learned
         return True
 
+    async def _embedded(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        body = _encoded(embeddings_body(request, self._dialect))
+        if body is None:
+            raise InvalidParameterError("the options hold what is no JSON")
+        response = await self._endpoint.post(
+            EMBEDDINGS_PATH, body, connect_timeout_s=request.connect_timeout_s
+        )
+        headers = kept_headers(response.headers)
+        answer = await read_body(response, self._bounds.max_bytes)
+        return await self._endpoint.off_loop(self._vectors, answer, request, headers)  # type: ignore[no-any-return]
+
+    def _vectors(
+        self, body: bytes, request: EmbeddingRequest, headers: Mapping[str, str]
+    ) -> EmbeddingResponse:
+        return embeddings_of(self._json_in(body), request, headers, self._dialect)
+
     async def _counted(self, request: CompletionRequest) -> int | None:
         body = count_body(request) if self._counting else None
         if self._counting is None or body is None:
@@ -367,6 +411,13 @@ class AnthropicLane(DirectLane):
         return await _count(self._endpoint, self.count_path, body, "input_tokens", headers)
 
 
+def _encoded(body: Mapping[str, Any]) -> bytes | None:
+    """Return a body as JSON, None where it holds what JSON has not."""
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        return _ENCODER.encode(body).encode("utf-8", "replace")
+    return None
+
+
 def _openai_url(base_url: str) -> str:
     """Return an address with the path where the API begins, exactly once."""
     base, _, query = base_url.partition("?")
@@ -407,10 +458,9 @@ async def _count(
 
     Raises: InvalidParameterError, RefusedError, MalformedError, and what the transport raises.
     """
-    try:
-        encoded = _ENCODER.encode(body).encode("utf-8", "replace")
-    except (TypeError, ValueError, RecursionError):
-        raise InvalidParameterError("the tools or schema hold what is no JSON") from None
+    encoded = _encoded(body)
+    if encoded is None:
+        raise InvalidParameterError("the tools or schema hold what is no JSON")
     try:
         response = await endpoint.post(path, encoded, headers=headers)
     except RefusedError as error:

@@ -16,7 +16,6 @@ from orchestify.values import (
     EFFORTS,
     CompletionRequest,
     Content,
-    ImagePart,
     LLMMessage,
     Part,
     TextPart,
@@ -108,7 +107,7 @@ def _without_blanks(message: LLMMessage) -> LLMMessage:
 
 
 def _is_visible(part: Part) -> bool:
-    return isinstance(part, ImagePart) or bool(part.text.strip())
+    return not isinstance(part, TextPart) or bool(part.text.strip())
 
 
 def _is_empty(message: LLMMessage) -> bool:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
-from orchestify.values import CompletionRequest, LLMResponse, StreamEvent
+from orchestify.values import (
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    LLMResponse,
+    StreamEvent,
+)
 
 DEFAULT_URLS: Mapping[str, str] = {
     "anthropic": "https://api.anthropic.com",
@@ -32,6 +38,14 @@ class Lane(Protocol):
         Raises:
             StreamInterruptedError: the stream ended before its protocol's end, after output.
             APIError: another subclass, before any output.
+        """
+
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Send one request and return a vector for each of its inputs, in order.
+
+        Raises:
+            InvalidParameterError: the protocol has no embeddings, or not of such inputs.
+            APIError: a subclass that says what failed.
         """
 
     async def list_models(self) -> list[str] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import secrets
+from array import array
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -14,6 +16,9 @@ from orchestify import errors
 from orchestify.errors import APIError, ConfigError, StreamInterruptedError
 from orchestify.values import (
     CompletionRequest,
+    EmbeddingInput,
+    EmbeddingRequest,
+    EmbeddingResponse,
     LLMResponse,
     StreamEnd,
     StreamEvent,
@@ -26,6 +31,7 @@ from orchestify.values import (
 )
 
 DEFAULT_TEXT = "This is a mock answer."
+DEFAULT_DIMENSIONS = 8
 _PIECES = re.compile(r"\s*\S+\s*")
 
 
@@ -96,6 +102,17 @@ class MockLane:
                 sent.append(event.text)
             yield event
 
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Return made-up vectors, the same for the same input; the script's errors hold as well."""
+        answer = await self._next(request)
+        size = request.dimensions or DEFAULT_DIMENSIONS
+        words = sum(len(message.text.split()) for message in request.messages)
+        return EmbeddingResponse(
+            tuple(_vector(each, size) for each in request.inputs),
+            request.model,
+            Usage(words if answer.input_tokens is None else answer.input_tokens),
+        )
+
     async def count_input(self, request: CompletionRequest) -> int | None:
         """Return None: a script counts nothing."""
         return None
@@ -141,6 +158,12 @@ def _tool_call(given: object, where: str) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise ConfigError(f"{where}: a tool call has a name, and arguments")
     return given["name"], given.get("arguments", {})
+
+
+def _vector(given: EmbeddingInput, size: int) -> array[float]:
+    """Return numbers from -1 to 1 that an input alone decides."""
+    digest = hashlib.shake_128(repr(given).encode("utf-8", "replace")).digest(size)
+    return array("d", [byte / 127.5 - 1 for byte in digest])
 
 
 def _response(answer: MockAnswer, request: CompletionRequest) -> LLMResponse:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from orchestify.core.providers import ProviderConfig
 from orchestify.lanes.parsing import encodable_text
 from orchestify.resources.terminal_text import without_controls
-from orchestify.values import CompletionRequest, ImagePart, LLMMessage
+from orchestify.values import CompletionRequest, LLMMessage, TextPart
 
 MESSAGE_CHARS = 300
 
@@ -65,7 +65,7 @@ def _written(messages: Iterable[LLMMessage]) -> Iterable[str]:
     for message in messages:
         yield " ".join(message.text.split())
         if not isinstance(message.content, str):
-            yield from (part.data_url for part in message.content if isinstance(part, ImagePart))
+            yield from (part.data_url for part in message.content if not isinstance(part, TextPart))
         for call in message.tool_calls:
             yield " ".join((call.raw_arguments or "").split())
 

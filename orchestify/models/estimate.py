@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from orchestify.values import ImagePart, LLMMessage, ResponseFormat, Tool, ToolCall
+from orchestify.values import FilePart, ImagePart, LLMMessage, ResponseFormat, Tool, ToolCall
 
 # What a byte pair encoding makes one token of, nearly: a word, or eleven letters of a long one;
 # three digits; four punctuation marks; a deeper indent; a few letters of other alphabets; one
@@ -32,6 +32,10 @@ _PIECE = re.compile(
 )
 _CHARS_PER_SCHEMA_TOKEN = 5.0  # of str(schema): the median of 137 recorded tool schemas
 _TOKENS_PER_TOOL_CALL = 20  # a call's or a result's id and wrapping
+_TOKENS_PER_PAGE = 3_000
+_BYTES_PER_PAGE = 50_000  # of PDFs whose objects are compressed
+_BYTES_PER_TEXT_TOKEN = 3
+_PDF_PAGE = re.compile(rb"/Type\s*/Page\b(?!s)")
 _COUNTED_WHOLE = 16_000  # characters; a longer text is counted in eight samples
 _SAMPLE = 2_000
 
@@ -113,6 +117,8 @@ def count_tokens(
         for part in () if isinstance(content, str) else content:
             if isinstance(part, ImagePart):
                 tokens += _image_tokens(family, *_png_size(part))
+            elif isinstance(part, FilePart):
+                tokens += _file_tokens(part)
         total += tokens
     if tools:
         total += family.tools + sum(_tool_tokens(tool, family) for tool in tools)
@@ -163,6 +169,21 @@ def _image_tokens(family: Family, width: int | None, height: int | None) -> int:
     scale = min(1.0, 2_048 / max(width, height))
     scale *= min(1.0, 768 / (min(width, height) * scale))
     return 85 + 170 * math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
+
+
+def _file_tokens(file: FilePart) -> int:
+    """Return what a PDF takes by its pages, or where these cannot be seen by its size.
+
+    Source: Anthropic, "PDF support": 1,500 to 3,000 tokens a page.
+    """
+    try:
+        content = base64.b64decode(file.data)
+    except ValueError:
+        content = file.data.encode("utf-8", "replace")
+    if file.media_type.startswith("text/"):
+        return math.ceil(len(content) / _BYTES_PER_TEXT_TOKEN)
+    pages = len(_PDF_PAGE.findall(content)) or math.ceil(len(content) / _BYTES_PER_PAGE)
+    return _TOKENS_PER_PAGE * pages
 
 
 def _pieces(text: str) -> int:

@@ -124,9 +124,11 @@ def highest_cost_usd(
     """Return what tokens cost where all is of the dearest kind; never below 0.
 
     `options` are a request's own: a service tier, a speed or a place that it asks for counts where
-    that is dearer; the provider may answer at the standard price all the same.
+    that is dearer; the provider may answer at the standard price all the same. With a `cache_ttl`
+    all input may be written to a cache.
     """
     highest, factor, prices = _ZERO, Decimal(1), [price]
+    ttl = options.get("cache_ttl") if options else None
     for name in _DEARER if options else ():
         word = str(options.get(name) or "")
         factor *= max(price.multipliers.get(word, 1), 1)
@@ -137,7 +139,11 @@ def highest_cost_usd(
         for rate in (rates.reasoning, rates.output_audio, rates.output_image):
             if rate is not None and rate > output:
                 output = rate
-        per_million = input_tokens * rates.input + output_tokens * output
+        given = rates.input
+        if ttl is not None:
+            written = rates.cache_write_1h if ttl == "1h" else rates.cache_write
+            given = max(given, _given(written, given))
+        per_million = input_tokens * given + output_tokens * output
         highest = max(highest, per_million / _MILLION * factor + each.request_usd)
     return highest
 

@@ -13,13 +13,14 @@ target has a lane (`orchestify.lanes`).
     lookup.py        providers by name; the targets and routes that lead to them
     building.py, targets.py, environment.py     from a configuration, or an environment, to these
     shared.py        what a host of many registries gives each of them
+    model_names.py   which provider a model's name leads to
     explain.py, catalogue.py, template.py    what is known without a call
     provider_check.py, benchmark.py    what short calls tell of a provider
     litellm_import.py    a configuration of ours from LiteLLM's
 
 Other rooms import from: base, building, catalogue, claude, configured, environment, explain,
-litellm_import, litellm_provider, mock, openai_provider, provider_check, registry, routed, shared,
-template.
+litellm_import, litellm_provider, mock, model_names, openai_provider, provider_check, registry,
+routed, shared, template.
 """
 
 from __future__ import annotations

@@ -8,12 +8,14 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Unpack
 
+from orchestify.calls.embedding import EmbeddingKeywords, TextsLike, embedding_call_of
 from orchestify.calls.messages import MessagesLike
 from orchestify.calls.request import Call, CallKeywords, Defaults, ThinkingLike, ToolLike, call_of
 from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import synchronous, synchronous_stream
 from orchestify.core.providers import ProviderConfig
+from orchestify.errors import InvalidParameterError
 from orchestify.health.health import Health, ProviderHealth
 from orchestify.health.monitor import CHECK_TIMEOUT_S, Monitor, check
 from orchestify.models.estimate import count_tokens
@@ -26,6 +28,8 @@ from orchestify.tools.toolset import RunToolLike, tool_set
 from orchestify.values import (
     NOTHING,
     CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
     LLMMessage,
     LLMResponse,
     NativeRequest,
@@ -157,9 +161,35 @@ class LLMProvider:
             tool_loop(self, self._highest_cost_usd, messages, given, keywords, is_stream=True)
         )
 
+    async def embed(
+        self,
+        texts: TextsLike,
+        model: str | None = None,
+        dimensions: int | None = None,
+        **keywords: Unpack[EmbeddingKeywords],
+    ) -> EmbeddingResponse:
+        """Return a vector for each text, in order; more than one request takes are sent in several.
+
+        `texts` is one text or several; a text may be given as its tokens, to providers that take
+        them. All vectors are of one model at one provider: where a `model` is named, no other is
+        tried but what `fallback` names. What is taken by keyword only stands in
+        `EmbeddingKeywords`.
+
+        Raises:
+            InvalidParameterError: an argument cannot be used, or the provider has no embeddings.
+            APIError, AllTargetsFailedError, BudgetExceededError: as `complete`. What was embedded
+                by then is booked.
+        """
+        call = embedding_call_of(texts, model, dimensions, **keywords)
+        route = self._call_route or self._make_call_route()
+        if route is None:
+            return await self.embed_inputs(call.request(Defaults(), model=call.model or ""))
+        return await route.embed(call)
+
     complete_sync = synchronous(complete)
     stream_sync = synchronous_stream(stream)
     run_sync = synchronous(run)
+    embed_sync = synchronous(embed)
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request, once, and return the whole answer.
@@ -173,6 +203,10 @@ class LLMProvider:
         """Send one request, once, and yield its events; see `orchestify.lanes.lane.Lane`."""
         raise NotImplementedError(f"{type(self).__name__} defines neither stream nor open_stream")
         yield  # makes this an async generator
+
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Embed the inputs of one request, sent once; see `orchestify.lanes.lane.Lane`."""
+        raise InvalidParameterError(f"{self.provider_id or type(self).__name__} has no embeddings")
 
     def count_tokens(
         self,

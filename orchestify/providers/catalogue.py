@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
+from orchestify.core.aliases import ANY
 from orchestify.core.config import Config
 from orchestify.errors import InvalidParameterError
 from orchestify.models.model_map import has_thinking
@@ -111,6 +112,9 @@ def written_models(config: Config) -> Iterator[tuple[str, str]]:
             yield from ((name, model) for model in provider.price)
         if provider.default_model:
             yield name, provider.default_model
+    for alias in config.models.values():
+        if ANY not in alias.model:
+            yield alias.provider, alias.model
     for agent in config.agents.agents.values():
         own = agent.provider or config.default_provider
         if own and agent.model:

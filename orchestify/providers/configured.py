@@ -19,7 +19,16 @@ from orchestify.models.model_map import ModelEntry, ModelMap, has_thinking, has_
 from orchestify.models.price_book import PriceBook
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.targets import target_of
-from orchestify.values import CompletionRequest, LLMResponse, StreamEvent
+from orchestify.values import (
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    LLMResponse,
+    StreamEvent,
+)
+
+MOST_LISTED = 10_000
+"""How many of the models that a provider lists are kept."""
 
 
 class ConfiguredProvider(LLMProvider):
@@ -61,6 +70,7 @@ class ConfiguredProvider(LLMProvider):
         self._rule = rule
         self._fetches = fetches
         self._takes_unbounded = takes_unbounded
+        self.listed: frozenset[str] = frozenset()
         keyed = [config.with_key(key) for key in config.keys] or [config]
         self._lanes = tuple(self._make_lane(each) for each in keyed)
         self._lane = self._lanes[0]
@@ -95,6 +105,10 @@ class ConfiguredProvider(LLMProvider):
         """Stream one request through the lane; no policy, no booking."""
         return self._lane.open_stream(request)
 
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Embed the inputs of one request through the lane; no policy, no booking."""
+        return await self._lane.embed_inputs(request)
+
     def supports_tools(self) -> bool:
         """Whether the default model can call tools; True where nobody knows."""
         return has_tools(self._entry())
@@ -104,8 +118,13 @@ class ConfiguredProvider(LLMProvider):
         return has_thinking(self.config.default_model or "", self._entry())
 
     async def list_models(self) -> list[str] | None:
-        """Return the models the provider lists, by a free request; None where there is none."""
-        return await self._lane.list_models()
+        """Return the models the provider lists, by a free request; None where there is none.
+
+        They are kept: their names lead here from now on.
+        """
+        listed = await self._lane.list_models()
+        self.listed = frozenset((listed or ())[:MOST_LISTED])
+        return listed
 
     async def count_input(self, request: CompletionRequest) -> int | None:
         """Return the input tokens of a request, by a free request; None where there is none."""

@@ -13,6 +13,7 @@ from orchestify.calls.request import Call, lacking
 from orchestify.calls.runtime import most_tokens
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
+from orchestify.core.aliases import exact_alias, open_alias
 from orchestify.core.chains import ChainEntry, chain_of
 from orchestify.core.config import Config, Origin
 from orchestify.core.policies import (
@@ -21,7 +22,7 @@ from orchestify.core.policies import (
     EffectivePolicies,
     policies_for,
 )
-from orchestify.core.problems import KeyPath
+from orchestify.core.problems import KeyPath, did_you_mean
 from orchestify.errors import AgentNotFoundError, ProviderNotFoundError
 from orchestify.ledger.budgets.reservation import refusal
 from orchestify.ledger.record import current_labels
@@ -29,6 +30,8 @@ from orchestify.models.sampling import changed, left_out
 from orchestify.policy.budget import ZERO, Amount, Budget
 from orchestify.providers.building import runtime_of
 from orchestify.providers.lookup import ProviderLookup
+from orchestify.providers.model_names import names_of
+from orchestify.providers.targets import NO_AGENT
 from orchestify.values import NOTHING
 
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
@@ -114,7 +117,7 @@ class BudgetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What one call of an agent may do at most.
+    """What one call of an agent, or where that is "", of the `model` asked for, may do at most.
 
     The call that is costed has `input_tokens`; `targets` are in the chain's order.
     """
@@ -124,6 +127,7 @@ class Explanation:
     settings: tuple[Setting, ...]
     budgets: tuple[BudgetPlan, ...]
     targets: tuple[TargetPlan, ...]
+    model: str = ""
 
     @property
     def attempts_at_most(self) -> int:
@@ -154,15 +158,17 @@ def explain(
 ) -> Explanation:
     """Explain a call of `input_tokens` whose answer has at most `max_tokens`.
 
-    `agent_id` may be a task's name, whose agent is meant then.
+    `agent_id` is an agent, a task, whose agent is meant then, or the name of a model as
+    `ProviderRegistry.get_for_model` takes it.
 
     `lookup` is a running registry's, whose circuits, limits and budgets then count; without
     it they are those of a new process. A circuit that is open now does not lower what a call
     may take at most, as it may close before.
 
     Raises:
-        AgentNotFoundError: no such agent is configured, or it is off.
+        AgentNotFoundError: no such agent or model is configured, or the agent is off.
     """
+    lookup = lookup or lookup_of(config)
     task = None if agent_id in config.agents.agents else config.tasks.get(agent_id)
     of_task = []
     if task is not None:
@@ -171,14 +177,21 @@ def explain(
         of_task = [Setting("task", agent_id, at), Setting("priority", task.priority, priority_at)]
         agent_id = task.agent
     agent = config.agents.agents.get(agent_id)
-    if agent is None or not agent.enabled:
-        raise AgentNotFoundError(f"agent {agent_id!r} is {'off' if agent else 'not configured'}")
+    if agent is not None and not agent.enabled:
+        raise AgentNotFoundError(f"agent {agent_id!r} is off")
+    links = [_model_link(config, lookup, agent_id)] if agent is None else []
     planner = _Planner(
-        config, agent_id, agent, lookup or lookup_of(config), input_tokens, max_tokens
+        config,
+        "" if agent is None else agent_id,
+        agent or NO_AGENT,
+        lookup,
+        input_tokens,
+        max_tokens,
     )
-    links = chain_of(config, agent_id, agent)
+    links = links or chain_of(config, agent_id, planner.agent)
     return Explanation(
-        agent=agent_id,
+        agent=planner.agent_id,
+        model="" if planner.agent_id else agent_id,
         input_tokens=input_tokens,
         settings=(*of_task, *planner.agent_settings(links[0])),
         budgets=tuple(planner.budgets(links)),
@@ -186,6 +199,27 @@ def explain(
             planner.target(link, len(links) - number) for number, link in enumerate(links, 1)
         ),
     )
+
+
+def _model_link(config: Config, lookup: ProviderLookup, name: str) -> ChainEntry:
+    """Return the one target that a model's name leads to.
+
+    Raises:
+        AgentNotFoundError: it leads nowhere, and no agent has it.
+    """
+    place = names_of(config, lookup).place_of(name)
+    if place is None:
+        known = [*config.agents.agents, *config.tasks, *config.models]
+        meant = did_you_mean(name, known)
+        raise AgentNotFoundError(f"agent {name!r} is not configured, nor is it a model{meant}")
+    aliased = exact_alias(config.models, name) or open_alias(config.models, name)
+    if aliased is None or place != (
+        aliased.provider,
+        lookup.full_model(aliased.provider, aliased.model),
+    ):
+        return ChainEntry(*place, None, None)
+    at = ("models", aliased.alias)
+    return ChainEntry(*place, (*at, "provider"), (*at, "model"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from orchestify.providers.tracked_usage import TrackedUsage, tracking
 from orchestify.values import (
     UNKNOWN_USAGE,
     CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
     LLMResponse,
     StreamEnd,
     StreamEvent,
@@ -108,6 +110,24 @@ class ExternalLane:
         except Exception as error:  # a provider that is not ours
             failure = self._translated(error, request.model)
         raise _with_tracked(failure, tracked)
+
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Let the host's provider embed."""
+        failure: APIError
+        try:
+            response: object = await self._provider.embed_inputs(request)
+            if not isinstance(response, EmbeddingResponse):
+                raise InvalidResponseError(
+                    f"the provider returned a {type(response).__name__}, not an EmbeddingResponse"
+                )
+            if len(response.vectors) != len(request.inputs):
+                raise InvalidResponseError("the provider returned another number of vectors")
+            return replace(response, usage=checked_usage(response.usage))
+        except OrchestifyError:
+            raise
+        except Exception as error:  # a provider that is not ours
+            failure = self._translated(error, request.model)
+        raise failure
 
     async def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
         """Let the host's provider stream; texts become events."""

@@ -142,6 +142,18 @@ class ProviderLookup:
             keyed_lanes=keyed_lanes,
         )
 
+    def full_model(self, provider_id: str, model: str) -> str:
+        """Return a model's name as a provider's lane takes it."""
+        return self._configs[provider_id].full_model(model)
+
+    def listed(self) -> dict[str, frozenset[str]]:
+        """Return by provider the models that it listed when it was last asked."""
+        return {
+            name: each.listed
+            for name, each in self.providers.items()
+            if isinstance(each, ConfiguredProvider)
+        }
+
     def route(self, targets: Sequence[Target]) -> Route:
         """Return a route over targets, for callers that are no agent."""
         return Route(self.runtime, targets, resolve=self.target, chain_of=self.chain_of)

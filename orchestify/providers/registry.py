@@ -22,6 +22,7 @@ from orchestify.errors import (
     AgentNotFoundError,
     ConfigError,
     InvalidParameterError,
+    ModelNotFoundError,
     ProviderNotFoundError,
 )
 from orchestify.health.monitor import (
@@ -45,6 +46,7 @@ from orchestify.providers.catalogue import ModelInfo
 from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
 from orchestify.providers.lookup import ProviderLookup
+from orchestify.providers.model_names import ModelNames, names_of
 from orchestify.providers.own_methods import check_own
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
@@ -157,6 +159,27 @@ class ProviderRegistry:
             known = ", ".join(self._config.tasks) or "none"
             raise AgentNotFoundError(f"task {task!r} is not configured; there are: {known}")
         return self._bound(found.agent, agents_config, found.priority)
+
+    def get_for_model(self, model: str) -> LLMProvider:
+        """Return the provider that has a model, bound to it.
+
+        The name is an alias (`models:` in the configuration), `provider/model`, a model that the
+        configuration names, one that a provider listed when it was last asked (`list_models`, a
+        health check), or one that LiteLLM's map has of the company that a provider leads to: the
+        first of these that has it. The default provider goes before the others, in their order.
+
+        Raises:
+            ModelNotFoundError: no provider that is on has it; the message says what there is.
+        """
+        names = self.model_names()
+        place = names.place_of(model)
+        if place is None:
+            raise ModelNotFoundError(names.unknown(model))
+        return self._lookup.routed([self._lookup.target(*place)])
+
+    def model_names(self) -> ModelNames:
+        """Return what finds the provider of a model's name, as things stand."""
+        return names_of(self._config, self._lookup)
 
     def list_providers(self) -> list[str]:
         """Return the names of the registered providers, in order of registration."""

@@ -15,7 +15,15 @@ from urllib.parse import urlsplit
 
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import TracedAttempt, TracedCall
-from orchestify.values import ImagePart, LLMMessage, LLMResponse
+from orchestify.values import (
+    EmbeddingRequest,
+    EmbeddingResponse,
+    FilePart,
+    ImagePart,
+    LLMMessage,
+    LLMResponse,
+    TextPart,
+)
 
 
 class Names:
@@ -34,6 +42,7 @@ class Names:
     TOP_P: Final = "gen_ai.request.top_p"
     MAX_TOKENS: Final = "gen_ai.request.max_tokens"
     STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
+    DIMENSIONS: Final = "gen_ai.embeddings.dimension.count"
     SEED: Final = "gen_ai.request.seed"
     STREAM: Final = "gen_ai.request.stream"
     OUTPUT_TYPE: Final = "gen_ai.output.type"
@@ -66,8 +75,8 @@ class Names:
     COST: Final = "orchestify.cost_usd"
 
 
-CHAT = "chat"
-"""The one operation there is here, as the conventions call it."""
+CHAT, EMBEDDINGS = "chat", "embeddings"
+"""The operations there are here, as the conventions call them."""
 
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 TOKENS = tuple(4**power for power in range(14))  # 1 to 67,108,864
@@ -106,9 +115,11 @@ def target_attributes(target: Target) -> Attributes:
 def request_attributes(call: TracedCall) -> Attributes:
     """Return what the call asks for, without its words."""
     request = call.request
+    who: dict[str, Value | None] = {Names.CALL_ID: call.call_id, Names.AGENT: call.agent or None}
+    if isinstance(request, EmbeddingRequest):
+        return _said({**who, Names.DIMENSIONS: request.dimensions})
     given: dict[str, Value | None] = {
-        Names.CALL_ID: call.call_id,
-        Names.AGENT: call.agent or None,
+        **who,
         Names.STREAM: call.is_stream or None,
         Names.TEMPERATURE: request.temperature,
         Names.TOP_P: request.top_p,
@@ -117,7 +128,7 @@ def request_attributes(call: TracedCall) -> Attributes:
         Names.SEED: request.seed,
         Names.OUTPUT_TYPE: "json" if request.response_format is not None else None,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return _said(given)
 
 
 def attempt_attributes(attempt: TracedAttempt) -> Attributes:
@@ -158,12 +169,18 @@ def total_attributes(attempts: Sequence[TracedAttempt]) -> Attributes:
     return found
 
 
-def response_attributes(response: LLMResponse) -> Attributes:
+def response_attributes(response: LLMResponse | EmbeddingResponse) -> Attributes:
     """Return what the answer tells beside its words."""
+    if isinstance(response, EmbeddingResponse):
+        return {Names.RESPONSE_MODEL: response.model}
     return {
         Names.RESPONSE_MODEL: response.model,
         Names.FINISH_REASONS: (response.finish_reason,),
     }
+
+
+def _said(given: Mapping[str, Value | None]) -> Attributes:
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @lru_cache(maxsize=1000)
@@ -199,7 +216,7 @@ def _parts(message: LLMMessage) -> Iterator[dict[str, Any]]:
         yield {"type": "reasoning", "content": message.thinking.text}
     if not isinstance(message.content, str):
         for part in message.content:
-            yield _image(part) if isinstance(part, ImagePart) else _text(part.text)
+            yield _text(part.text) if isinstance(part, TextPart) else _media(part)
     elif message.content:
         yield _text(message.content)
     for call in message.tool_calls:
@@ -211,14 +228,15 @@ def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "content": text}
 
 
-def _image(image: ImagePart) -> dict[str, Any]:
-    if image.url is not None:
-        return {"type": "uri", "modality": "image", "uri": image.url}
+def _media(part: ImagePart | FilePart) -> dict[str, Any]:
+    modality = "image" if isinstance(part, ImagePart) else "document"
+    if isinstance(part, ImagePart) and part.url is not None:
+        return {"type": "uri", "modality": modality, "uri": part.url}
     return {
         "type": "blob",
-        "modality": "image",
-        "mime_type": image.media_type,
-        "content": image.data,
+        "modality": modality,
+        "mime_type": part.media_type,
+        "content": part.data,
     }
 
 

@@ -15,6 +15,7 @@ from orchestify.resources.extras import missing_extra
 from orchestify.resources.series_labels import ModelLabels
 from orchestify.telemetry.attributes import (
     CHAT,
+    EMBEDDINGS,
     SECONDS,
     TOKENS,
     Names,
@@ -27,7 +28,7 @@ from orchestify.telemetry.attributes import (
     target_attributes,
     total_attributes,
 )
-from orchestify.values import LLMResponse
+from orchestify.values import EmbeddingRequest, EmbeddingResponse, LLMResponse
 
 try:
     from opentelemetry import metrics, trace
@@ -35,6 +36,7 @@ except ImportError:
     raise missing_extra("telemetry needs OpenTelemetry's API", "otel") from None
 
 Attributes: TypeAlias = Mapping[str, Value]
+Answered: TypeAlias = LLMResponse | EmbeddingResponse
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CAPTURING = ("true", "1", "span_only", "span_and_event")
@@ -117,15 +119,17 @@ class CallSpan:
         self._tenant = tenant
         self._attempts: list[tuple[int, TracedAttempt]] = []
         self._started = time.perf_counter()
+        is_embedding = isinstance(call.request, EmbeddingRequest)
+        self._operation = EMBEDDINGS if is_embedding else CHAT
         self._asked = self._target_of(call)
         self._span = telemetry.tracer.start_span(
-            f"{CHAT} {call.request.model}",
+            f"{self._operation} {call.request.model}",
             kind=trace.SpanKind.CLIENT,
             attributes={**self._asked, Names.REQUEST_MODEL: call.request.model},
         )
         if self._span.is_recording():
             self._span.set_attributes(request_attributes(call))
-            if telemetry.capture_content:
+            if telemetry.capture_content and not is_embedding:
                 self._span.set_attribute(
                     Names.INPUT_MESSAGES, input_messages(call.request.messages)
                 )
@@ -137,7 +141,7 @@ class CallSpan:
     def ended(self, ending: Ending) -> None:
         """Tell the attempts and the end, and measure the call."""
         duration_s = time.perf_counter() - self._started
-        response = ending if isinstance(ending, LLMResponse) else None
+        response = None if isinstance(ending, BaseException) else ending
         failure = {} if response is not None else {Names.ERROR: type(ending).__name__}
         if isinstance(ending, GeneratorExit):  # how a stream's reader lets it go
             failure = {Names.ERROR: CancelledError.__name__}
@@ -149,14 +153,14 @@ class CallSpan:
         for _, attempt in self._attempts:
             self._measure(attempt, answered if attempt.outcome == "ok" else {})
 
-    def _describe(self, response: LLMResponse | None, failure: Attributes) -> None:
+    def _describe(self, response: Answered | None, failure: Attributes) -> None:
         span = self._span
         for at, attempt in self._attempts:
             span.add_event(Names.ATTEMPT, attempt_attributes(attempt), at)
         span.set_attributes({**total_attributes([each for _, each in self._attempts]), **failure})
         if response is not None:
             span.set_attributes(response_attributes(response))
-            if self._telemetry.capture_content:
+            if self._telemetry.capture_content and isinstance(response, LLMResponse):
                 span.set_attribute(Names.OUTPUT_MESSAGES, output_messages(response))
         elif failure[Names.ERROR] != CancelledError.__name__:
             span.set_status(trace.StatusCode.ERROR)
@@ -181,13 +185,13 @@ class CallSpan:
         model = asked.request.model if isinstance(asked, TracedCall) else target.model
         _, label = self._telemetry.labels.of(self._tenant, target.provider_id, model)
         return {
-            Names.OPERATION: CHAT,
+            Names.OPERATION: self._operation,
             Names.REQUEST_MODEL: label,
             **target_attributes(target),
             **({Names.TENANT: self._tenant} if self._tenant else {}),
         }
 
-    def _answered_by(self, response: LLMResponse | None) -> Attributes:
+    def _answered_by(self, response: Answered | None) -> Attributes:
         if response is None:
             return {}
         labels = self._telemetry.labels

@@ -63,11 +63,15 @@ class Exchange:
         """Send an answer as JSON or as a stream, as the request asked for it."""
         if self._seen.stream:
             return await self._send_events(self._wire.encode_events(answer), writes)
+        return await self.send_whole(self._wire.encode(answer), answer.usage)
+
+    async def send_whole(self, body: bytes, usage: Usage | None) -> web.StreamResponse:
+        """Send an answer as JSON; `usage` is what it reports and what is billed."""
         await _pause(self.reply.slow_headers_s + self.reply.delay_s)
         if self.reply.error_after is not None:
             return await self.send_body(self._error(), outcome="error")
-        self._seen.billed = answer.usage
-        return await self.send_body(self._wire.encode(answer), usage=answer.usage)
+        self._seen.billed = usage
+        return await self.send_body(body, usage=usage)
 
     async def send_body(
         self,

@@ -22,9 +22,17 @@ from aiohttp.web_protocol import RequestHandler
 from orchestify.testing.account import Account, Connections, StubRequest
 from orchestify.testing.answer import ParsedRequest, RefusedError, compose
 from orchestify.testing.anthropic import read_prompt
+from orchestify.testing.embeddings import billed, encode_vectors, read_inputs
 from orchestify.testing.exchange import Exchange
 from orchestify.testing.reply import Reply, Writes, split_model
-from orchestify.testing.wire import COUNT_PATH, MODELS_PATH, Wire, check_request, wire_of
+from orchestify.testing.wire import (
+    COUNT_PATH,
+    EMBEDDINGS_PATH,
+    MODELS_PATH,
+    Wire,
+    check_request,
+    wire_of,
+)
 
 Respond: TypeAlias = Callable[[StubRequest], Reply | Awaitable[Reply | None] | None]
 
@@ -32,6 +40,7 @@ MISSING_MODEL = "missing-model"
 _BACKLOG = 4096
 _MAX_BODY = 64 << 20
 _POLL_S = 0.002
+_READERS = {COUNT_PATH: read_prompt, EMBEDDINGS_PATH: read_inputs}
 
 
 class StubServer:
@@ -188,6 +197,9 @@ class StubServer:
         exchange.reply = reply = await self._reply(seen, directed)
         if reply.is_failure:
             return await exchange.send_failure()
+        if seen.path == EMBEDDINGS_PATH:
+            vectors = encode_vectors(seen.body, model, ask, reply)
+            return await exchange.send_whole(vectors, billed(ask, reply))
         answer = compose(ask, reply, model, seen.index, self.words, self._was_cached(model, ask))
         return await exchange.send_answer(answer, reply.writes or self.writes)
 
@@ -251,7 +263,7 @@ def _read(wire: Wire, seen: StubRequest) -> tuple[ParsedRequest, str, Reply]:
     seen.model = str(seen.body.get("model") or "")
     seen.stream = seen.body.get("stream") is True
     try:
-        ask = read_prompt(seen.body) if seen.path == COUNT_PATH else wire.read(seen.body)
+        ask = _READERS.get(seen.path, wire.read)(seen.body)
         model, directed = split_model(seen.model)
     except ValueError as error:
         raise RefusedError(400, str(error), "model") from None

@@ -61,11 +61,13 @@ ANTHROPIC = Wire(
 COUNT_PATH = "/v1/messages/count_tokens"
 MODELS_PATH = "/v1/models"
 RESPONSES_PATH = "/v1/responses"
+EMBEDDINGS_PATH = "/v1/embeddings"
 METHODS: Mapping[str, str] = {
     "/v1/chat/completions": "POST",
     RESPONSES_PATH: "POST",
     "/v1/messages": "POST",
     COUNT_PATH: "POST",
+    EMBEDDINGS_PATH: "POST",
     MODELS_PATH: "GET",
 }
 """The paths that are served, and the method of each."""

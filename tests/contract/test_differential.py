@@ -262,6 +262,14 @@ DIFFERENCES: dict[tuple[str, str], Difference] = {
             "output_format.schema.properties.people.items": ({"$ref": "#/$defs/P"}, _P),
         },
     ),
+    ("anthropic", "strict tool"): Difference(
+        "Claude has strict tools; LiteLLM leaves the word out",
+        {
+            "(anthropic-beta)": ("structured-outputs-2025-11-13", ABSENT),
+            "tools.0.input_schema.additionalProperties": (False, ABSENT),
+            "tools.0.strict": (True, ABSENT),
+        },
+    ),
     ("anthropic", "code tool"): Difference(
         "the tool's older version needs its beta header, which LiteLLM leaves out",
         {"(anthropic-beta)": ("code-execution-2025-05-22", ABSENT)},

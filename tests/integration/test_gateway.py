@@ -290,7 +290,7 @@ async def test_what_is_given_reaches_the_provider(gate: Gateway) -> None:
         parallel_tool_calls=False,
         frequency_penalty=0.25,
         user="someone",
-        store=True,
+        store=False,
     )
     given = {name: value for name, value in gate.sent.items() if name not in {"messages", "tools"}}
     assert given == {
@@ -308,7 +308,7 @@ async def test_what_is_given_reaches_the_provider(gate: Gateway) -> None:
 
 
 async def test_claude_gets_no_field_that_it_does_not_know(gate: Gateway) -> None:
-    await gate.client.chat.completions.create(
+    raw = await gate.client.chat.completions.with_raw_response.create(
         model="claude-sonnet-4-5",
         messages=HELLO,
         tools=[WEATHER],
@@ -316,6 +316,7 @@ async def test_claude_gets_no_field_that_it_does_not_know(gate: Gateway) -> None
         frequency_penalty=0.25,
         user="someone",
     )
+    assert raw.headers["x-orchestify-warnings"] == "frequency_penalty_dropped,user_dropped"
     assert gate.sent["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
     assert gate.sent.keys() == {"model", "messages", "max_tokens", "tools", "tool_choice"}
 

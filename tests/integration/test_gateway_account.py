@@ -151,3 +151,35 @@ async def test_tenants_do_not_see_each_others_models_and_rows(gate: Gateway) -> 
     assert (await gate.served.ask("POST", CHAT, gate.token, json=own)).status_code == 200
     await until(lambda: gate.rows("outcome") == [("ok",)])
     assert gate.rows("tenant, provider") == [("acme", "acme-own")]
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("gpt-4o", "gpt"),
+        ("gpt/gpt-4o", "gpt"),
+        ("gpt/vendor/model", "gpt"),
+        ("gpt//models/llama", "gpt"),
+        ("claude-x", "claude"),
+    ],
+)
+async def test_a_model_is_told_by_any_name_that_a_call_may_give(
+    tmp_path: Path, name: str, owner: str, end: str
+) -> None:
+    models = {"claude-*": {"provider": "claude", "model": "claude-sonnet-4-5"}}
+    async with gateway(tmp_path, models=models) as gate:
+        answer = await gate.served.ask("GET", f"/v1/models/{name}{end}", gate.token)
+        called = await gate.served.ask(
+            "POST", CHAT, gate.token, json={"model": name, "messages": HELLO}
+        )
+    assert (answer.json()["id"], answer.json()["owned_by"]) == (name, owner)
+    assert called.headers["x-orchestify-provider"] == owner
+    assert called.json()["model"] == name
+
+
+async def test_the_list_is_found_with_a_slash_at_its_end(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as gate:
+        plain = await gate.served.ask("GET", "/v1/models", gate.token)
+        slashed = await gate.served.ask("GET", "/v1/models/", gate.token)
+    assert plain.json() == slashed.json()

@@ -214,7 +214,7 @@ async def test_a_time_limit_that_is_none_is_refused(gate: Gateway, text: str) ->
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1", 404), ("GET", "/v1/embeddings", 404), ("GET", CHAT, 405)],
+    [("GET", "/v1", 404), ("GET", "/v1/audio/speech", 404), ("GET", CHAT, 405)],
 )
 async def test_what_the_gateway_has_not_is_told_in_openai_s_form(
     gate: Gateway, method: str, path: str, status: int

@@ -284,6 +284,52 @@ async def test_what_another_protocol_cannot_be_told_is_named(gate: Gateway) -> N
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, place)
 
 
+async def test_what_an_item_or_a_tool_says_beyond_other_protocols_is_named(gate: Gateway) -> None:
+    part = {"type": "input_text", "text": "hello", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "start: WORD"}
+    answer = await raw(
+        gate,
+        input=[{"role": "user", "content": [part]}],
+        tools=[{"type": "custom", "name": "patch", "format": grammar, "defer_loading": False}],
+        include=["reasoning.encrypted_content", "message.output_text.logprobs"],
+        reasoning={"summary": "auto", "context": "all_turns"},
+        metadata={"long": "x" * 300},
+    )
+    assert answer.headers["x-orchestify-warnings"].split(",") == [
+        "metadata_cut",
+        "context_dropped",
+        "format_dropped",
+        "include_dropped",
+        "prompt_cache_breakpoint_dropped",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [
+        ("agent:writer", {"type": "document", "title": "a.pdf"}),
+        ("agent:reader", {"type": "file"}),
+        ("agent:native", {"type": "input_file", "filename": "a.pdf"}),
+    ],
+)
+async def test_a_file_is_a_file_in_the_targets_words(
+    gate: Gateway, model: str, sent: dict[str, str]
+) -> None:
+    data = "data:application/pdf;base64,JVBERi0xLjQK"
+    part = {"type": "input_file", "filename": "a.pdf", "file_data": data}
+    answer = await raw(gate, model=model, input=[{"role": "user", "content": [part]}])
+    assert answer.status_code == 200, answer.text
+    said = gate.sent.get("messages") or gate.sent["input"]
+    assert sent.items() <= said[0]["content"][0].items()
+
+
+async def test_a_file_that_is_no_data_url_is_named(gate: Gateway) -> None:
+    part = {"type": "input_file", "filename": "a.pdf", "file_data": "JVBERi0xLjQK"}
+    refused = await raw(gate, input=[{"role": "user", "content": [part]}])
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "input[0].content[0].file_data"
+
+
 @pytest.mark.parametrize("model", LANES)
 async def test_background_is_refused(gate: Gateway, model: str) -> None:
     assert (await raw(gate, model=model, background=True)).status_code == 400

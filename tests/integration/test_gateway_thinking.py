@@ -17,6 +17,7 @@ from tests.gateways import CALL_WEATHER, HELLO, WEATHER, Gateway, gateway
 CITIES = ("Rome", "Oslo", "Lima")
 AGENTS = {
     "planner": {"provider": "claude", "thinking": {"budget_tokens": 1024}, "max_tokens": 4096},
+    "deepseek": {"provider": "gpt", "model": "deepseek-v4-flash", "thinking": "low"},
     "other": {"provider": "claude", "thinking": {"budget_tokens": 1024}, "max_tokens": 4096},
 }
 
@@ -68,6 +69,22 @@ async def test_three_turns_of_tools_keep_their_thinking(gate: Gateway, is_stream
     assert blocks_sent(gate) == [["thinking", "tool_use"]] * 3
     assert gate.sent["thinking"] == {"type": "enabled", "budget_tokens": 1024}
     assert [f"About {city}." in json.dumps(gate.sent) for city in CITIES] == [True] * 3
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_three_turns_keep_their_thinking_on_openais_protocol(
+    gate: Gateway, is_stream: bool
+) -> None:
+    thoughts = [Reply(thinking=f"About {c}.", tool_calls=(call_of(c),)) for c in CITIES]
+    gate.stub.script(*thoughts, Reply(text="All are sunny."))
+    messages = list(HELLO)
+    for _ in CITIES:
+        answer = await ask(gate, messages, is_stream=is_stream, model="agent:deepseek")
+        messages += told(answer.choices[0].message)
+    last = await ask(gate, messages, is_stream=is_stream, model="agent:deepseek")
+    assert last.choices[0].message.content == "All are sunny."
+    turns = [each for each in gate.sent["messages"] if each["role"] == "assistant"]
+    assert [each["reasoning_content"] for each in turns] == [f"About {city}." for city in CITIES]
 
 
 async def test_calls_whose_ids_the_client_changes_keep_their_thinking(gate: Gateway) -> None:

@@ -43,6 +43,7 @@ class World:
             "POST /v1/messages": {**CHAT, "max_tokens": 9},
             "POST /v1/messages/count_tokens": CHAT,
             "POST /v1/responses": {"model": "none", "input": "Hi"},
+            "POST /v1/embeddings": {"model": "none", "input": "hello"},
         }
         return bodies.get(endpoint)
 

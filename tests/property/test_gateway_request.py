@@ -14,7 +14,8 @@ from orchestify.errors import InvalidParameterError
 from orchestify.lanes.anthropic import request as anthropic_messages
 from orchestify.lanes.openai import request as openai_chat
 from orchestify.lanes.openai.dialects import DIALECTS
-from orchestify.server.gateway.chat.request import EFFORTS, PASSED_ON, chat_request
+from orchestify.server.gateway.chat.fields import OPTIONAL
+from orchestify.server.gateway.chat.request import EFFORTS, chat_request
 
 WORDS = (
     *("model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format"),
@@ -23,7 +24,7 @@ WORDS = (
     *("role", "content", "name", "tool_calls", "tool_call_id", "type", "text", "image_url", "url"),
     *("function", "id", "arguments", "parameters", "strict", "json_schema", "schema"),
     *("reasoning_content", "thinking_blocks", "signature", "extra_content", "budget_tokens"),
-    *PASSED_ON,
+    *OPTIONAL,
 )
 TEXTS = (
     *("system", "user", "assistant", "tool", "developer", "auto", "required", "json_object"),

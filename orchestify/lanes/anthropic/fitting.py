@@ -176,5 +176,7 @@ def _fit_rest(fitting: Fitting) -> None:
         return
     if any(isinstance(part, ImagePart) and part.detail for part in parts):
         fitting.warn("image_detail_dropped")
+    if any(tool.strict for tool in request.tools) and not claude_of(request.model).json_schema:
+        fitting.warn("strict_dropped")
     if sum(bool(each.cache_control) for each in (*parts, *request.tools)) > MOST_CACHE_MARKS:
         fitting.warn("cache_control_dropped")

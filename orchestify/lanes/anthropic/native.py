@@ -20,7 +20,7 @@ from orchestify.lanes.anthropic.claude_models import (
     thinking_off_fields,
 )
 from orchestify.lanes.anthropic.fitting import fitted
-from orchestify.lanes.anthropic.request import system_note
+from orchestify.lanes.anthropic.request import CACHED, system_note
 from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.parsing import BOUNDS
 from orchestify.values import CompletionRequest, NativeEvent, NativeRequest, StreamEvent
@@ -50,6 +50,8 @@ def fitted_native(request: CompletionRequest, native: NativeRequest) -> Fitting:
     body = _without_refused(body, fitting)
     if not claude_of(request.model).system_messages:
         body["messages"] = list(map(_as_user, body["messages"]))
+    if request.cache and not _is_marked(body):
+        body = _marked(body)
     fitting.change(native=replace(native, body=body))
     return fitting
 
@@ -159,6 +161,29 @@ def _without_refused(body: dict[str, Any], fitting: Fitting) -> dict[str, Any]:
         body = {name: value for name, value in body.items() if name != "output_config"}
         body |= {"output_config": rest} if rest else {}
     return body
+
+
+def _is_marked(body: Mapping[str, Any]) -> bool:
+    """Whether the caller says itself what is to be cached."""
+    turns = [turn.get("content") for turn in body["messages"] if isinstance(turn, dict)]
+    lists = [body.get("system"), body.get("tools"), *turns]
+    blocks = [each for found in lists if isinstance(found, list) for each in found]
+    return "cache_control" in body or any(
+        isinstance(each, dict) and "cache_control" in each for each in blocks
+    )
+
+
+def _marked(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body whose system prompt and tools are marked at their ends for a cache."""
+    system, tools = body.get("system"), body.get("tools")
+    if isinstance(system, str):
+        system = [{"type": "text", "text": system}] if system.strip() else None
+    marked = {
+        name: [*found[:-1], {**found[-1], "cache_control": CACHED}]
+        for name, found in (("system", system), ("tools", tools))
+        if isinstance(found, list) and found and isinstance(found[-1], dict)
+    }
+    return {**body, **marked}
 
 
 def _kind_of_thinking(body: Mapping[str, Any]) -> str | None:

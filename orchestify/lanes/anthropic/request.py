@@ -22,6 +22,7 @@ from orchestify.lanes.anthropic.fitting import MOST_CACHE_MARKS, fitted, is_anth
 from orchestify.lanes.turns import in_order
 from orchestify.values import (
     CompletionRequest,
+    FilePart,
     ImagePart,
     LLMMessage,
     Part,
@@ -34,7 +35,7 @@ from orchestify.values import (
 VERSION = "2023-06-01"
 JSON_TOOL = "json_tool_call"  # the tool that stands in for a JSON schema on older models
 
-_CACHED = {"type": "ephemeral"}
+CACHED = {"type": "ephemeral"}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any", "tool": "tool"}
 _ANY_JSON = (
     "Answer with one JSON object and nothing else: no text before or after it, and no code fence."
@@ -113,7 +114,7 @@ def betas(request: CompletionRequest) -> list[str]:
     """Return the beta features that a request needs."""
     types = [str(tool.server.get("type", "")) for tool in request.tools if tool.server]
     needed = {beta for start, beta in _TOOL_BETAS.items() for t in types if t.startswith(start)}
-    if _native_schema(request):
+    if _native_schema(request) or _strict_tools(request):
         needed.add(_JSON_BETA)
     return sorted(needed)
 
@@ -132,6 +133,11 @@ def uses_json_tool(request: CompletionRequest) -> bool:
 def _native_schema(request: CompletionRequest) -> bool:
     form = request.response_format
     return form is not None and form.schema is not None and claude_of(request.model).json_schema
+
+
+def _strict_tools(request: CompletionRequest) -> bool:
+    has_strict = any(tool.strict and tool.server is None for tool in request.tools)
+    return has_strict and claude_of(request.model).json_schema
 
 
 def _messages(messages: Iterable[LLMMessage], model: str) -> list[dict[str, Any]]:
@@ -180,7 +186,10 @@ def _parts(message: LLMMessage) -> list[dict[str, Any]]:
 
 
 def _part(part: Part) -> dict[str, Any]:
-    block = {"type": "text", "text": part.text} if isinstance(part, TextPart) else _image(part)
+    if isinstance(part, TextPart):
+        block: dict[str, Any] = {"type": "text", "text": part.text}
+    else:
+        block = _image(part) if isinstance(part, ImagePart) else _document(part)
     return block if part.cache_control is None else {**block, "cache_control": part.cache_control}
 
 
@@ -191,6 +200,12 @@ def _image(part: ImagePart) -> dict[str, Any]:
     media_type = inline[1] if inline else part.media_type
     data = part.url[inline.end() :] if part.url and inline else part.data
     return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+
+
+def _document(part: FilePart) -> dict[str, Any]:
+    source = {"type": "base64", "media_type": part.media_type, "data": part.data}
+    block: dict[str, Any] = {"type": "document", "source": source}
+    return block if part.name is None else {**block, "title": part.name}
 
 
 def _tool_use(call: ToolCall) -> dict[str, Any]:
@@ -212,21 +227,23 @@ def _strip_prefill(turns: list[dict[str, Any]]) -> None:
 
 def _tools(request: CompletionRequest, messages: Iterable[LLMMessage]) -> list[dict[str, Any]]:
     """Return the tools; a conversation that holds calls needs at least one (LiteLLM's stand-in)."""
-    tools = [_tool(tool) for tool in request.tools]
+    tools = [_tool(tool, request.model) for tool in request.tools]
     if not tools and any(message.tool_calls for message in messages):
         tools = [dict(_DUMMY_TOOL)]
     return tools
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, model: str) -> dict[str, Any]:
     if tool.server is not None:
         return dict(tool.server)
     schema = {"type": "object", "properties": {}} | dict(tool.input_schema)
+    is_strict = bool(tool.strict) and claude_of(model).json_schema
     form = {
         "name": tool.name,
-        "input_schema": schema,
+        "input_schema": output_schema(schema) if is_strict else schema,
         "type": "custom",
         "description": tool.description,
+        "strict": is_strict or None,
         "cache_control": tool.cache_control,
     }
     return {name: value for name, value in form.items() if value is not None}
@@ -270,7 +287,7 @@ def _mark_cached(body: dict[str, Any]) -> None:
     """Mark the ends of the system prompt and of the tools; all before a mark is cached."""
     for name in ("system", "tools"):
         if body[name]:
-            body[name][-1] = {"cache_control": _CACHED, **body[name][-1]}
+            body[name][-1] = {"cache_control": CACHED, **body[name][-1]}
 
 
 def _limit_cache_marks(body: dict[str, Any]) -> None:

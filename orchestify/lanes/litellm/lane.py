@@ -34,6 +34,11 @@ from orchestify.lanes.litellm.access import (
 )
 from orchestify.lanes.litellm.answer import response_of
 from orchestify.lanes.litellm.backends import client_kind, is_bridged
+from orchestify.lanes.litellm.embeddings import (
+    EMBEDDING_CLIENTS,
+    embedding_fields,
+    embeddings_in,
+)
 from orchestify.lanes.litellm.errors import bare, our_error
 from orchestify.lanes.litellm.exchange import EXCHANGE, Exchange, note
 from orchestify.lanes.litellm.guard import LiteLLMGuard, refuse_to_fetch
@@ -43,7 +48,14 @@ from orchestify.lanes.litellm.stream import StreamedAnswer
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.redaction import secrets_of
 from orchestify.resources.bounded import MODELS_KEPT, bounded_setdefault
-from orchestify.values import CompletionRequest, LLMResponse, StreamEnd, StreamEvent
+from orchestify.values import (
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    LLMResponse,
+    StreamEnd,
+    StreamEvent,
+)
 
 _T = TypeVar("_T")
 _HEARD: Mapping[str, Any] = {"logger_fn": note}  # in the place of a client of ours
@@ -95,6 +107,14 @@ class LiteLLMLane:
         finally:
             await self._explaining(_close(stream, exchange), request, exchange)
 
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Send one request and return a vector for each of its inputs, in order."""
+        exchange = self._exchange(request, stream=False)
+        try:
+            return await self._explaining(self._embedded(request, exchange), request, exchange)
+        finally:
+            exchange.forget()
+
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, by their LiteLLM names; None where none are."""
         return await list_models(self._provider_id, self._config, self._rule)
@@ -143,6 +163,23 @@ class LiteLLMLane:
         else:
             self._check_unbounded()
         return await litellm.acompletion(**{**kept, **self._terms(request), **(client or _HEARD)})
+
+    async def _embedded(self, request: EmbeddingRequest, exchange: Exchange) -> EmbeddingResponse:
+        if self._guard is not None:
+            self._guard.check(request)
+        litellm = await load()
+        model = litellm_model(request.model, self._config)
+        backend = self._resolve(litellm, model)[0]
+        fields = embedding_fields(request, model, backend, self._config.options)
+        client = self._client(litellm, model, fields) if backend in EMBEDDING_CLIENTS else {}
+        if client:
+            exchange.sent = False
+        else:
+            self._check_unbounded()
+        answer = await litellm.aembedding(
+            **{**fields, **self._terms(request), **(client or _HEARD)}
+        )
+        return embeddings_in(answer, exchange.body, request)
 
     def _client(self, litellm: Any, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments that hand a client of ours over; none where LiteLLM takes none."""

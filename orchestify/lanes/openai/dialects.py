@@ -107,7 +107,9 @@ class Dialect:
     `forced_while_thinking`: a model that thinks can be made to call a tool. `fixed_sampling` is a
     pattern of models whose sampling cannot be changed. `signs_calls`: Gemini's, whose calls have
     signatures. `counts_tokens`: Gemini's own API counts them. `cache_control`: marks in messages
-    and tools are taken.
+    and tools are taken. `files`: parts with a file are read, as far as is known.
+    `packed_vectors`: embeddings come as base64 where that is asked for. `extras` are the fields
+    that are taken beside OpenAI's, of those that change neither the price nor who answers.
 
     What is read: `usage` and `costs`, where tokens and cost are reported; `reasoning`, the fields
     of a message that hold what the model thought, of which the first that is there counts;
@@ -140,6 +142,9 @@ class Dialect:
     signs_calls: bool = False
     counts_tokens: bool = False
     cache_control: bool = False
+    extras: frozenset[str] = frozenset()
+    files: bool = False
+    packed_vectors: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     usage: UsageFields = USAGE
     costs: tuple[CostField, ...] = COSTS
@@ -147,6 +152,15 @@ class Dialect:
     reasoning_details: str = "reasoning_details"
 
 
+_SAMPLING = frozenset({"top_k", "min_p", "repetition_penalty"})
+# Source: vLLM, "OpenAI-compatible server: extra parameters"; SGLang takes most of them too.
+_SELF_HOSTED = _SAMPLING | {
+    *("chat_template_kwargs", "chat_template", "add_generation_prompt", "continue_final_message"),
+    *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"),
+    *("length_penalty", "min_tokens", "stop_token_ids", "include_stop_str_in_output", "ignore_eos"),
+    *("skip_special_tokens", "spaces_between_special_tokens", "bad_words", "include_reasoning"),
+    *("regex", "ebnf", "separate_reasoning", "mm_processor_kwargs", "truncate_prompt_tokens"),
+}
 _TEMPLATE_OFF = {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}
 # Models with open weights that think unless their template is told not to, as vLLM and SGLang
 # serve them. Source: vLLM, "Reasoning outputs"; the models' cards.
@@ -165,6 +179,8 @@ _AZURE = Dialect(
     max_tokens="max_completion_tokens",
     call_ids="short",
     pairs_results=True,
+    files=True,
+    packed_vectors=True,
 )
 _AZURE_BEFORE = replace(_AZURE, max_tokens="by_model")
 _AZURE_SINCE = "2024-12-01"  # the first api-version that takes max_completion_tokens
@@ -190,9 +206,12 @@ _QWEN = Dialect(
     reply="reasoning_content",
     forced_while_thinking=False,
     cache_control=True,
+    extras=frozenset({"top_k", "repetition_penalty"}),
 )
 _GEMINI = Dialect(reply="extra_content", signs_calls=True, pairs_results=True, blank_texts=False)
-_TOGETHER = replace(_REPLIES, off=((_HYBRIDS, {"reasoning": {"enabled": False}}),))
+_TOGETHER = replace(
+    _REPLIES, off=((_HYBRIDS, {"reasoning": {"enabled": False}}),), extras=_SAMPLING
+)
 _OLLAMA = Dialect(
     max_tokens="by_model",
     reply="reasoning_content",
@@ -200,12 +219,20 @@ _OLLAMA = Dialect(
 )
 
 # Of api.openai.com, and of hosts that nobody knows: self-hosted servers, proxies.
-OPENAI = Dialect(max_tokens="max_completion_tokens", call_ids="short", pairs_results=True)
+OPENAI = Dialect(
+    max_tokens="max_completion_tokens",
+    call_ids="short",
+    pairs_results=True,
+    files=True,
+    packed_vectors=True,
+)
 UNKNOWN = Dialect(
     max_tokens="by_model",
     reply="reasoning_content",
     off=((_HYBRIDS, _TEMPLATE_OFF),),
     cache_control=True,
+    files=True,
+    extras=_SELF_HOSTED,
 )
 
 # By the end of the host's name. Sources: each provider's "Chat completions" reference.
@@ -234,7 +261,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "api.cerebras.ai": Dialect(off=((r"glm-", {"disable_reasoning": True}),)),
     "api.together.xyz": _TOGETHER,
     "api.together.ai": _TOGETHER,
-    "router.huggingface.co": Dialect(),
+    "router.huggingface.co": Dialect(extras=_SAMPLING),
     "api.x.ai": Dialect(thinking="none", reply="reasoning_content", blank_texts=False),
     "api.mistral.ai": Dialect(
         seed="random_seed",
@@ -249,12 +276,15 @@ DIALECTS: Mapping[str, Dialect] = {
         blank_texts=False,
         names=False,
         max_temperature=1.5,
+        extras=frozenset({"safe_prompt", "prompt_mode"}),
     ),
     "openrouter.ai": Dialect(
         path="/api/v1",
         thinking="reasoning",
         reply="reasoning_details",
         cache_control=True,
+        files=True,
+        extras=_SAMPLING | {"top_a"},
         extra={"usage": {"include": True}},
     ),
     "api.perplexity.ai": Dialect(path="", stream_options=False, lists_models=False),
@@ -266,7 +296,7 @@ DIALECTS: Mapping[str, Dialect] = {
 }
 _OLLAMA_PORT = 11434
 
-LITELLM = Dialect(tool_images=True, cache_control=True)
+LITELLM = Dialect(tool_images=True, cache_control=True, files=True)
 _SWITCHED_OFF: Mapping[str, Any] = {"thinking": {"type": "disabled"}}
 _LITELLM_SWITCHES = replace(LITELLM, off=((r"", {"extra_body": _SWITCHED_OFF}),))
 _LITELLM_STRICT = replace(LITELLM, pairs_results=True)

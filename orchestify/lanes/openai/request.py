@@ -23,6 +23,7 @@ from orchestify.lanes.openai.thinking import (
 from orchestify.lanes.tool_calls import any_id, nine_id, paired, short_id
 from orchestify.values import (
     CompletionRequest,
+    FilePart,
     ImagePart,
     LLMMessage,
     Part,
@@ -43,6 +44,7 @@ _NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validat
 _SIGNING = re.compile(r"gemini-(?:[3-9]|pro|flash)")
 _IDS = {"any": any_id, "short": short_id, "nine": nine_id}
 _GO_ON = "OK."
+FILE_NAME = "file.pdf"  # OpenAI wants one
 _NO_THINKING = " "  # the least that DeepSeek and Moonshot take; LiteLLM's filler
 
 
@@ -98,9 +100,9 @@ def _messages(request: CompletionRequest, dialect: Dialect) -> list[dict[str, An
         if images and message.role != "tool":
             forms.append(_message(LLMMessage("user", images), request, dialect))
             images = []
-        if message.role == "tool" and message.has_images and not dialect.tool_images:
+        if message.role == "tool" and not dialect.tool_images and _shows(message):
             images = images or [TextPart(_TOOL_IMAGES)]
-            images += [part for part in message.content if isinstance(part, ImagePart)]
+            images += [part for part in message.content if isinstance(part, (ImagePart, FilePart))]
             texts = [part for part in message.content if isinstance(part, TextPart)]
             message = replace(message, content=texts or "")  # noqa: PLW2901
         form = _message(message, request, dialect)
@@ -133,6 +135,8 @@ def fitted(request: CompletionRequest, dialect: Dialect, refused: Collection[str
         _fit_thinking(fitting, dialect)
     if request.temperature is not None or request.top_p is not None or request.stop:
         _fit_sampling(fitting, dialect, refused)
+    if not dialect.files and any(message.has_files for message in fitting.request.messages):
+        raise fitting.refuse("is at an endpoint that reads no files; give their text")
     if not dialect.cache_control and _has_cache_marks(fitting.request):
         fitting.warn("cache_control_dropped")
     return fitting
@@ -207,6 +211,10 @@ def _has_cache_marks(request: CompletionRequest) -> bool:
     return any(each.cache_control for each in marked)
 
 
+def _shows(message: LLMMessage) -> bool:
+    return message.has_images or message.has_files
+
+
 def _message(message: LLMMessage, request: CompletionRequest, dialect: Dialect) -> dict[str, Any]:
     content = message.content
     form: dict[str, Any] = {
@@ -230,6 +238,9 @@ def _part(part: Part, dialect: Dialect) -> dict[str, Any]:
     form: dict[str, Any]
     if isinstance(part, TextPart):
         form = {"type": "text", "text": part.text}
+    elif isinstance(part, FilePart):
+        name = part.name or FILE_NAME
+        form = {"type": "file", "file": {"filename": name, "file_data": part.data_url}}
     else:
         form = {"type": "image_url", "image_url": {"url": part.data_url}}
         if part.detail is not None:

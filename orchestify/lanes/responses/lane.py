@@ -17,7 +17,13 @@ from orchestify.lanes.openai.request import fitted
 from orchestify.lanes.responses.answer import answer
 from orchestify.lanes.responses.native import PROTOCOL, fitted_native, growing
 from orchestify.lanes.responses.request import body_of, fit_to_responses
-from orchestify.values import CompletionRequest, LLMResponse, StreamEvent
+from orchestify.values import (
+    CompletionRequest,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    LLMResponse,
+    StreamEvent,
+)
 
 
 class ResponsesLane(OpenAILane):
@@ -71,6 +77,10 @@ class AutoLane:
         """Send one request and yield its events; the last is `StreamEnd`."""
         return self.lane_of(request.model).open_stream(request)
 
+    async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
+        """Send one request and return a vector for each of its inputs, in order."""
+        return await self._chat.embed_inputs(request)
+
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, None where it lists none."""
         return await self._chat.list_models()
@@ -85,8 +95,11 @@ class AutoLane:
         await self._responses.aclose()
 
 
+def lane_at(lane: Lane, model: str) -> Lane:
+    """Return what sends requests for a model: of a choice between protocols, the one it is."""
+    return lane.lane_of(model) if isinstance(lane, AutoLane) else lane
+
+
 def speaks_responses(lane: Lane, model: str) -> bool:
     """Whether requests for a model go out as Responses."""
-    if isinstance(lane, AutoLane):
-        lane = lane.lane_of(model)
-    return isinstance(lane, ResponsesLane)
+    return isinstance(lane_at(lane, model), ResponsesLane)

@@ -12,10 +12,12 @@ from typing import Any
 
 from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.openai.dialects import Dialect, always_thinks
+from orchestify.lanes.openai.request import FILE_NAME
 from orchestify.lanes.openai.thinking import thinking_fields, thinking_off_fields
 from orchestify.lanes.turns import in_order
 from orchestify.values import (
     CompletionRequest,
+    FilePart,
     LLMMessage,
     Part,
     ResponseFormat,
@@ -119,6 +121,9 @@ def _content(message: LLMMessage) -> str | list[dict[str, Any]]:
 def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "input_text", "text": part.text}
+    if isinstance(part, FilePart):
+        name = part.name or FILE_NAME
+        return {"type": "input_file", "filename": name, "file_data": part.data_url}
     return {
         "type": "input_image",
         "image_url": part.data_url,

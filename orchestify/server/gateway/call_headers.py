@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from orchestify.server.gateway.errors import HeaderPairs
 from orchestify.server.gateway.json_fields import wrong
-from orchestify.values import Attempt, LLMResponse
+from orchestify.values import Attempt, EmbeddingResponse, LLMResponse
 
 TIMEOUT_HEADER, MAX_TIMEOUT_S = "x-orchestify-timeout-s", 3600  # as in configurations over REST
 
@@ -33,7 +33,9 @@ def time_limit(headers: Mapping[str, str]) -> dict[str, float]:
     return {"timeout_s": limit_s}
 
 
-def answer_headers(response: LLMResponse, warnings: Sequence[str] = ()) -> HeaderPairs:
+def answer_headers(
+    response: LLMResponse | EmbeddingResponse, warnings: Sequence[str] = ()
+) -> HeaderPairs:
     """Return the headers of a whole answer; one whose price nobody knows has no cost."""
     told = (*warnings, *response.warnings)
     headers = call_headers(response.call_id, response.attempts, told)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestify.server.conversations import KeptConversations
-from orchestify.values import ImagePart, LLMMessage, LLMResponse, Thinking, ToolCall
+from orchestify.values import LLMMessage, LLMResponse, TextPart, Thinking, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def _canonical(message: LLMMessage) -> bytes:
     images = [
         hashlib.sha256(part.data_url.encode()).hexdigest()
         for part in parts
-        if isinstance(part, ImagePart)
+        if not isinstance(part, TextPart)
     ]
     said = [message.role, message.text.strip(), images, _told(message.tool_calls)]
     return json.dumps(said).encode()

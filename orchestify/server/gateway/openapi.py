@@ -32,6 +32,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 TEXT = {"type": "string"}
 WORD = {"type": "string", "minLength": 1}
 _URL = {"type": "string", "pattern": "^(https?://|data:image/(png|jpeg|gif|webp);base64,)"}
+_FILE = {"type": "string", "pattern": "^data:[a-z]+/[a-z]+;base64,[A-Za-z0-9+/]+=*$"}
 _FUNCTION = an_object({"name": WORD, "arguments": TEXT}, "name", "arguments")
 _CALL = an_object(
     {"id": WORD, "type": {"const": "function"}, "function": _FUNCTION}, "id", "function"
@@ -43,6 +44,14 @@ _PART = {
             {"type": {"const": "image_url"}, "image_url": an_object({"url": _URL}, "url")},
             "type",
             "image_url",
+        ),
+        an_object(
+            {
+                "type": {"const": "file"},
+                "file": an_object({"filename": TEXT, "file_data": _FILE}, "file_data"),
+            },
+            "type",
+            "file",
         ),
     ]
 }
@@ -142,6 +151,13 @@ REQUEST = {
                 "description": "Where it is known that the model cannot think, all but `none` "
                 "is refused with 400",
             },
+            "reasoning": an_object(
+                {
+                    "effort": {"enum": list(EFFORTS)},
+                    "max_tokens": COUNT,
+                    "enabled": {"type": "boolean"},
+                }
+            ),
             "stream": {"type": "boolean"},
             "stream_options": an_object({"include_usage": {"type": "boolean"}}),
             "n": {"const": 1},
@@ -307,13 +323,19 @@ def gateway_route(
     example: dict[str, Any],
     *statuses: int,
     also: dict[str, Any] | None = None,
+    tells_call: bool = False,
     error: type[BaseModel] = GatewayError,
     **extra: Any,
 ) -> dict[str, Any]:
-    """Return what a route is declared with; `also` stands beside the JSON in its answer."""
+    """Return what a route is declared with; `also` stands beside the JSON in its answer.
+
+    Where it `tells_call`, or has a stream as well, its headers are those of a call.
+    """
+    tells_call |= also is not None
     content = {"application/json": {"schema": schema, "example": example}, **(also or {})}
-    answered = {"description": "Answered", "content": content, "headers": _HEADERS if also else {}}
-    headers = _ERROR_HEADERS if also else {}
+    told = _HEADERS if tells_call else {}
+    answered = {"description": "Answered", "content": content, "headers": told}
+    headers = _ERROR_HEADERS if tells_call else {}
     errors = _errors(401, 403, 429, 500, 503, *statuses, headers=headers, model=error)
     return {
         "tags": ["gateway"],

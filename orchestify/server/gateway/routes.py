@@ -15,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 from orchestify.errors import OrchestifyError
 from orchestify.server.access.authentication import require
 from orchestify.server.gateway.chat.exchange import ChatExchange
+from orchestify.server.gateway.embeddings.exchange import embeddings
+from orchestify.server.gateway.embeddings.openapi import EMBEDDINGS
 from orchestify.server.gateway.errors import error_response
 from orchestify.server.gateway.messages.exchange import MessagesExchange, count_tokens
 from orchestify.server.gateway.messages.openapi import COUNT_TOKENS, MESSAGES
@@ -32,26 +34,39 @@ if TYPE_CHECKING:
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
+Declared = tuple[str, Endpoint, str, dict[str, Any]]
+"""A path, what serves it, its method, and what it is documented with."""
+
 
 def add_gateway(app: FastAPI, service: Service) -> None:
     """Add what is below `/v1/` to an application."""
+    for path, endpoint, method, documented in (*_calls(service), *_lookups(service)):
+        app.router.add_api_route(
+            path, endpoint, methods=[method], route_class_override=_PlainRoute, **documented
+        )
+
+
+def _calls(service: Service) -> tuple[Declared, ...]:
+    """Return the endpoints of calls."""
 
     async def create_chat_completion(request: Request) -> Response:
         """Answer a conversation, whole or as a stream of events, through the call path.
 
-        The model is `agent:NAME`, `PROVIDER/MODEL`, or a model that one provider has. `metadata`
-        labels the call in the ledger. An answer's `thinking_blocks` go back in the assistant's
-        message beside its tool calls; where a client leaves them out, they are put back from what
-        is kept for an hour. Where they are gone, that turn is asked without thinking, and
+        The model is `agent:NAME`, an alias, `PROVIDER/MODEL`, or a model that one provider has.
+        `metadata` labels the call in the ledger. An answer's `thinking_blocks` go back in the
+        assistant's message beside its tool calls; where a client leaves them out, they are put back
+        from what is kept for an hour. Where they are gone, that turn is asked without thinking, and
         `x-orchestify-warnings`, or a stream's last chunk, says `thinking_dropped`. Providers of
         type `openai` also get `frequency_penalty`, `presence_penalty`, `logit_bias`, `prediction`,
-        `prompt_cache_key`, `safety_identifier`, `user` and `verbosity`; all other fields are
-        ignored. A stream's cost is in the last chunk's `usage`; what fails after its beginning is
-        told by an event with an `error`, and no `[DONE]` follows. Claude's refusals are known at
-        their end alone: streamed, they come as content, and whole as the last chunk's `refusal`. A
-        call waits for its turn at a used-up rate limit, and for the answer, as long as its agent or
-        provider is configured to (600 s where nothing is said), or as the header
-        `x-orchestify-timeout-s` says; where its turn comes later than that, it is a 429 at once.
+        `prompt_cache_key`, `safety_identifier`, `user` and `verbosity`, which are left out for
+        others, and named there; with the tenant's own key they get any field. Other fields go where
+        the provider takes them, and are refused elsewhere. A stream's cost is in the last chunk's
+        `usage`; what fails after its beginning is told by an event with an `error`, and no `[DONE]`
+        follows. Claude's refusals are known at their end alone: streamed, they come as content, and
+        whole as the last chunk's `refusal`. A call waits for its turn at a used-up rate limit, and
+        for the answer, as long as its agent or provider is configured to (600 s where nothing is
+        said), or as the header `x-orchestify-timeout-s` says; where its turn comes later than that,
+        it is a 429 at once.
         """
         return ChatExchange(request, service)
 
@@ -84,6 +99,29 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         """
         return ResponsesExchange(request, service)
 
+    async def create_embeddings(request: Request) -> Response:
+        """Return a vector for each input, in order, through the call path.
+
+        The model is named as for `/v1/chat/completions`; Anthropic has none. An input may be given
+        as tokens, to providers of type `openai` and to OpenAI and Azure through LiteLLM. More
+        inputs than one request of the provider takes go in several, all to the same target. `user`
+        goes to providers of type `openai`; for others it is left out, and named in
+        `x-orchestify-warnings`.
+        """
+        return await embeddings(request, service)
+
+    return (
+        ("/v1/chat/completions", create_chat_completion, "POST", CHAT),
+        ("/v1/messages", create_message, "POST", MESSAGES),
+        ("/v1/messages/count_tokens", count_message_tokens, "POST", COUNT_TOKENS),
+        ("/v1/responses", create_response, "POST", RESPONSES),
+        ("/v1/embeddings", create_embeddings, "POST", EMBEDDINGS),
+    )
+
+
+def _lookups(service: Service) -> tuple[Declared, ...]:
+    """Return the endpoints of answers that are kept, and of models."""
+
     async def retrieve_response(request: Request) -> Response:
         """Return an answer that is kept."""
         return await get_response(request, service)
@@ -97,24 +135,21 @@ def add_gateway(app: FastAPI, service: Service) -> None:
         return await _json(service, request, listed_models)
 
     async def get_model(request: Request) -> Response:
-        """Return what `model` may name, by the name that a call gives, of the list or not."""
-        name = request.path_params["model"]
+        """Return what `model` may name, by the name that a call gives, of the list or not.
+
+        The name may hold slashes, and one may stand at its end.
+        """
+        name = request.path_params["model"].removesuffix("/")
+        if not name:
+            return await list_models(request)
         return await _json(service, request, lambda registry: model_named(name, registry))
 
-    router = app.router
-    for path, endpoint, method, documented in (
-        ("/v1/chat/completions", create_chat_completion, "POST", CHAT),
-        ("/v1/messages", create_message, "POST", MESSAGES),
-        ("/v1/messages/count_tokens", count_message_tokens, "POST", COUNT_TOKENS),
-        ("/v1/responses", create_response, "POST", RESPONSES),
+    return (
         ("/v1/responses/{response}", retrieve_response, "GET", RESPONSE),
         ("/v1/responses/{response}", forget_response, "DELETE", DELETE_RESPONSE),
         ("/v1/models", list_models, "GET", MODELS),
         ("/v1/models/{model:path}", get_model, "GET", MODEL),
-    ):
-        router.add_api_route(
-            path, endpoint, methods=[method], route_class_override=_PlainRoute, **documented
-        )
+    )
 
 
 class _PlainRoute(APIRoute):

@@ -1,4 +1,4 @@
-"""The targets that a call of the gateway's may reach."""
+"""What is known of a provider's targets before a call: who they are, and what they speak."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from orchestify.providers.routed import RoutedProvider
 
 
 def targets_of(provider: LLMProvider) -> tuple[Target, ...]:
-    """Return the targets of a provider, or of an agent's chain; of a host's own there are none."""
+    """Return the targets of a provider, or of an agent's chain, in order.
+
+    Of a host's own class there are none.
+    """
     if isinstance(provider, (ConfiguredProvider, RoutedProvider)):
         return provider.route.targets
     return ()

@@ -33,7 +33,7 @@ HEADERS = frozenset(
 )
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_MODEL = re.compile(r"(?!.*(?:\.\.|//))[\w][\w.:/@+-]{0,199}", re.ASCII)
+_MODEL = re.compile(r"(?!.*(?:\.\.|//))/?[\w][\w.:/@+-]{0,198}", re.ASCII)
 _API_VERSION = re.compile(r"[A-Za-z0-9.-]{1,40}")
 _VARIABLE = re.compile(r"\$\{|\$<|^\s*(?:env:|os\.environ/|vault:)", re.IGNORECASE)
 _DEEPEST = 16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Self
 
@@ -15,6 +14,7 @@ from orchestify.errors import (
     VaultError,
 )
 from orchestify.providers.base import LLMProvider
+from orchestify.providers.model_names import ModelNames
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.shared import SharedParts
 from orchestify.resources.bounded import bounded_setdefault
@@ -22,8 +22,7 @@ from orchestify.server.rows.input_rules import model_problem
 from orchestify.server.rows.tenant_config import TenantConfig
 
 AGENT = "agent:"
-MOST_TOLD = 10
-"""How many models an error names."""
+_HOW = "; name it as PROVIDER/MODEL, or an agent as agent:NAME"
 
 
 class TenantProviders(ProviderRegistry):
@@ -74,9 +73,7 @@ class TenantProviders(ProviderRegistry):
     def find(self, model: str) -> LLMProvider:
         """Return what answers to a model's name, bound to it.
 
-        `agent:planner` is an agent, `main/gpt-5.1` a model at a provider. A bare name is a
-        provider's model that the configuration names, or else one that LiteLLM's map has of the
-        company a provider leads to; the default provider goes first, then the order written.
+        `agent:planner` is an agent; all else is found as `ProviderRegistry.get_for_model` does.
 
         Raises:
             ModelNotFoundError: nothing answers to it.
@@ -96,6 +93,15 @@ class TenantProviders(ProviderRegistry):
         named = ((at, short(at, model)) for at, model in self.named_models() if at in self)
         return sorted({*named})
 
+    def model_names(self) -> ModelNames:
+        """Return what finds the provider of a model's name; see `ProviderRegistry`."""
+        return replace(
+            super().model_names(),
+            companies=self._companies,
+            named=self._named,
+            name_at=self._model_at,
+        )
+
     def has_own_key(self, provider: str) -> bool:
         """Say whether a provider is called with the tenant's own key, which pays for it."""
         return provider in self._tenant.guarded
@@ -110,13 +116,13 @@ class TenantProviders(ProviderRegistry):
                 return self.get_for_agent(model.removeprefix(AGENT))
             except (AgentNotFoundError, ProviderNotFoundError) as error:
                 raise ModelNotFoundError(str(error)) from error
-        if model_problem(model) is None:
-            for provider, name in self._places(model):
-                return self._lookup.routed([self._lookup.target(provider, name)])
-            self._check_opens(model.partition("/")[0])
+        names = self.model_names()
+        place = names.place_of(model)
+        if place is not None:
+            return self._lookup.routed([self._lookup.target(*place)])
+        self._check_opens(model.partition("/")[0])
         raise ModelNotFoundError(
-            "no provider has this model; name it as PROVIDER/MODEL, or an agent as agent:NAME"
-            + self._known(model.partition("/")[0])
+            names.unknown(model if model_problem(model) is None else "", _HOW)
             + "".join(f"; {name} is off: {why}" for name, why in self._tenant.locked.items())
         )
 
@@ -124,32 +130,14 @@ class TenantProviders(ProviderRegistry):
         if provider is not None and provider in self._tenant.locked:
             raise VaultError(f"provider {provider}: {self._tenant.locked[provider]}")
 
-    def _known(self, provider: str) -> str:
-        """Say what may be named: the provider's models, or all where there is none of that name."""
-        names = [f"{at}/{model}" for at, model in self.listed_models() if at == provider]
-        names = names or [f"{at}/{model}" for at, model in self.listed_models()]
-        more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
-        return f"; there are {', '.join(names[:MOST_TOLD])}{more}" if names else ""
-
-    def _places(self, model: str) -> Iterator[tuple[str, str]]:
-        """Iterate the providers that have the model, with its name there, the best first."""
-        provider, _, name = model.partition("/")
-        if name and provider in self:
-            yield from self._names([provider], name)
-        default = self._config.default_provider
-        names = list(self._names(sorted(self, key=lambda each: each != default), model))
-        yield from (each for each in names if each in self._named)
-        entry = self._runtime.prices.model_map.entry
-        for provider, name in names:
-            company = self._companies.get(provider)
-            if company is not None and entry(name, company) is not None:
-                yield provider, name
-
-    def _names(self, providers: Iterable[str], model: str) -> Iterator[tuple[str, str]]:
-        for provider in providers:
-            name = self._tenant.model_at(provider, model)
-            if name is not None:
-                yield provider, name
+    def _model_at(self, provider: str, model: str) -> str | None:
+        """Return a model's name at a provider; one that begins with `/` is part of no address."""
+        config = self._tenant.config.providers.providers.get(provider)
+        if config is None or model_problem(model) is not None:
+            return None
+        if model.startswith("/") and config.type == "litellm":
+            return None
+        return self._tenant.model_at(provider, model)
 
     def _same_as_in(self, older: Self) -> set[str]:
         """The providers that are what they were in an older registry of the tenant."""

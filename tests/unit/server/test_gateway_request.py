@@ -9,10 +9,11 @@ import pytest
 
 from orchestify.errors import InvalidParameterError
 from orchestify.server.gateway.chat.request import chat_request
-from orchestify.values import ImagePart, LLMMessage, TextPart, Thinking, ToolCall
+from orchestify.values import FilePart, ImagePart, LLMMessage, TextPart, Thinking, ToolCall
 
 USER = {"role": "user", "content": "hi"}
 BODY: dict[str, Any] = {"model": "m", "messages": [USER]}
+FILE = {"type": "file"}
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 
 
@@ -76,7 +77,7 @@ def test_a_body_is_an_object() -> None:
         (
             part(type="input_audio", input_audio={}),
             "messages[0].content[0].type: 'input_audio' is not supported; "
-            "parts are text and image_url",
+            "parts are text, image_url and file",
         ),
         (part(type="text", text=5), "messages[0].content[0].text: expected a text"),
         (
@@ -128,12 +129,25 @@ def test_a_body_is_an_object() -> None:
         ({"n": 2}, "n: only one choice is supported; ask again for another"),
         ({"n": True}, "n: expected a whole number"),
         ({"stream": "yes"}, "stream: expected true or false"),
+        ({"reasoning": {"effort": "lots"}}, "reasoning.effort: expected one of"),
+        ({"reasoning": {"exclude": True}}, "reasoning.exclude: is not supported"),
+        ({"reasoning": {"summary": "auto"}}, "reasoning.summary: is not supported"),
+        ({"reasoning": {"max_tokens": 0}}, "reasoning.max_tokens: expected a number"),
+        ({"top_logprobs": 3}, "top_logprobs: are not supported"),
+        (
+            {"messages": [{"role": "user", "content": [{**FILE, "file": {"file_id": "f"}}]}]},
+            "messages[0].content[0].file.file_id: is not supported; give the file as file_data",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{**FILE, "file": {"file_data": "f"}}]}]},
+            "messages[0].content[0].file: a file is given as file_data, a base64 data: URL",
+        ),
         ({"logprobs": True}, "logprobs: are not supported"),
         ({"modalities": ["text", "audio"]}, "modalities: only text is supported"),
         ({"functions": []}, "functions: is deprecated; use tools"),
-        ({"metadata": {"run": 5}}, "metadata: expected texts of up to 200 printable characters"),
+        ({"metadata": {"run": 5}}, "metadata: expected texts of up to 512 printable characters"),
         ({"metadata": {"": "x"}}, "metadata: expected keys of 1 to 64 printable characters"),
-        ({"metadata": {"a": "x\x00"}}, "metadata: expected texts of up to 200 printable"),
+        ({"metadata": {"a": "x\x00"}}, "metadata: expected texts of up to 512 printable"),
         ({"metadata": {str(i): "x" for i in range(17)}}, "metadata: at most 16 labels, not 17"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -142,11 +156,48 @@ def test_what_cannot_be_used_is_named(fields: dict[str, Any], what: str) -> None
     assert reason(json.dumps({**BODY, **fields}).encode()).startswith(what)
 
 
-def test_null_is_as_absent_and_unknown_fields_are_ignored() -> None:
+def test_null_is_as_absent_and_other_fields_are_kept_apart() -> None:
     names = ("temperature", "tools", "tool_choice", "response_format", "n", "metadata", "stop")
     asked = read(**dict.fromkeys(names), service_tier="priority", nobody_knows={"a": 1})
     assert asked.arguments == {"messages": [LLMMessage("user", "hi")]}
-    assert asked.passed_on == {}
+    assert asked.others == {"service_tier": "priority", "nobody_knows": {"a": 1}}
+
+
+def test_a_label_is_as_long_as_openais_and_cut_for_the_ledger() -> None:
+    asked = read(metadata={"run": "x" * 512})
+    assert asked.labels == {"run": "x" * 200}
+    assert asked.warnings == ("metadata_cut",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinking"),
+    [
+        ({"reasoning": {"effort": "high"}}, "high"),
+        ({"reasoning": {"effort": "none"}}, False),
+        ({"reasoning": {"enabled": True, "exclude": False}}, True),
+        ({"reasoning": {"enabled": False}}, False),
+        ({"reasoning": {"max_tokens": 2000}}, {"budget_tokens": 2000}),
+        ({"reasoning": {"max_tokens": 100}}, {"budget_tokens": 1024}),
+        ({"reasoning_effort": "max"}, "max"),
+        ({"reasoning": {"effort": "low"}, "reasoning_effort": "xhigh"}, "xhigh"),
+    ],
+)
+def test_how_much_to_think_is_said_in_either_form(fields: dict[str, Any], thinking: Any) -> None:
+    assert read(**fields).arguments["thinking"] == thinking
+
+
+def test_a_file_is_a_part() -> None:
+    url = "data:application/pdf;base64,JVBERi0="
+    part = {"type": "file", "file": {"filename": "a.pdf", "file_data": url}}
+    asked = read(messages=[{"role": "user", "content": [part]}])
+    (message,) = asked.arguments["messages"]
+    assert message.content == (FilePart("JVBERi0=", "application/pdf", "a.pdf"),)
+
+
+def test_a_tool_may_be_marked_for_a_cache() -> None:
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    tool = {"type": "function", "function": {"name": "now"}, "cache_control": mark}
+    assert read(tools=[tool]).arguments["tools"][0].cache_control == mark
 
 
 def test_max_completion_tokens_goes_before_max_tokens() -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 from orchestify.providers.base import LLMProvider
 from orchestify.server.gateway.chat.answer import ChunkWriter, answer_body
+from orchestify.server.gateway.chat.fields import passed_on
 from orchestify.server.gateway.chat.request import ChatRequest, chat_request
 from orchestify.server.gateway.errors import OPENAI
 from orchestify.server.gateway.exchange import Exchange
-from orchestify.server.gateway.targets import speaks_openai
+from orchestify.server.gateway.targets import targets_of
 from orchestify.server.tenants.tenant_providers import TenantProviders
 from orchestify.values import LLMResponse
 
@@ -26,9 +27,17 @@ class ChatExchange(Exchange[ChatRequest]):
     def _arguments(
         self, asked: ChatRequest, provider: LLMProvider, registry: TenantProviders
     ) -> dict[str, Any]:
-        if asked.passed_on and speaks_openai(provider):
-            return {**asked.arguments, "options": asked.passed_on}
-        return asked.arguments
+        if not asked.others:
+            return asked.arguments
+        targets = targets_of(provider)
+        options, dropped = passed_on(
+            asked.others,
+            targets,
+            has_own_key=all(registry.has_own_key(each.provider_id) for each in targets),
+            allowed=self._service.settings.allowed_fields,
+        )
+        asked.warnings += dropped
+        return {**asked.arguments, "options": options}
 
     def _body(self, response: LLMResponse, asked: ChatRequest) -> bytes:
         return answer_body(response, asked.model)

@@ -2,9 +2,9 @@
 
 Read: `model`, `messages`, `tools`, `tool_choice`, `parallel_tool_calls`, `response_format`,
 `temperature`, `top_p`, `stop`, `seed`, `max_completion_tokens` (or `max_tokens`),
-`reasoning_effort`, `stream`, `stream_options.include_usage`, and `metadata`, which labels the call
-in the ledger. `PASSED_ON` goes to providers of type `openai`, `UNSUPPORTED` is refused, and every
-other field is ignored, as servers of this protocol do.
+`reasoning_effort` (or `reasoning`, `thinking`), `stream`, `stream_options.include_usage`, and
+`metadata`, which labels the call in the ledger. `UNSUPPORTED` is refused; where every other field
+goes is in `fields`, and docs/fields.md has all of them.
 
 Thinking comes back as it was sent: its text in `reasoning_content`, and the provider's own blocks,
 with the signatures that Claude wants to see again beside its tool calls, in `thinking_blocks`;
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from orchestify.calls.messages import image_of, tool_call_of
+from orchestify.calls.messages import file_of, image_of, tool_call_of
 from orchestify.calls.request import response_format_of
 from orchestify.errors import InvalidParameterError
 from orchestify.server.gateway.json_fields import body_of, each, needed, optional, wrong
@@ -35,16 +35,14 @@ from orchestify.values import (
     ToolChoice,
 )
 
-PASSED_ON = (
-    "frequency_penalty",
-    "presence_penalty",
-    "logit_bias",
-    "prediction",
-    "prompt_cache_key",
-    "safety_identifier",
-    "user",
-    "verbosity",
+READ = frozenset(
+    {"model", "messages", "temperature", "top_p", "stop", "seed", "max_completion_tokens"}
+    | {"max_tokens", "tools", "tool_choice", "parallel_tool_calls", "response_format", "n"}
+    | {"reasoning_effort", "reasoning", "thinking", "stream", "stream_options", "metadata"}
+    | {"logprobs", "top_logprobs", "modalities"}
 )
+"""Fields that are read here; `fields` says where the others go."""
+
 UNSUPPORTED = {
     "functions": "is deprecated; use tools",
     "function_call": "is deprecated; use tool_choice",
@@ -52,26 +50,35 @@ UNSUPPORTED = {
     "web_search_options": "is not supported",
 }
 EFFORTS = ("none", *THINKING_EFFORTS)
-MAX_LABELS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 200  # OpenAI's, but for the ledger's 200
+MAX_LABELS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
+"""OpenAI's bounds of `metadata`; the ledger keeps `LABEL_CHARS` of a value."""
+
+LABEL_CHARS = 200
 _GIVEN = ("temperature", "top_p", "stop", "seed")
+_PART_FIELDS = frozenset({"type", "text", "refusal", "image_url", "file", "cache_control"})
+_TOOL_FIELDS = frozenset(
+    {"type", "function", "name", "description", "parameters", "strict", "cache_control"}
+)
+_FORM_FIELDS = frozenset({"name", "schema", "strict"})
 _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
     "none": "none",
     "required": "required",
 }
 _MOST = 2**31 - 1
+_LEAST_BUDGET = 1024  # Anthropic's
 
 
 @dataclass(slots=True)
 class ChatRequest:
     """What is asked for: `arguments` are those of `complete` and `stream`.
 
-    `passed_on` are fields for providers that speak OpenAI's protocol themselves.
+    `others` are the fields that have no argument; see `fields`.
     """
 
     model: str
     arguments: dict[str, Any] = field(repr=False)
-    passed_on: dict[str, Any] = field(default_factory=dict, repr=False)
+    others: dict[str, Any] = field(default_factory=dict, repr=False)
     labels: dict[str, str] = field(default_factory=dict)
     is_stream: bool = False
     include_usage: bool = False
@@ -95,14 +102,40 @@ def chat_request(body: bytes) -> ChatRequest:
     if form.get("response_format") is not None:
         arguments["response_format"] = _response_format(form)
     options = optional(form, "stream_options", dict) or {}
+    labels, cut = labels_of(form)
     return ChatRequest(
         needed(form, "model", str),
         arguments,
-        {name: form[name] for name in PASSED_ON if form.get(name) is not None},
-        labels_of(form),
+        {name: form[name] for name in form.keys() - READ - UNSUPPORTED.keys()},
+        labels,
         optional(form, "stream", bool) or False,
         optional(options, "include_usage", bool, "stream_options.") or False,
+        (*_unread(form), *cut),
     )
+
+
+def _unread(form: Mapping[str, Any]) -> list[str]:
+    """Return words for what stands in parts, tools and forms and is not read.
+
+    What else stands in a message is not named: answers have fields of their own, which clients send
+    back with them.
+    """
+    tools = form.get("tools") or ()
+    parts = [
+        part
+        for message in form["messages"]
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+    ]
+    given = form.get("response_format") or {}
+    read = [
+        *((part, _PART_FIELDS) for part in parts),
+        *((tool, _TOOL_FIELDS) for tool in tools),
+        *((tool["function"], _TOOL_FIELDS) for tool in tools),
+        (given.get("json_schema") or {}, _FORM_FIELDS),
+    ]
+    names = {name for each, known in read for name in each.keys() - known if each[name] is not None}
+    return [f"{name[:40]}_dropped" for name in sorted(names)]
 
 
 def _refuse_unsupported(form: Mapping[str, Any]) -> None:
@@ -113,6 +146,8 @@ def _refuse_unsupported(form: Mapping[str, Any]) -> None:
         raise wrong("n", "only one choice is supported; ask again for another")
     if optional(form, "logprobs", bool):
         raise wrong("logprobs", "are not supported")
+    if optional(form, "top_logprobs", int):
+        raise wrong("top_logprobs", "are not supported")
     if (optional(form, "modalities", list) or ["text"]) != ["text"]:
         raise wrong("modalities", "only text is supported")
 
@@ -148,6 +183,8 @@ def _tool(form: Mapping[str, Any], where: str) -> Tool:
         description=optional(function, "description", str, inner),
         input_schema=schema or {"type": "object", "properties": {}},
         strict=optional(function, "strict", bool, inner),
+        cache_control=optional(form, "cache_control", dict, where)
+        or optional(function, "cache_control", dict, inner),
     )
 
 
@@ -163,12 +200,16 @@ def _choice(choice: Any, parallel: bool | None) -> ToolChoice:
 
 
 def _add_thinking(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
-    """Take OpenAI's effort, or the switch that Anthropic and DeepSeek have in its place."""
+    """Take OpenAI's effort, or what others have in its place.
+
+    That is OpenRouter's `reasoning`, and the switch of Anthropic and DeepSeek.
+    """
+    reasoning = optional(form, "reasoning", dict)
+    if reasoning is not None:
+        _add_reasoning(reasoning, arguments)
     effort = optional(form, "reasoning_effort", str)
     if effort is not None:
-        if effort not in EFFORTS:
-            raise wrong("reasoning_effort", f"expected one of {', '.join(EFFORTS)}")
-        arguments["thinking"] = effort if effort != "none" else False
+        arguments["thinking"] = _effort(effort, "reasoning_effort")
     switch = optional(form, "thinking", dict)
     if switch is not None:
         budget = optional(switch, "budget_tokens", int, "thinking.")
@@ -176,6 +217,30 @@ def _add_thinking(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
             raise wrong("thinking.budget_tokens", f"expected a number up to {_MOST}")
         is_on = optional(switch, "type", str, "thinking.") != "disabled"
         arguments["thinking"] = {"budget_tokens": budget} if is_on and budget else is_on
+
+
+def _add_reasoning(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
+    refused = form.keys() - {"effort", "max_tokens", "enabled", "exclude"}
+    if optional(form, "exclude", bool, "reasoning."):
+        refused.add("exclude")
+    if refused:
+        raise wrong(f"reasoning.{min(refused)[:40]}", "is not supported")
+    effort = optional(form, "effort", str, "reasoning.")
+    budget = optional(form, "max_tokens", int, "reasoning.")
+    if effort is not None:
+        arguments["thinking"] = _effort(effort, "reasoning.effort")
+    elif budget is not None:
+        if not 0 < budget <= _MOST:
+            raise wrong("reasoning.max_tokens", f"expected a number from 1 to {_MOST}")
+        arguments["thinking"] = {"budget_tokens": max(budget, _LEAST_BUDGET)}
+    else:
+        arguments["thinking"] = optional(form, "enabled", bool, "reasoning.") is not False
+
+
+def _effort(effort: str, where: str) -> str | bool:
+    if effort not in EFFORTS:
+        raise wrong(where, f"expected one of {', '.join(EFFORTS)}")
+    return effort if effort != "none" else False
 
 
 def _response_format(form: Mapping[str, Any]) -> ResponseFormat | None:
@@ -194,13 +259,13 @@ def _response_format(form: Mapping[str, Any]) -> ResponseFormat | None:
     return response_format_of({"type": kind, "json_schema": given.get("json_schema")})
 
 
-def labels_of(form: Mapping[str, Any]) -> dict[str, str]:
-    """Return the labels of a call in the ledger: what `metadata` says.
+def labels_of(form: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return a call's labels in the ledger, as `metadata` says, and a word where one is cut.
 
     Raises:
         InvalidParameterError: there are too many, or one is too long.
     """
-    labels = optional(form, "metadata", dict) or {}
+    labels: dict[str, str] = optional(form, "metadata", dict) or {}
     if len(labels) > MAX_LABELS:
         raise wrong("metadata", f"at most {MAX_LABELS} labels, not {len(labels)}")
     for key, value in labels.items():
@@ -210,7 +275,8 @@ def labels_of(form: Mapping[str, Any]) -> dict[str, str]:
             raise wrong(
                 "metadata", f"expected texts of up to {MAX_VALUE_CHARS} printable characters"
             )
-    return labels
+    kept = {name: value[:LABEL_CHARS] for name, value in labels.items()}
+    return kept, () if kept == labels else ("metadata_cut",)
 
 
 def messages_of(body: Mapping[str, Any]) -> list[LLMMessage]:
@@ -242,6 +308,8 @@ def _message(form: Mapping[str, Any], where: str) -> LLMMessage:
 def _assistant(form: Mapping[str, Any], where: str) -> LLMMessage:
     if form.get("function_call") is not None:
         raise wrong(f"{where}function_call", "is deprecated; use tool_calls")
+    if form.get("audio") is not None:
+        raise wrong(f"{where}audio", "is not supported")
     content = form.get("content")
     if content is None:
         content = optional(form, "refusal", str, where) or ""
@@ -270,7 +338,9 @@ def _part(form: Mapping[str, Any], where: str) -> Part:
     kind = needed(form, "type", str, where)
     read = _PARTS.get(kind)
     if read is None:
-        raise wrong(f"{where}type", f"{kind[:40]!r} is not supported; parts are text and image_url")
+        raise wrong(
+            f"{where}type", f"{kind[:40]!r} is not supported; parts are text, image_url and file"
+        )
     return read(form, where)
 
 
@@ -295,9 +365,21 @@ def _image(form: Mapping[str, Any], where: str) -> Part:
         raise wrong(f"{where}image_url", str(error)) from None
 
 
+def _file(form: Mapping[str, Any], where: str) -> Part:
+    file, inner = needed(form, "file", dict, where), f"{where}file"
+    if file.get("file_id") is not None:
+        raise wrong(f"{inner}.file_id", "is not supported; give the file as file_data")
+    mark = optional(form, "cache_control", dict, where)
+    try:
+        return replace(file_of(file.get("file_data"), file.get("filename")), cache_control=mark)
+    except InvalidParameterError as error:
+        raise wrong(inner, str(error)) from None
+
+
 _PARTS: Mapping[str, Callable[[Mapping[str, Any], str], Part]] = {
     "text": _text,
     "image_url": _image,
+    "file": _file,
     "refusal": _refusal,
 }
 

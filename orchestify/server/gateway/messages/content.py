@@ -8,22 +8,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestify.errors import InvalidParameterError
 from orchestify.server.gateway.json_fields import each, needed, optional, wrong
-from orchestify.values import Content, ImagePart, LLMMessage, Part, TextPart, Thinking, ToolCall
+from orchestify.values import (
+    Content,
+    FilePart,
+    ImagePart,
+    LLMMessage,
+    Part,
+    TextPart,
+    Thinking,
+    ToolCall,
+)
 
+_READ = {
+    "text": frozenset({"type", "text", "cache_control"}),
+    "image": frozenset({"type", "source", "cache_control"}),
+    "tool_use": frozenset({"type", "id", "name", "input", "cache_control"}),
+    "tool_result": frozenset({"type", "tool_use_id", "content", "cache_control"}),
+}
+_NOT_CITED = {"enabled": False}
 _ORDER = {"text": 1, "tool_use": 2}
 """Where blocks stand in an assistant's turn as a rule: all that is thinking comes first."""
 
 
 @dataclass(slots=True)
 class ContentReader:
-    """Reads messages; `untold` has the places of what no other protocol can be told."""
+    """Reads messages; `untold` has the places of what no other protocol can be told.
+
+    `unread` has the names of what is in blocks that can be told, and is left out.
+    """
 
     untold: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
 
     def conversation(self, form: Mapping[str, Any]) -> list[LLMMessage]:
         """Return the system prompt and the messages in a body.
@@ -67,6 +88,7 @@ class ContentReader:
             yield LLMMessage(role, tuple(parts))
 
     def _result(self, block: Mapping[str, Any], where: str) -> LLMMessage:
+        self._note(block)
         content = block.get("content")
         said = "" if content is None else self._content(content, f"{where}content")
         return LLMMessage("tool", said, tool_call_id=needed(block, "tool_use_id", str, where))
@@ -79,6 +101,7 @@ class ContentReader:
             if kind == "text":
                 parts.append(self._part(block, f"{where}[{number}]."))
             elif kind == "tool_use":
+                self._note(block)
                 calls.append(_call(block, f"{where}[{number}]."))
         return LLMMessage(
             "assistant", tuple(parts) or "", tool_calls=tuple(calls), thinking=_thinking(blocks)
@@ -92,6 +115,7 @@ class ContentReader:
 
     def _part(self, block: Mapping[str, Any], where: str) -> Part:
         kind = needed(block, "type", str, where)
+        self._note(block)
         mark = optional(block, "cache_control", dict, where)
         if kind == "text":
             return TextPart(optional(block, "text", str, where) or "", mark)
@@ -103,6 +127,11 @@ class ContentReader:
             self.untold.append(f"{where}type: {kind[:40]!r}")
             made = TextPart(json.dumps(block))
         return made if mark is None else replace(made, cache_control=mark)
+
+    def _note(self, block: Mapping[str, Any]) -> None:
+        known = _READ.get(str(block.get("type")))
+        if known is not None:
+            self.unread |= {name[:40] for name in block.keys() - known if block[name]}
 
 
 def _listed(content: Any, where: str) -> list[Any]:
@@ -125,11 +154,17 @@ def _image(source: Mapping[str, Any], where: str) -> Part | None:
 
 
 def _document(block: Mapping[str, Any]) -> Part | None:
-    """Return a document whose source is plain text."""
-    source = block.get("source")
-    if not isinstance(source, dict) or source.get("type") != "text":
+    """Return a document whose source is plain text or a file's bytes, and that is no more."""
+    source, title = block.get("source"), block.get("title")
+    asks_more = block.get("context") or (block.get("citations") or {}) not in ({}, _NOT_CITED)
+    if not isinstance(source, dict) or asks_more:
         return None
-    title = block.get("title")
+    if source.get("type") == "base64":
+        with suppress(InvalidParameterError):
+            name = title if isinstance(title, str) else None
+            return FilePart(str(source.get("data")), str(source.get("media_type")), name)
+    if source.get("type") != "text":
+        return None
     head = f"{title}\n\n" if isinstance(title, str) else ""
     return TextPart(f"{head}{source.get('data') or ''}")
 

@@ -19,7 +19,6 @@ from orchestify.server.gateway.json_fields import wrong
 from orchestify.server.gateway.messages.answer import MessageWriter, answer_body
 from orchestify.server.gateway.messages.native import permitted_request, whole_request
 from orchestify.server.gateway.messages.request import (
-    IGNORED,
     MessagesRequest,
     counted_request,
     messages_request,
@@ -90,12 +89,12 @@ def native_request(
         InvalidParameterError: it has what a target of another protocol cannot be told, or what
             does not go with the operator's key.
     """
-    speaking = [each for each in targets_of(provider) if isinstance(each.lane, AnthropicLane)]
+    targets = targets_of(provider)
+    speaking = [each for each in targets if isinstance(each.lane, AnthropicLane)]
     if not speaks_messages(provider):
         if asked.untold:
             raise wrong(asked.untold[0], "is not supported by the provider of this model")
-        dropped = sorted(IGNORED & asked.form.keys())
-        asked.warnings += tuple(f"{name}_dropped" for name in dropped)
+        asked.warnings += tuple(f"{name}_dropped" for name in asked.unread)
     if not speaking:
         return None
     if all(registry.has_own_key(each.provider_id) for each in speaking):

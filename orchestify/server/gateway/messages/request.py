@@ -23,6 +23,7 @@ READ = frozenset(
 IGNORED = frozenset({"metadata", "top_k", "context_management", "service_tier", "cache_control"})
 """Fields without which an answer is an answer: no target of another protocol is told of them."""
 
+_TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
 _MOST = 2**31 - 1
 _CHOICES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
     "auto": "auto",
@@ -36,13 +37,15 @@ _CHOICES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
 class MessagesRequest:
     """What is asked for: `arguments` are those of `complete` and `stream`, `form` is the body.
 
-    `untold` has the places of what only a target of the same protocol can be told.
+    `untold` has the places of what only a target of the same protocol can be told, `unread` the
+    names of what an answer can do without there.
     """
 
     model: str
     form: dict[str, Any] = field(repr=False)
     arguments: dict[str, Any] = field(repr=False)
     untold: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     is_stream: bool = False
     warnings: tuple[str, ...] = ()
@@ -74,7 +77,7 @@ def messages_request(body: bytes) -> MessagesRequest:
     choice = optional(form, "tool_choice", dict)
     if choice is not None:
         arguments["tool_choice"] = _choice(choice)
-    _add_thinking(form, arguments)
+    _add_thinking(form, asked)
     _add_format(form, arguments)
     asked.is_stream = optional(form, "stream", bool) or False
     return asked
@@ -97,7 +100,20 @@ def counted_request(body: bytes) -> MessagesRequest:
         *(f"tools[{number}].type" for number, tool in enumerate(given) if tool.server),
         *sorted(form.keys() - READ - IGNORED),
     ]
-    return MessagesRequest(needed(form, "model", str), form, arguments, untold)
+    unread = reader.unread.union(
+        name[:40]
+        for tool in tools
+        if tool.get("type") in (None, "custom")
+        for name in tool.keys() - _TOOL_FIELDS
+        if tool[name]
+    )
+    return MessagesRequest(
+        needed(form, "model", str),
+        form,
+        arguments,
+        untold,
+        sorted({*unread, *IGNORED & form.keys()}),
+    )
 
 
 def _tool(form: dict[str, Any], where: str) -> Tool:
@@ -122,9 +138,12 @@ def _choice(choice: Mapping[str, Any]) -> ToolChoice:
     return ToolChoice(mode, name, None if alone is None else not alone)
 
 
-def _add_thinking(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
+def _add_thinking(form: Mapping[str, Any], asked: MessagesRequest) -> None:
+    arguments = asked.arguments
     thinking = optional(form, "thinking", dict)
     if thinking is None:
+        if (form.get("output_config") or {}).get("effort"):
+            asked.unread.append("effort")
         return
     kind = needed(thinking, "type", str, "thinking.")
     budget = optional(thinking, "budget_tokens", int, "thinking.")

@@ -170,6 +170,7 @@ def _tell_others(asked: ResponsesRequest, passed: Mapping[str, Any]) -> None:
     given = {name for name in IGNORED & asked.form.keys() if asked.form[name] is not None}
     given |= {"verbosity"} & (asked.form.get("text") or {}).keys()
     given |= {SEARCH} if asked.searches else set()
+    given |= asked.unread
     asked.warnings += tuple(f"{name}_dropped" for name in sorted(given - passed.keys()))
 
 

@@ -11,13 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestify.calls.messages import image_of, tool_call_of
+from orchestify.calls.messages import file_of, image_of, tool_call_of
 from orchestify.errors import InvalidParameterError
 from orchestify.server.gateway.json_fields import each, needed, optional, wrong
 from orchestify.server.gateway.responses.reasoning import blocks_in
 from orchestify.values import Content, LLMMessage, Part, TextPart, Thinking, ToolCall
 
 REFERENCE = "item_reference"
+_PART_FIELDS = frozenset(
+    {"type", "text", "refusal", "image_url", "file_data", "filename", "file_id", "file_url"}
+    | {"annotations", "logprobs"}  # an answer's own, which clients send back
+)
 _BETWEEN_PARTS = "\n\n"
 _TEXTS: Mapping[str, str] = {
     "input_text": "text",
@@ -33,11 +37,20 @@ def flat_name(namespace: str | None, name: str) -> str:
     return f"{namespace}__{name}" if namespace else name
 
 
+def unread_in(form: Mapping[str, Any], known: frozenset[str]) -> set[str]:
+    """Return the names of fields that say something and are not among those known."""
+    return {name[:40] for name in form.keys() - known if form[name]}
+
+
 @dataclass(slots=True)
 class ItemReader:
-    """Reads items; `untold` has the places of what no other protocol can be told."""
+    """Reads items; `untold` has the places of what no other protocol can be told.
+
+    `unread` has the names of what is in parts that can be told, and is left out.
+    """
 
     untold: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
     _messages: list[LLMMessage] = field(default_factory=list)
     _turn: _Turn | None = None
 
@@ -106,6 +119,8 @@ class ItemReader:
 
     def _part(self, part: Mapping[str, Any], where: str) -> Part:
         kind = needed(part, "type", str, where)
+        known = _PART_FIELDS | {"detail"} if kind == "input_image" else _PART_FIELDS
+        self.unread |= unread_in(part, known)
         if kind in _TEXTS:
             return TextPart(optional(part, _TEXTS[kind], str, where) or "")
         if kind == "input_image" and part.get("image_url") is not None:
@@ -115,6 +130,11 @@ class ItemReader:
                 return replace(image_of(url), detail=None if detail == "auto" else detail)
             except InvalidParameterError as error:
                 raise wrong(f"{where}image_url", str(error)) from None
+        if kind == "input_file" and part.get("file_data") is not None:
+            try:
+                return file_of(part["file_data"], part.get("filename"))
+            except InvalidParameterError as error:
+                raise wrong(f"{where}file_data", str(error)) from None
         self.untold.append(f"{where}type: {kind[:40]!r}")
         return TextPart(json.dumps(part))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestify.lanes.responses.request import ENCRYPTED
 from orchestify.server.gateway.json_fields import wrong
 from orchestify.server.gateway.responses.reasoning import is_ours
 from orchestify.server.gateway.responses.request import READ, SEARCH, ResponsesRequest
@@ -38,7 +39,6 @@ ITEMS = frozenset(
 )
 """Items of the conversation that go with the operator's key."""
 
-ENCRYPTED = "reasoning.encrypted_content"
 INCLUDED = (ENCRYPTED, "message.output_text.logprobs", "web_search_call.action.sources")
 _NOT_WITH_OUR_KEY = "does not go with the operator's key; the operator may allow it"
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orchestify.lanes.responses.request import ENCRYPTED
 from orchestify.server.gateway.chat.request import EFFORTS, labels_of
 from orchestify.server.gateway.json_fields import body_of, each, needed, optional, wrong
-from orchestify.server.gateway.responses.items import REFERENCE, ItemReader, flat_name
+from orchestify.server.gateway.responses.items import REFERENCE, ItemReader, flat_name, unread_in
 from orchestify.values import LLMMessage, ResponseFormat, Tool, ToolChoice
 
 READ = frozenset(
@@ -34,6 +35,9 @@ SEARCH = "web_search"
 """The beginning of the types of a tool that is left out where it cannot be had: the model then
 answers without it."""
 
+_TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict"})
+_REASONING_FIELDS = frozenset({"effort", "summary", "generate_summary"})  # it comes all the same
+_FORM_FIELDS = frozenset({"type", "name", "schema", "strict"})
 _MOST = 2**31 - 1
 _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
@@ -53,11 +57,12 @@ class ResponsesRequest:
     """What is asked for: `arguments` are those of `complete` and `stream`, `form` is the body.
 
     `items` is the conversation, also what is kept of it before this request. `untold` has the
-    places of what only a target of the same protocol can be told, `missing` the first place that
-    refers to what is not kept. `custom` are the names of tools whose argument is a text,
-    `namespaces` has the functions of namespaces by their flat names, `searches` says whether a
-    search of the web is among the tools. `is_kept` says whether the answer is to be kept, and at
-    its end whether it is; `keeps_instead`, whether that is ours to say and not the provider's.
+    places of what only a target of the same protocol can be told, `unread` the names of what other
+    targets' answers can do without, `missing` the first place that refers to what is not kept.
+    `custom` are the names of tools whose argument is a text, `namespaces` has the functions of
+    namespaces by their flat names, `searches` says whether a search of the web is among the tools.
+    `is_kept` says whether the answer is to be kept, and at its end whether it is; `keeps_instead`,
+    whether that is ours to say and not the provider's.
     """
 
     model: str
@@ -66,6 +71,7 @@ class ResponsesRequest:
     arguments: dict[str, Any] = field(repr=False)
     untold: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
     is_stream: bool = False
     is_kept: bool = True
     missing: str | None = None
@@ -101,6 +107,7 @@ class ResponsesRequest:
             messages.insert(0, LLMMessage("system", instructions))
         self.arguments["messages"] = messages
         self.untold += reader.untold
+        self.unread |= reader.unread
 
 
 def responses_request(body: bytes) -> ResponsesRequest:
@@ -118,21 +125,25 @@ def responses_request(body: bytes) -> ResponsesRequest:
     optional(form, "previous_response_id", str)
     if not all(isinstance(word, str) for word in optional(form, "include", list) or ()):
         raise wrong("include", "expected a list of texts")
+    labels, cut = labels_of(form)
     asked = ResponsesRequest(
         needed(form, "model", str),
         form,
         [{"role": "user", "content": given}] if isinstance(given, str) else given,
         {},
         sorted(form.keys() - READ - IGNORED),
-        labels_of(form),
+        labels,
         is_stream=optional(form, "stream", bool) or False,
         is_kept=optional(form, "store", bool) is not False,
+        warnings=cut,
     )
     asked.untold = [name for name in asked.untold if form[name] is not None]
     _add_sampling(form, asked.arguments)
     _add_tools(form, asked)
-    _add_thinking(form, asked.arguments)
-    _add_format(form, asked.arguments)
+    _add_thinking(form, asked)
+    _add_format(form, asked)
+    if set(optional(form, "include", list) or ()) - {ENCRYPTED}:
+        asked.unread.add("include")
     asked.read_items()
     return asked
 
@@ -184,6 +195,7 @@ def _tools(
             asked.namespaces[flat] = (namespace, name)
         if kind == "custom":
             asked.custom.add(flat)
+        asked.unread |= unread_in(form, _TOOL_FIELDS)
         yield Tool(
             name=flat,
             description=optional(form, "description", str, where),
@@ -220,25 +232,27 @@ def _choice(choice: Any, parallel: bool | None, asked: ResponsesRequest) -> Tool
     return ToolChoice(_CHOICES[choice], None, parallel)
 
 
-def _add_thinking(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
+def _add_thinking(form: Mapping[str, Any], asked: ResponsesRequest) -> None:
     reasoning = optional(form, "reasoning", dict) or {}
+    asked.unread |= unread_in(reasoning, _REASONING_FIELDS)
     effort = optional(reasoning, "effort", str, "reasoning.")
     if effort is not None:
         if effort not in EFFORTS:
             raise wrong("reasoning.effort", f"expected one of {', '.join(EFFORTS)}")
-        arguments["thinking"] = effort if effort != "none" else False
+        asked.arguments["thinking"] = effort if effort != "none" else False
 
 
-def _add_format(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
+def _add_format(form: Mapping[str, Any], asked: ResponsesRequest) -> None:
     text = optional(form, "text", dict) or {}
     given = optional(text, "format", dict, "text.")
     if given is None:
         return
+    asked.unread |= unread_in(given, _FORM_FIELDS)
     kind = needed(given, "type", str, "text.format.")
     if kind == "json_object":
-        arguments["response_format"] = ResponseFormat()
+        asked.arguments["response_format"] = ResponseFormat()
     elif kind == "json_schema":
-        arguments["response_format"] = ResponseFormat(
+        asked.arguments["response_format"] = ResponseFormat(
             name=needed(given, "name", str, "text.format."),
             schema=needed(given, "schema", dict, "text.format."),
             strict=optional(given, "strict", bool, "text.format."),

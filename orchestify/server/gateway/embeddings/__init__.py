@@ -1,0 +1,1 @@
+"""OpenAI's Embeddings. Read `exchange` first."""
