@@ -16,9 +16,11 @@ from orchestify.providers.base import LLMProvider
 from orchestify.server.conversations import KeptConversations
 from orchestify.server.gateway.call_headers import answer_headers, call_headers
 from orchestify.server.gateway.chat.answer import ChunkWriter, answer_body
+from orchestify.server.gateway.chat.fields import passed_on
 from orchestify.server.gateway.chat.request import ChatRequest, chat_request
 from orchestify.server.gateway.errors import error_answer, error_event
 from orchestify.server.gateway.kept_thinking import KeptThinking
+from orchestify.server.gateway.targets import targets_of
 from orchestify.values import LLMMessage, LLMResponse, StreamEnd
 
 URL = "http://orchestify/v1"
@@ -67,6 +69,12 @@ class AgentTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
             asked = chat_request(request.content)
             messages = await self._thinking.restored(asked.arguments["messages"])
             arguments = asked.arguments | {"messages": messages}
+            if asked.others:
+                targets = targets_of(self._agent)
+                arguments["options"], dropped = passed_on(
+                    asked.others, targets, has_own_key=True, allowed=()
+                )
+                asked.warnings += dropped
             if limit_s := request.extensions.get("timeout", {}).get("read"):
                 arguments["timeout_s"] = limit_s
             with labelled(asked.labels):

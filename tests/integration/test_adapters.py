@@ -202,6 +202,15 @@ class TestForms:
         assert found == Weather(city="Rome", sunny=True)
 
 
+async def test_a_field_of_the_protocol_goes_to_a_provider_that_speaks_it(
+    registry: ProviderRegistry, stub: StubServer
+) -> None:
+    client = openai_client(registry.get_for_agent("gpt"))
+    asked = [{"role": "user", "content": "hello"}]
+    await client.chat.completions.create(model="m", messages=asked, prompt_cache_key="run-1")
+    assert stub.requests[0].body["prompt_cache_key"] == "run-1"
+
+
 class TestFailures:
     async def test_a_budget_without_room_is_a_quota_that_is_used_up(
         self, registry: ProviderRegistry, stub: StubServer
