@@ -106,7 +106,8 @@ class ProviderLookup:
         Return the names whose provider is another now, and the providers that are no more. What
         the host registered in code stays. Objects that callers hold find what is in force now.
         """
-        before, keyed = self.providers, self._keyed
+        before, keyed, configured = self.providers, self._keyed, self._configs
+        is_same_top = self.settings == config.providers.settings
         own = {name: each for name, each in before.items() if name in self._in_code}
         self.settings, self._agents = config.providers.settings, config.agents.agents
         self.off = {name: why for name, why in config.providers.off.items() if name not in own}
@@ -118,7 +119,9 @@ class ProviderLookup:
         self._keyed = {at: each for at, each in keyed.items() if self._is_in_force(*at, each)}
         self.runtime.prices = PriceBook.of(self._configs)
         for name, provider in providers.items():
-            self._join(name, provider)
+            is_same = before.get(name) is provider and configured.get(name) == configs[name]
+            if not (is_same_top and is_same):
+                self._join(name, provider)
         names = before.keys() | providers.keys()
         kept = {id(each) for each in (*providers.values(), *self._keyed.values())}
         over = [

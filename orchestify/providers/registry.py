@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from orchestify.calls.route import CLOSED
-from orchestify.calls.runtime import Runtime
+from orchestify.calls.runtime import LimiterKey, Runtime
 from orchestify.calls.tracing import Tracer
 from orchestify.core.agents import AgentConfig, AgentsConfig
 from orchestify.core.config import Config, load_config
@@ -227,19 +227,20 @@ class ProviderRegistry:
         async with self._reloading:
             if self._runtime.is_closed:
                 raise OrchestifyError(CLOSED)
+            before = self._config
             try:
-                check_ledger(self._config, whole)
+                check_ledger(before, whole)
                 made = await asyncio.to_thread(self._lookup.made, whole)
             except ConfigError as error:
                 self._runtime.events.emit(ConfigRefused(error.problems))
                 raise
-            change = difference(self._config, whole)
-            before, self._config = self._config, whole
-            known = whole.agents.agents
+            change, gone = await asyncio.to_thread(_compared, before, whole)
+            self._config = whole
+            self._put_in_force(made, gone)
+            kept = whole.agents.agents.keys() - set(change.agents)
             bound = (self._earlier | self._agents).items()
-            self._earlier = {at: each for at, each in bound if known.get(at[0]) == each[0]}
+            self._earlier = {at: each for at, each in bound if at[0] in kept}
             self._agents = {}
-            self._put_in_force(before, made)
             if "alerts" in change.settings:
                 await change_alerts(whole.alerts, self._runtime.events, self._runtime.health)
         if change != ConfigReloaded():
@@ -575,14 +576,11 @@ class ProviderRegistry:
             bound = self._agents[agent_id, priority] = (agent, made)
         return bound[1]
 
-    def _put_in_force(self, before: Config, made: Mapping[str, ConfiguredProvider]) -> None:
-        config = self._config
-        changed, over = self._lookup.change(config, made)
-        self._runtime.change(
-            configured_budgets(config),
-            changed,
-            limiter_keys(before) - limiter_keys(config),
-        )
+    def _put_in_force(
+        self, made: Mapping[str, ConfiguredProvider], gone: Collection[LimiterKey]
+    ) -> None:
+        changed, over = self._lookup.change(self._config, made)
+        self._runtime.change(configured_budgets(self._config), changed, gone)
         self._import_litellm()
         self._over += over
         if over and (self._closing is None or self._closing.done()):
@@ -595,8 +593,8 @@ class ProviderRegistry:
         while self._over:
             in_use = self._runtime.lanes_in_use()
             for provider in [each for each in self._over if in_use.isdisjoint(each.lanes)]:
-                self._over.remove(provider)
                 await provider.aclose()
+                self._over.remove(provider)
             await asyncio.sleep(CLOSE_LOOK_S)
 
     def _start(self, config: Config, shared: SharedParts = NOTHING_SHARED) -> None:
@@ -637,6 +635,11 @@ def _whole(config: ProvidersConfig | Config) -> Config:
     settings = config.settings
     written = {name: getattr(settings, name) for name in settings.model_fields_set}
     return Config(**written, providers=config)
+
+
+def _compared(before: Config, after: Config) -> tuple[ConfigReloaded, set[LimiterKey]]:
+    """Return what another configuration changes, and the limiters that it has no more."""
+    return difference(before, after), limiter_keys(before) - limiter_keys(after)
 
 
 def _check_in_thread(providers: Mapping[str, LLMProvider]) -> list[str]:
