@@ -136,34 +136,23 @@ class ProviderLookup:
         config = self._config_of(provider_id, provider)
         self._configs[provider_id] = config
         self.runtime.prices.configure({provider_id: config})
+        self._routed.pop(provider_id, None)
         if isinstance(provider, ConfiguredProvider):
             provider.provider_id = provider_id
-            self._routed.pop(provider_id, None)
         else:
             self._external[provider_id] = ExternalLane(provider_id, provider)
-            self._routed.pop(provider_id, None)
-            if not provider.provider_id:
-                provider.provider_id = provider_id
+            provider.provider_id = provider.provider_id or provider_id
         self.providers[provider_id] = provider
         self._join(provider_id, provider)
 
     def _join(self, provider_id: str, provider: LLMProvider) -> None:
-        """Let a provider's own calls take the way that its configuration says, if not yet."""
+        """Let a provider's own calls take the way that its configuration says."""
         target = self.target(provider_id)
-        known = (
-            provider if isinstance(provider, ConfiguredProvider) else self._routed.get(provider_id)
-        )
-        if (
-            known is not None
-            and known.route.runtime is self.runtime
-            and known.route.targets == (target,)
-        ):
-            return
         if isinstance(provider, ConfiguredProvider):
             provider.join(self.route([target]), self.functions)
-            return
-        routed = self._routed[provider_id] = self.routed([target])
-        provider.join(routed.route, self.functions)
+        else:
+            routed = self._routed[provider_id] = self.routed([target])
+            provider.join(routed.route, self.functions)
 
     def _config_of(self, provider_id: str, provider: LLMProvider) -> ProviderConfig:
         """The configuration of a provider that is there: its own, but for a host's class."""

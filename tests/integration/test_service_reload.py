@@ -48,16 +48,16 @@ class TestServe:
         self, folder: Path, stub: StubServer
     ) -> None:
         slow = {"type": "openai", "base_url": stub.openai_url, "api_key": "any"}
-        model = "m;chunks=80;chunk_delay_s=0.05"
-        write(folder / "config.yaml", providers={"slow": {**slow, "default_model": model}})
-        body = {"model": f"slow/{model}", "messages": [{"role": "user", "content": "hi"}]}
+        slow["default_model"] = "gpt-4.1-mini;chunks=80;chunk_delay_s=0.05"
+        write(folder / "config.yaml", providers={"slow": slow}, agents={"a": {"provider": "slow"}})
+        body = {"model": "agent:a", "messages": [{"role": "user", "content": "hi"}]}
         with (
             serve(folder, "config.yaml") as running,
             httpx.Client(base_url=running.url, trust_env=False, timeout=30) as client,
             client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as answer,
         ):
             pieces = answer.iter_text()
-            next(pieces)
+            assert "data: " in next(pieces)
             write(folder / "config.yaml", providers=SECOND)
             running.process.send_signal(signal.SIGHUP)
             with httpx.Client(base_url=running.url, trust_env=False) as other:
@@ -67,7 +67,9 @@ class TestServe:
             assert running.end() == 0
         assert rest.rstrip().endswith("data: [DONE]")
         assert gone.status_code == 404
-        assert "config_reloaded providers=slow; second" in (folder / "stderr.txt").read_text()
+        assert (
+            "config_reloaded providers=slow; second agents=a" in (folder / "stderr.txt").read_text()
+        )
 
     def test_a_changed_file_is_taken_up_without_a_signal(self, folder: Path) -> None:
         write(folder / "config.yaml", providers=FIRST)
