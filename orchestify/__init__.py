@@ -65,6 +65,8 @@ if TYPE_CHECKING:
         CircuitClosed as CircuitClosed,
         CircuitHalfOpened as CircuitHalfOpened,
         CircuitOpened as CircuitOpened,
+        ConfigRefused as ConfigRefused,
+        ConfigReloaded as ConfigReloaded,
         ErrorRateHigh as ErrorRateHigh,
         EventsDropped as EventsDropped,
         FallbackTaken as FallbackTaken,

@@ -30,6 +30,7 @@ from orchestify.errors import (
     RequestTimeoutError,
     StreamInterruptedError,
 )
+from orchestify.lanes.lane import Lane
 from orchestify.ledger.budgets.reservation import Reservation
 from orchestify.ledger.record import SCOPE, Outcome, Record, new_id, utc_now
 from orchestify.models.pricing import UNPRICED, Cost, Price, cost_of
@@ -89,6 +90,12 @@ class CallState:
         if self.events is None:
             return False
         return not getattr(self.events(), "ag_running", False)
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane of the attempt under way, None where there is none."""
+        attempt = self.attempt
+        return None if attempt is None or attempt.closed else attempt.target.lane
 
     def end(self) -> None:
         """End the call, from any thread: it raises that the registry was closed."""

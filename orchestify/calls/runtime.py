@@ -21,6 +21,7 @@ from orchestify.errors import APIError, RateLimitError
 from orchestify.events.events import BudgetSteppedDown, Events
 from orchestify.health.health import Health
 from orchestify.lanes.anthropic.claude_models import MAX_TOKENS
+from orchestify.lanes.lane import Lane
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.memory import MemoryLedger
@@ -67,6 +68,10 @@ class Underway(Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether nobody waits for it: a stream whose reader asks for nothing."""
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane of the attempt under way, None where there is none."""
 
     def end(self) -> None:
         """End what it waits for, from any thread."""
@@ -170,6 +175,31 @@ class Runtime:
         self.pauses |= {key: each for key, each in pauses.items() if key[0] in providers}
         passed = dict(older.passed_until)
         self.passed_until |= {key: each for key, each in passed.items() if key[0] in providers}
+
+    def change(
+        self,
+        budgets: tuple[Budget, ...],
+        changed: Collection[str],
+        gone: Collection[LimiterKey],
+    ) -> None:
+        """Go on under a changed configuration; what was learned of unchanged providers stays.
+
+        The `changed` providers begin with closed circuits; of the limiters only those `gone` are
+        dropped. Calls that wait for a budget go on under its present limit.
+        """
+        self.budgets = budgets
+        self._matching = {}
+        self.estimates |= bool(budgets)
+        for key in [each for each in tuple(self._breakers) if each[0] in changed]:
+            self._breakers.pop(key, None)
+        for limiter in gone:
+            self._limiters.pop(limiter, None)
+        self.book.change(budgets)
+
+    def lanes_in_use(self) -> set[Lane]:
+        """Return the lanes of the attempts under way."""
+        lanes = (each.lane for each in tuple(self.under_way.values()))
+        return {each for each in lanes if each is not None}
 
     def limiter(self, key: tuple[str, str, str], make: Callable[[], Limiter]) -> Limiter:
         """Return the limiter of a provider or an agent, made at its first use."""
@@ -308,8 +338,8 @@ class Runtime:
 
         Of those that are per label it is the one of the call's value, if it has one.
         """
-        key = (target.provider_id, target.model, agent)
-        known = self._matching.get(key)
+        key, matching = (target.provider_id, target.model, agent), self._matching
+        known = matching.get(key)
         if known is None:
             known = tuple(
                 own
@@ -318,7 +348,7 @@ class Runtime:
                 and (own := each.in_scope(labels)) is not None
             )
             if not any(each.match.labels or each.per for each in self.budgets):
-                bounded_setdefault(self._matching, key, known)
+                bounded_setdefault(matching, key, known)
         return known
 
     def tell_step(self, budget: Budget, at: float, agent: str, target: Target, to: Target) -> None:

@@ -180,6 +180,7 @@ def command(
     """Serve tenants' providers, agents and usage over REST, and models through a gateway.
 
     CONFIG is what stands beneath every tenant's rows: a directory or a file, as for `check`.
+    When it changes it is read anew, and at once on SIGHUP.
     Without it the environment's keys, addresses, default models and limits do, as for from_env.
     Without --database it keeps all in .orchestify/service.db, in the current folder. Beyond
     this machine it serves those who have a token (`orchestify tokens create`).

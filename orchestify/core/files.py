@@ -21,6 +21,7 @@ from orchestify.core.yaml_reader import (
 SECTIONS = ("providers", "agents")
 FILES = (*SECTIONS, "policies")
 REQUIRED = "providers"
+VAULT = Path(".orchestify") / "vault.json"
 HOST_PREFIX = "x-"
 NOT_A_MAPPING = "expected a mapping of keys to values"
 
@@ -145,6 +146,16 @@ def read(path: Path) -> Sources:
     return sources
 
 
+def file_states(path: Path, vault: str | None = None) -> tuple[object, ...]:
+    """Return what tells whether the files at a path have changed since; nothing is read.
+
+    That is their names, times and sizes, and those of the vault: `vault`, else the one beside them.
+    """
+    stems = [path / (stem + suffix) for stem in FILES for suffix in _SUFFIXES]
+    folder = path if path.is_dir() else path.parent
+    return tuple(map(_state, [*stems, path, Path(vault) if vault else folder / VAULT]))
+
+
 def read_text(text: str, name: str) -> Sources:
     """Read one document in memory."""
     sources = Sources()
@@ -170,6 +181,14 @@ def _read_directory(path: Path) -> Sources:
         hint = f"; {misnamed[0].name} is there: rename it" if misnamed else ""
         sources._fail(missing, _NO_SUCH + hint)
     return sources
+
+
+def _state(path: Path) -> tuple[object, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return str(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _named(path: Path, stem: str) -> list[Path]:

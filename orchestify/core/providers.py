@@ -335,6 +335,11 @@ class ProvidersConfig(Model):
     settings: Settings = Field(default=Settings(), exclude=True, repr=False)
 
     @property
+    def enabled(self) -> dict[str, ProviderConfig]:
+        """The providers that are on, by name."""
+        return {name: each for name, each in self.providers.items() if each.is_enabled}
+
+    @property
     def off(self) -> Mapping[str, str]:
         """The providers that are off, and why."""
         return MappingProxyType(

@@ -136,6 +136,29 @@ class SlowCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigReloaded:
+    """A changed configuration came into force without a restart.
+
+    `providers` and `agents` are the names of those that were added, changed or removed. `settings`
+    are the changed keys beside these: policies, budgets, tasks.
+    """
+
+    providers: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRefused:
+    """A changed configuration cannot be used, and the present one stays in force.
+
+    `problems` has a line for each, with file, line and column.
+    """
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EventsDropped:
     """Handlers are slower than events come; `Events.dropped` counts what they miss. Told once."""
 
@@ -153,6 +176,8 @@ Event: TypeAlias = (
     | ErrorRateHigh
     | ProviderUnavailable
     | SlowCall
+    | ConfigReloaded
+    | ConfigRefused
     | EventsDropped
 )
 E = TypeVar("E")
@@ -187,9 +212,9 @@ class Events:
         self._subscriptions: tuple[Subscription, ...] = (self._log,)
         self._threads: dict[int, EventThread] = {}  # by process: a fork takes no threads along
         self._is_closed = False
-        self._webhook = webhook
-        if webhook is not None:
-            self.on(webhook.send, *ALERTS)
+        self._webhook: Webhook | None = None
+        self._end_webhook: Callable[[], None] = _nothing
+        self.send_to(webhook)
 
     @property
     def dropped(self) -> int:
@@ -219,6 +244,16 @@ class Events:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
 
         return unsubscribe
+
+    def send_to(self, webhook: Webhook | None) -> Webhook | None:
+        """Send alerts to this webhook from now on; return the one before, which the caller closes.
+
+        None sends them nowhere.
+        """
+        before, self._webhook = self._webhook, webhook
+        self._end_webhook()
+        self._end_webhook = _nothing if webhook is None else self.on(webhook.send, *ALERTS)
+        return before
 
     def emit(self, event: Event) -> None:
         """Hand the event over; never waits and never raises."""
@@ -284,6 +319,10 @@ def _loop_of(handler: Callable[[Any], object]) -> AbstractEventLoop | None:
             "a coroutine function is no handler where no event loop is running; "
             "call on() inside the loop that shall run it, or pass a plain function"
         ) from None
+
+
+def _nothing() -> None:
+    """Stand for what ends a subscription where there is none."""
 
 
 def _level(event: Event) -> int:

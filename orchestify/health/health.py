@@ -76,6 +76,11 @@ class Health:
         self._providers: dict[str, ProviderState] = {}
         self._models: dict[tuple[str, str], CallWindow] = {}
 
+    def alert_at(self, *, error_rate: float | None, slow_s: float | None) -> None:
+        """Take other thresholds of the alerts; None for none."""
+        with self._lock:
+            self._error_rate, self._slow_s = error_rate, slow_s
+
     def observe(self, record: Record) -> None:
         """Count a completed attempt, unless its outcome says nothing about the provider."""
         error = "" if record.outcome == "ok" else record.error or record.outcome

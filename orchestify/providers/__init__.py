@@ -11,6 +11,7 @@ target has a lane (`orchestify.lanes`).
     routed.py        what a caller gets for an agent, a default chain, a host's own provider
     registry.py      providers by name and agent, and the account of all calls
     lookup.py        providers by name; the targets and routes that lead to them
+    reloading.py     another configuration for what runs
     building.py, targets.py, environment.py     from a configuration, or an environment, to these
     shared.py        what a host of many registries gives each of them
     model_names.py   which provider a model's name leads to
@@ -20,7 +21,7 @@ target has a lane (`orchestify.lanes`).
 
 Other rooms import from: base, building, catalogue, claude, configured, environment, explain,
 litellm_import, litellm_provider, mock, model_names, openai_provider, provider_check, registry,
-routed, shared, template.
+reloading, routed, shared, template.
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
 from orchestify.calls.runtime import Runtime
+from orchestify.core.config import Config
 from orchestify.core.policies import AlertsConfig, BudgetConfig, LedgerConfig, Settings
 from orchestify.core.providers import ProviderConfig
+from orchestify.errors import ConfigError
 from orchestify.events.events import ALERTS, BudgetThreshold, Events
 from orchestify.events.webhook import Webhook
 from orchestify.health.health import Health
@@ -22,6 +25,7 @@ from orchestify.providers.litellm_provider import LiteLLMProvider
 from orchestify.providers.mock import MockProvider
 from orchestify.providers.openai_provider import OpenAIProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
+from orchestify.values import NOTHING
 
 PROVIDER_CLASSES: Mapping[str, type[ConfiguredProvider]] = {
     "anthropic": ClaudeProvider,
@@ -48,13 +52,38 @@ def provider_of(
     )
 
 
+def providers_of(
+    config: Config,
+    shared: SharedParts = NOTHING_SHARED,
+    known: Mapping[str, ConfiguredProvider] = NOTHING,
+) -> dict[str, ConfiguredProvider]:
+    """Return the built-in providers of a configuration that are on, by name.
+
+    A `known` one of the same name whose configuration is the same is taken as it is.
+
+    Raises:
+        ConfigError: lanes cannot use their configuration; all of them, each at its place.
+    """
+    made, problems = dict[str, ConfiguredProvider](), list[str]()
+    for name, each in config.providers.enabled.items():
+        if each.type == "external":
+            continue
+        older = known.get(name)
+        try:
+            is_same = older is not None and older.config == each
+            made[name] = older if older and is_same else provider_of(name, each, shared)
+        except ConfigError as error:
+            place = config.origin(("providers", name))
+            at = "" if place is None else f"{place.file}:{place.line}:{place.column}: "
+            problems += [at + what for what in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
 def events_of(alerts: AlertsConfig | None, tenant: str = "") -> Events:
     """Return what delivers events, to the webhook of the alerts as well where there is one."""
-    if alerts is None or alerts.webhook is None:
-        return Events(tenant=tenant)
-    url, secret = alerts.webhook.url, alerts.webhook.secret
-    webhook = Webhook(url.get_secret_value(), secret.get_secret_value(), ALERTS, tenant=tenant)
-    return Events(tenant=tenant, webhook=webhook)
+    return Events(tenant=tenant, webhook=_webhook(alerts, tenant))
 
 
 def health_of(alerts: AlertsConfig | None, events: Events) -> Health:
@@ -64,6 +93,18 @@ def health_of(alerts: AlertsConfig | None, events: Events) -> Health:
         slow_s=alerts.slow_s if alerts else None,
         emit=events.emit,
     )
+
+
+async def change_alerts(
+    alerts: AlertsConfig | None, events: Events, health: Health, tenant: str = ""
+) -> None:
+    """Put other alerts in force; what a webhook before has still to send is waited for, shortly."""
+    health.alert_at(
+        error_rate=alerts.error_rate if alerts else None, slow_s=alerts.slow_s if alerts else None
+    )
+    before = events.send_to(_webhook(alerts, tenant))
+    if before is not None:
+        await asyncio.to_thread(before.close)
 
 
 def runtime_of(
@@ -112,6 +153,13 @@ def runtime_of(
 def configured_budgets(settings: Settings) -> tuple[Budget, ...]:
     """Return the budgets of a configuration, in its order, and the one that only alerts."""
     return (*map(_budget, settings.budgets), *_daily_alert(settings.alerts))
+
+
+def _webhook(alerts: AlertsConfig | None, tenant: str) -> Webhook | None:
+    if alerts is None or alerts.webhook is None:
+        return None
+    url, secret = alerts.webhook.url, alerts.webhook.secret
+    return Webhook(url.get_secret_value(), secret.get_secret_value(), ALERTS, tenant=tenant)
 
 
 def _ledger(config: LedgerConfig | None) -> Ledger:

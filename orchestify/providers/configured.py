@@ -93,6 +93,11 @@ class ConfiguredProvider(LLMProvider):
         return tuple(zip(self.config.api_keys, self._lanes, strict=False))
 
     @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """All that sends its requests, one for each key."""
+        return (self, *self._lanes) if self._sends_itself else self._lanes
+
+    @property
     def route(self) -> Route:
         """The route that its calls take."""
         return self._call_route or self._make_call_route()

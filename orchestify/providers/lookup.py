@@ -11,6 +11,7 @@ from orchestify.calls.route import Route
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
+from orchestify.core.config import Config
 from orchestify.core.providers import ProviderConfig, ProvidersConfig
 from orchestify.errors import (
     AgentNotFoundError,
@@ -19,9 +20,10 @@ from orchestify.errors import (
     ProviderNotFoundError,
 )
 from orchestify.lanes.lane import Lane
+from orchestify.models.price_book import PriceBook
 from orchestify.policy.strategy import Strategy
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.building import provider_of
+from orchestify.providers.building import provider_of, providers_of
 from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.external import ExternalLane
 from orchestify.providers.routed import RoutedProvider
@@ -62,11 +64,12 @@ class ProviderLookup:
         self._external: dict[str, Lane] = {}  # of the hosts' own providers
         self._routed: dict[str, RoutedProvider] = {}
         self._keyed: dict[tuple[str, str], ConfiguredProvider] = {}
-        self._configs = {name: each for name, each in config.providers.items() if each.is_enabled}
-        self._written = frozenset(self._configs)
-        for name, each in self._configs.items():
+        self._in_code: set[str] = set()  # registered by the host, not configured
+        self._written = config.enabled
+        self._configs = dict(self._written)
+        for name, each in self._written.items():
             if each.type != "external":
-                self.register(name, provider_of(name, each, shared))
+                self._add(name, provider_of(name, each, shared))
 
     def register(self, provider_id: str, provider: LLMProvider) -> None:
         """Register a provider; its calls take this registry's path from now on.
@@ -76,27 +79,96 @@ class ProviderLookup:
         """
         if not isinstance(provider, LLMProvider):
             raise InvalidParameterError(f"{type(provider).__name__} is no LLMProvider")
+        self._in_code.add(provider_id)
+        self._add(provider_id, provider)
+
+    def made(self, config: Config) -> dict[str, ConfiguredProvider]:
+        """Return the providers of another configuration; those that stay as they are, themselves.
+
+        Nothing changes by that. What the host registered in code is not among them.
+
+        Raises:
+            ConfigError: providers cannot be built.
+        """
+        known = {
+            name: each
+            for name, each in self.providers.items()
+            if isinstance(each, ConfiguredProvider) and name not in self._in_code
+        }
+        made = providers_of(config, self._shared, known)
+        return {name: each for name, each in made.items() if name not in self._in_code}
+
+    def change(
+        self, config: Config, made: Mapping[str, ConfiguredProvider]
+    ) -> tuple[set[str], list[ConfiguredProvider]]:
+        """Put another configuration in force, with the providers `made` for it.
+
+        Return the names whose provider is another now, and the providers that are no more. What
+        the host registered in code stays. Objects that callers hold find what is in force now.
+        """
+        before, keyed, configured = self.providers, self._keyed, self._configs
+        is_same_top = self.settings == config.providers.settings
+        own = {name: each for name, each in before.items() if name in self._in_code}
+        self.settings, self._agents = config.providers.settings, config.agents.agents
+        self.off = {name: why for name, why in config.providers.off.items() if name not in own}
+        self._written = config.providers.enabled
+        providers: dict[str, LLMProvider] = {**made, **own}
+        configs = {name: self._config_of(name, each) for name, each in providers.items()}
+        self._configs = self._written | configs
+        self.providers = providers
+        self._keyed = {at: each for at, each in keyed.items() if self._is_in_force(*at, each)}
+        self.runtime.prices = PriceBook.of(self._configs)
+        for name, provider in providers.items():
+            is_same = before.get(name) is provider and configured.get(name) == configs[name]
+            if not (is_same_top and is_same):
+                self._join(name, provider)
+        names = before.keys() | providers.keys()
+        kept = {id(each) for each in (*providers.values(), *self._keyed.values())}
+        over = [
+            each
+            for each in (*before.values(), *keyed.values())
+            if isinstance(each, ConfiguredProvider) and id(each) not in kept
+        ]
+        return {name for name in names if before.get(name) is not providers.get(name)}, over
+
+    def _add(self, provider_id: str, provider: LLMProvider) -> None:
         self.off.pop(provider_id, None)
+        config = self._config_of(provider_id, provider)
+        self._configs[provider_id] = config
+        self.runtime.prices.configure({provider_id: config})
+        self._routed.pop(provider_id, None)
         if isinstance(provider, ConfiguredProvider):
             provider.provider_id = provider_id
-            self._configs[provider_id] = provider.config
-            self.runtime.prices.configure({provider_id: provider.config})
-            self.providers[provider_id] = provider
-            self._routed.pop(provider_id, None)
-            provider.join(self.route([self.target(provider_id)]), self.functions)
         else:
-            lane = ExternalLane(provider_id, provider)
-            if provider_id not in self._written:
-                own = provider.config if isinstance(provider.config, ProviderConfig) else EXTERNAL
-                self._configs[provider_id] = own
-                self.runtime.prices.configure({provider_id: own})
-            if not provider.provider_id:
-                provider.provider_id = provider_id
-            self._external[provider_id] = lane
-            self.providers[provider_id] = provider
-            routed = self.routed([self.target(provider_id)])
-            self._routed[provider_id] = routed
+            self._external[provider_id] = ExternalLane(provider_id, provider)
+            provider.provider_id = provider.provider_id or provider_id
+        self.providers[provider_id] = provider
+        self._join(provider_id, provider)
+
+    def _join(self, provider_id: str, provider: LLMProvider) -> None:
+        """Let a provider's own calls take the way that its configuration says."""
+        target = self.target(provider_id)
+        if isinstance(provider, ConfiguredProvider):
+            provider.join(self.route([target]), self.functions)
+        else:
+            routed = self._routed[provider_id] = self.routed([target])
             provider.join(routed.route, self.functions)
+
+    def _config_of(self, provider_id: str, provider: LLMProvider) -> ProviderConfig:
+        """The configuration of a provider that is there: its own, but for a host's class."""
+        config = provider.config
+        if isinstance(provider, ConfiguredProvider):
+            return provider.config
+        known = self._written.get(provider_id)
+        return known or (config if isinstance(config, ProviderConfig) else EXTERNAL)
+
+    def _is_in_force(self, provider_id: str, agent_id: str, keyed: ConfiguredProvider) -> bool:
+        """Whether the agent still calls the provider with the key of its own that is in `keyed`."""
+        agent, provider = self._agents.get(agent_id), self.providers.get(provider_id)
+        if agent is None or agent.api_key is None or not isinstance(provider, ConfiguredProvider):
+            return False
+        is_own = provider_id == (agent.provider or self.settings.default_provider)
+        return is_own and keyed.config == provider.config.with_key(agent.api_key)
 
     def provider(self, provider_id: str) -> LLMProvider:
         """Return what callers get for a name: the provider, or what stands before a host's own.
@@ -122,12 +194,11 @@ class ProviderLookup:
             ProviderNotFoundError: no such provider, or it is off.
         """
         provider = self._provider_for(provider_id, agent_id, agent)
-        config = self._configs[provider_id]
         keyed_lanes: tuple[tuple[SecretStr, Lane], ...] = ()
         if isinstance(provider, ConfiguredProvider):
             lane, config, keyed_lanes = provider.lane, provider.config, provider.keyed_lanes
         else:
-            lane = self._external[provider_id]
+            lane, config = self._external[provider_id], self._configs[provider_id]
         return target_of(
             self.runtime,
             lane,
@@ -261,10 +332,10 @@ class ProviderLookup:
             agent.provider or self.settings.default_provider
         ):
             return provider
-        config = self._configs[provider_id].with_key(agent.api_key)
         if not isinstance(provider, ConfiguredProvider):
             problem = f"agents.{agent_id}.api_key: {provider_id} is external and takes no key"
             raise ConfigError(problem)
+        config = provider.config.with_key(agent.api_key)
         keyed = self._keyed.get((provider_id, agent_id))
         if keyed is None or keyed.config != config:
             keyed = provider_of(provider_id, config, self._shared)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
+from orchestify.calls.route import CLOSED
+from orchestify.calls.runtime import LimiterKey, Runtime
 from orchestify.calls.tracing import Tracer
 from orchestify.core.agents import AgentConfig, AgentsConfig
-from orchestify.core.config import Config
+from orchestify.core.config import Config, load_config
 from orchestify.core.policies import Settings
 from orchestify.core.providers import ProvidersConfig
 from orchestify.errors import (
@@ -23,12 +28,15 @@ from orchestify.errors import (
     ConfigError,
     InvalidParameterError,
     ModelNotFoundError,
+    OrchestifyError,
     ProviderNotFoundError,
 )
+from orchestify.events.events import ConfigRefused, ConfigReloaded
 from orchestify.health.monitor import (
     CHECK_TIMEOUT_S,
     DEFAULT_INTERVAL_S,
     Check,
+    CheckCall,
     Monitor,
     check_all,
 )
@@ -41,18 +49,30 @@ from orchestify.policy.budget import BudgetState
 from orchestify.policy.rate_limit import RateLimitState
 from orchestify.providers import catalogue
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.building import runtime_of
+from orchestify.providers.building import change_alerts, configured_budgets, runtime_of
 from orchestify.providers.catalogue import ModelInfo
+from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.environment import config_from_env
 from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
 from orchestify.providers.lookup import ProviderLookup
 from orchestify.providers.model_names import ModelNames, names_of
 from orchestify.providers.own_methods import check_own
+from orchestify.providers.reloading import (
+    WATCH_INTERVAL_S,
+    check_interval,
+    check_ledger,
+    difference,
+    watch_files,
+)
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
+from orchestify.providers.targets import limiter_keys
 from orchestify.tools.functions import FunctionTool
 from orchestify.values import CircuitState, Priority, TokenUsage
 
+_Bound: TypeAlias = dict[tuple[str, Priority], tuple[AgentConfig, RoutedProvider]]
+
+CLOSE_LOOK_S = 0.1  # between two looks at the calls under way at providers that are no more
 CLOSE_WAIT_S = 10.0
 """How long a registry that closes waits for the calls under way."""
 
@@ -62,6 +82,15 @@ class ProviderRegistry:
 
     All calls made through a registry share its ledger, limits, breakers and budgets.
     """
+
+    _config: Config
+    _runtime: Runtime
+    _lookup: ProviderLookup
+    _agents: _Bound
+    _earlier: _Bound  # before a reload; those that stay as they were are taken up again
+    _over: list[ConfiguredProvider]  # that are no more, and not yet closed
+    _tasks: set[asyncio.Task[None]]
+    _closing: asyncio.Task[None] | None
 
     def __init__(self, settings: Settings | None = None) -> None:
         """Make an empty registry, for providers that are registered in code."""
@@ -180,6 +209,80 @@ class ProviderRegistry:
     def model_names(self) -> ModelNames:
         """Return what finds the provider of a model's name, as things stand."""
         return names_of(self._config, self._lookup)
+
+    async def reload(self, config: ProvidersConfig | Config) -> ConfigReloaded:
+        """Put another configuration in force, all of it or nothing; return what it changes.
+
+        Agents and providers that it leaves as they are keep their objects and connections; of
+        the others `get_for_agent` gives new ones, and older ones that callers hold go on as they
+        were. Calls under way are not touched; the connections of providers that are no more
+        close after them. Usage, the rest of circuits and limits, and what budgets of the same
+        name have spent stay. What was registered in code stays.
+
+        Raises:
+            ConfigError: a provider cannot be built, or another ledger is named; nothing changed.
+            OrchestifyError: the registry is closed.
+        """
+        whole = _whole(config)
+        async with self._reloading:
+            if self._runtime.is_closed:
+                raise OrchestifyError(CLOSED)
+            before = self._config
+            try:
+                check_ledger(before, whole)
+                made = await asyncio.to_thread(self._lookup.made, whole)
+            except ConfigError as error:
+                self._runtime.events.emit(ConfigRefused(error.problems))
+                raise
+            change, gone = await asyncio.to_thread(_compared, before, whole)
+            self._config = whole
+            self._put_in_force(made, gone)
+            kept = whole.agents.agents.keys() - set(change.agents)
+            bound = (self._earlier | self._agents).items()
+            self._earlier = {at: each for at, each in bound if at[0] in kept}
+            self._agents = {}
+            if "alerts" in change.settings:
+                await change_alerts(whole.alerts, self._runtime.events, self._runtime.health)
+        if change != ConfigReloaded():
+            self._runtime.events.emit(change)
+        return change
+
+    def watch(
+        self, path: str | Path, *, interval_s: float = WATCH_INTERVAL_S
+    ) -> Callable[[], None]:
+        """Reload the configuration at a path whenever it changes; return what ends that.
+
+        The files, the environment and the vault's file are looked at every `interval_s` seconds,
+        on the event loop that runs now, until the registry closes. What cannot be used changes
+        nothing: the event `ConfigRefused` says why, at its lines.
+
+        Raises:
+            InvalidParameterError: the interval is no time, or no event loop is running.
+        """
+        check_interval(interval_s)
+
+        async def changed() -> None:
+            try:
+                config = await asyncio.to_thread(load_config, path)
+            except ConfigError as error:
+                self._runtime.events.emit(ConfigRefused(error.problems))
+                return
+            with contextlib.suppress(ConfigError):  # told as an event
+                await self.reload(config)
+
+        watching = watch_files(Path(path), changed, interval_s)
+        try:
+            task = asyncio.get_running_loop().create_task(watching, name="orchestify-watch")
+        except RuntimeError:
+            watching.close()
+            raise InvalidParameterError("watch: no event loop is running") from None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+        def stop() -> None:
+            task.cancel()
+
+        return stop
 
     def list_providers(self) -> list[str]:
         """Return the names of the registered providers, in order of registration."""
@@ -407,7 +510,7 @@ class ProviderRegistry:
         if interval_s is None:
             interval_s = self._config.health_check_interval_s or DEFAULT_INTERVAL_S
         return Monitor(
-            {name: partial(check_own, provider) for name, provider in providers.items()},
+            _Checks(self._lookup),
             self._runtime.health,
             interval_s=interval_s,
             timeout_s=timeout_s,
@@ -420,9 +523,13 @@ class ProviderRegistry:
         What has not ended within `wait_s` seconds is ended, and booked: a call that waits for its
         answer raises a `RequestTimeoutError`. The ledger writes what is pending.
         """
+        for task in tuple(self._tasks):
+            task.cancel()
         try:
             await self._runtime.drain(wait_s)
             await self._lookup.aclose()
+            for provider in self._over:
+                await provider.aclose()
         finally:
             await self._runtime.ledger.aclose()
             await asyncio.to_thread(self._runtime.events.close)
@@ -462,18 +569,63 @@ class ProviderRegistry:
             raise AgentNotFoundError(f"agent {agent_id!r} {state}; there are: {known or 'none'}")
         bound = self._agents.get((agent_id, priority))
         if bound is None or bound[0] is not agent:
-            bound = (agent, self._lookup.agent_provider(agent_id, agent, priority))
-            self._agents[agent_id, priority] = bound
+            made = self._lookup.agent_provider(agent_id, agent, priority)
+            earlier = self._earlier.pop((agent_id, priority), None)
+            if earlier is not None and earlier[0] == agent and earlier[1].is_same_as(made):
+                made = earlier[1]
+            bound = self._agents[agent_id, priority] = (agent, made)
         return bound[1]
+
+    def _put_in_force(
+        self, made: Mapping[str, ConfiguredProvider], gone: Collection[LimiterKey]
+    ) -> None:
+        changed, over = self._lookup.change(self._config, made)
+        self._runtime.change(configured_budgets(self._config), changed, gone)
+        self._import_litellm()
+        self._over += over
+        if over and (self._closing is None or self._closing.done()):
+            self._closing = asyncio.create_task(self._close_over(), name="orchestify-reload")
+            self._tasks.add(self._closing)
+            self._closing.add_done_callback(self._tasks.discard)
+
+    async def _close_over(self) -> None:
+        """Close the providers that are no more, each once no call is under way there."""
+        while self._over:
+            in_use = self._runtime.lanes_in_use()
+            for provider in [each for each in self._over if in_use.isdisjoint(each.lanes)]:
+                await provider.aclose()
+                self._over.remove(provider)
+            await asyncio.sleep(CLOSE_LOOK_S)
 
     def _start(self, config: Config, shared: SharedParts = NOTHING_SHARED) -> None:
         self._config, providers = config, config.providers
-        on = {name: each for name, each in providers.providers.items() if each.is_enabled}
-        self._runtime = runtime_of(on, providers.settings, shared)
+        self._runtime = runtime_of(providers.enabled, providers.settings, shared)
         self._lookup = ProviderLookup(self._runtime, providers, shared, config.agents.agents)
-        self._agents: dict[tuple[str, Priority], tuple[AgentConfig, RoutedProvider]] = {}
-        if any(each.type == "litellm" or each.engine == "litellm" for each in on.values()):
+        self._agents, self._earlier = {}, {}
+        self._over, self._tasks, self._closing = [], set(), None
+        self._reloading = asyncio.Lock()
+        self._import_litellm()
+
+    def _import_litellm(self) -> None:
+        on = self._config.providers.enabled.values()
+        if any(each.type == "litellm" or each.engine == "litellm" for each in on):
             begin_import()
+
+
+@dataclass(frozen=True, slots=True)
+class _Checks(Mapping[str, CheckCall]):
+    """A check of each provider that is registered at the time."""
+
+    lookup: ProviderLookup
+
+    def __getitem__(self, name: str) -> CheckCall:
+        return partial(check_own, self.lookup.providers[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self.lookup.providers))
+
+    def __len__(self) -> int:
+        return len(self.lookup.providers)
 
 
 def _whole(config: ProvidersConfig | Config) -> Config:
@@ -483,6 +635,11 @@ def _whole(config: ProvidersConfig | Config) -> Config:
     settings = config.settings
     written = {name: getattr(settings, name) for name in settings.model_fields_set}
     return Config(**written, providers=config)
+
+
+def _compared(before: Config, after: Config) -> tuple[ConfigReloaded, set[LimiterKey]]:
+    """Return what another configuration changes, and the limiters that it has no more."""
+    return difference(before, after), limiter_keys(before) - limiter_keys(after)
 
 
 def _check_in_thread(providers: Mapping[str, LLMProvider]) -> list[str]:

@@ -30,6 +30,13 @@ class RoutedProvider(LLMProvider):
         self._first = first
         self._is_own = not isinstance(first, ConfiguredProvider)
 
+    def is_same_as(self, other: RoutedProvider) -> bool:
+        """Whether its calls reach the same targets, over the same connections.
+
+        An agent's own settings are not compared.
+        """
+        return self.route.targets == other.route.targets and self._first is other._first
+
     @property
     def provider_type(self) -> str:
         """The type of the first target's provider."""

@@ -14,6 +14,7 @@ from orchestify.calls.request import Defaults, is_off, thinking_of
 from orchestify.calls.runtime import LimiterKey, Runtime
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig, ThinkingBudget
+from orchestify.core.config import Config
 from orchestify.core.policies import EffectivePolicies, Policies, RateLimitConfig, policies_for
 from orchestify.core.providers import ProviderConfig
 from orchestify.lanes.lane import DEFAULT_URLS, Lane
@@ -75,6 +76,19 @@ def target_of(
         spread=config.spread,
         sticky_by=(config.sticky_by or "").removeprefix("label:"),
     )
+
+
+def limiter_keys(config: Config) -> set[LimiterKey]:
+    """Return the keys of the limiters that the configured providers and agents have."""
+    top = config.providers.settings
+    limits = [
+        *(
+            ("provider", name, policies_for(top, each).rate_limit)
+            for name, each in config.providers.enabled.items()
+        ),
+        *(("agent", name, each.rate_limit) for name, each in config.agents.agents.items()),
+    ]
+    return {(kind, name, repr(limit)) for kind, name, limit in limits if limit is not None}
 
 
 def key_fingerprint(key: SecretStr | None) -> str:

@@ -11,6 +11,8 @@ from decimal import Decimal
 
 from orchestify.resources.terminal_text import without_controls
 
+MOST_PARTS = 20
+
 
 def log_fields(
     logger: logging.Logger, level: int, name: str, fields: Mapping[str, object], **extra: object
@@ -23,7 +25,13 @@ def log_fields(
 
 
 def _shown(value: object) -> object:
-    """A value as a line shows it: seconds and shares to three places, money with all of them."""
+    """A value as a line shows it: seconds and shares to three places, money with all of them.
+
+    Of many parts the first.
+    """
+    if isinstance(value, tuple):
+        more = [f"and {len(value) - MOST_PARTS:,} more"] if len(value) > MOST_PARTS else []
+        return "; ".join([*map(str, value[:MOST_PARTS]), *more]) or "none"
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     return f"{value:f}" if isinstance(value, Decimal) else value

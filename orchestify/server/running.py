@@ -7,13 +7,16 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from asyncio import Task
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from orchestify.errors import InvalidParameterError
 from orchestify.models.model_map import ModelMap
+from orchestify.providers.reloading import watch_files
 from orchestify.server.app import create_app
 from orchestify.server.connections import (
     Connections,
@@ -33,6 +36,7 @@ read, and a stream's text grows with it."""
 
 _KEEP_ALIVE_S = 65  # longer than the usual 60 s of the proxies before it
 _SHUTDOWN_NOTICE_S = 2.0  # for requests that are cut off to say so
+_HANGUP = getattr(signal, "SIGHUP", None)  # not on Windows
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 CREATE_TOKEN = "orchestify tokens create --tenant NAME --scope admin"  # noqa: S105 - a command
@@ -77,9 +81,35 @@ async def _serve(
         _freeze_memory()
         sockets = listen(settings.host, settings.port)
         where = address(settings.host, sockets[0])
-        with _recorded_signals() as received:
+        with _recorded_signals() as received, _reloading(service):
             await server_of(service, lambda: on_start(service, where), on_end).serve(sockets)
     return signal.SIGINT in received
+
+
+@contextlib.contextmanager
+def _reloading(service: Service) -> Iterator[None]:
+    """Read the operator's configuration anew on SIGHUP, and whenever its files have changed."""
+    loop, path, tasks = asyncio.get_running_loop(), service.settings.config_path, set[Task[Any]]()
+
+    async def reload() -> None:
+        await service.reload()
+
+    def begin(what: Coroutine[Any, Any, None]) -> None:
+        task = loop.create_task(what)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    if path is not None:
+        begin(watch_files(service.settings.base_dir / path, reload))
+    if _HANGUP is not None:
+        loop.add_signal_handler(_HANGUP, lambda: begin(reload()))
+    try:
+        yield
+    finally:
+        if _HANGUP is not None:
+            loop.remove_signal_handler(_HANGUP)
+        for task in tuple(tasks):
+            task.cancel()
 
 
 def _freeze_memory() -> None:

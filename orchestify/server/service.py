@@ -18,11 +18,14 @@ from orchestify.core.addresses import AddressRule
 from orchestify.core.chains import configured_models
 from orchestify.core.config import Config, load_config
 from orchestify.database.sql import Database
-from orchestify.errors import LedgerError, StoreError, VaultError
+from orchestify.errors import ConfigError, LedgerError, StoreError, VaultError
+from orchestify.events.events import ConfigRefused, ConfigReloaded, Events
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.metrics import Metrics
+from orchestify.providers.building import providers_of
 from orchestify.providers.environment import config_from_env
 from orchestify.providers.registry import ProviderRegistry
+from orchestify.providers.reloading import check_ledger, difference
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import OUTAGE_S, Authenticator
 from orchestify.server.access.denied_requests import DeniedRequests
@@ -66,7 +69,8 @@ class Service:
 
     `base` is the operator's configuration, beneath the tenants' rows. All is kept in one
     `database`, the ledger too. `models_of` are the models that the operator's configuration names,
-    by provider; `imported` is what was imported at the start. Whoever opens a service closes it.
+    by provider; `imported` is what was imported at the start; `events` are the
+    operator's. Whoever opens a service closes it.
     What a tenant `reads` and `writes` there is done in threads of its own.
     """
 
@@ -86,6 +90,8 @@ class Service:
     has_cipher: bool
     keys: KeyCheck
     imported: tuple[ImportedProvider, ...]
+    events: Events
+    _environ: Mapping[str, str] = field(repr=False)
     _opened: AsyncExitStack = field(repr=False)
     reads: ThreadPools = field(
         default_factory=lambda: ThreadPools(2, "reads"), init=False, repr=False
@@ -95,16 +101,13 @@ class Service:
     writes: ThreadPools = field(
         default_factory=lambda: ThreadPools(1, "writes"), init=False, repr=False
     )
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
     _question: asyncio.Task[None] | None = field(default=None, init=False, repr=False)
     _answered_at: float = field(default=float("-inf"), init=False, repr=False)
     _keys_at: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        models = configured_models(self.base)
-        self.models_of = {
-            name: sorted({model for at, model in models if at == name})
-            for name in self.base.providers.providers
-        }
+        self.models_of = _models_of(self.base)
         self.call_slots = CallSlots(self.settings.calls_per_tenant)
 
     @classmethod
@@ -148,6 +151,8 @@ class Service:
                 allows_unbounded=settings.allows_unbounded,
             )
             opened.push_async_callback(tenants.aclose)
+            events = Events()
+            opened.callback(events.close)
             imported = await _imported(settings, store, tenants)
             tokens, denied_requests = Tokens(database), DeniedRequests(database)
             opened.push_async_callback(denied_requests.aclose)
@@ -171,8 +176,31 @@ class Service:
                 cipher is not None,
                 keys,
                 imported,
+                events,
+                environ,
                 opened.pop_all(),
             )
+
+    async def reload(self) -> ConfigReloaded | None:
+        """Read the operator's configuration anew, and put it in force, all of it or nothing.
+
+        Return what it changes, or None where it cannot be used: the event `ConfigRefused` says
+        why. Tenants see it from their next call on; calls under way are not touched.
+        """
+        async with self._reloading:
+            try:
+                base = await asyncio.to_thread(_config, self.settings, self._environ)
+                check_ledger(self.base, base)
+                await asyncio.to_thread(providers_of, base)
+            except ConfigError as error:
+                self.events.emit(ConfigRefused(error.problems))
+                return None
+            change = difference(self.base, base)
+            if change != ConfigReloaded():
+                self.base, self.models_of = base, _models_of(base)
+                await self.tenants.take(base)
+                self.events.emit(change)
+            return change
 
     async def readiness(self) -> list[str]:
         """Return what does not work as it should although requests are served.
@@ -300,6 +328,13 @@ def _config(settings: ServiceSettings, environ: Mapping[str, str]) -> Config:
     if config.stream_timeout_s is not None:
         return config
     return config.model_copy(update={"stream_timeout_s": STREAM_S})
+
+
+def _models_of(base: Config) -> dict[str, list[str]]:
+    models: dict[str, list[str]] = {name: [] for name in base.providers.providers}
+    for name, model in sorted(set(configured_models(base))):
+        models.setdefault(name, []).append(model)
+    return models
 
 
 async def _imported(

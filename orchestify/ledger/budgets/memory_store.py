@@ -175,6 +175,8 @@ class MemoryStore:
             account = self._accounts[budget.key] = _Account(_new_state(budget, now))
         elif account.state.end is not None and now >= account.state.end:
             self._renew(account, now)
+        if budget.value is None and budget is not account.state.budget:
+            self._change(account, budget, now)
         if budget.value is not None:
             self._used(account, budget, now)
         return account
@@ -185,6 +187,14 @@ class MemoryStore:
             account.state.roll(now)
         else:
             account.state = _new_state(account.state.budget, now)
+        self._advance(account)
+
+    def _change(self, account: _Account, budget: Budget, now: datetime) -> None:
+        """Go on under the budget as it is configured now; only another period begins anew."""
+        if budget.period == account.state.budget.period:
+            account.state.budget = budget
+        else:
+            account.state = _new_state(budget, now)
         self._advance(account)
 
     def _used(self, account: _Account, budget: Budget, now: datetime) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -171,6 +171,13 @@ class BudgetBook:
         """
         return self._store.state(self._own(budget))
 
+    def change(self, budgets: Sequence[Budget]) -> None:
+        """Let the calls that wait go on under the budgets as they are configured now, by name."""
+        present = {each.name: each for each in map(self._own, budgets)}
+        for request in list(self._waiting):
+            request.budgets = tuple(_changed(each, present) for each in request.budgets)
+            self._store.look(request)
+
     def close(self) -> None:
         """Refuse all waiting and later requests; reservations are still settled."""
         with self._ending:
@@ -225,3 +232,11 @@ class BudgetBook:
             own = replace(budget, tenant=self._tenant)
             self._own_budgets[budget.name] = (budget, own)
         return own
+
+
+def _changed(budget: Budget, present: Mapping[str, Budget]) -> Budget:
+    """Return a budget as it is configured now; one that is no more stays as it was."""
+    now = present.get(budget.name)
+    if now is None or now.per != budget.per:
+        return budget
+    return now if budget.value is None else replace(now, value=budget.value)

@@ -8,7 +8,7 @@ not run with it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 from pydantic import SecretStr
@@ -59,6 +59,12 @@ class Store:
         shared = (database, base, self.rule, self.keys)
         self.providers: RowStore[ProviderRow] = RowStore(PROVIDERS, *shared)
         self.agents: RowStore[AgentRow] = RowStore(AGENTS, *shared)
+
+    def take(self, base: Config) -> None:
+        """Go on over another configuration of the operator's."""
+        self.base = base
+        self.providers = replace(self.providers, base=base)
+        self.agents = replace(self.agents, base=base)
 
     def inherited(self, tenant: str) -> dict[str, ProviderConfig]:
         """Return the operator's providers that are on and that no row of the tenant replaces."""

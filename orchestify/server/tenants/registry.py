@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 from orchestify.calls.runtime import MakeLimiter
+from orchestify.core.config import Config
 from orchestify.errors import ConfigError, LedgerError, StoreError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.building import events_of, health_of
+from orchestify.providers.building import change_alerts, events_of, health_of
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.resources.thread_pools import ThreadPools
@@ -137,6 +138,18 @@ class TenantRegistry:
         self._mark(tenant_id)
         await self._notices.publish(tenant_id)
 
+    async def take(self, base: Config) -> None:
+        """Go on over another configuration of the operator's, each tenant from its next use on.
+
+        What outlives a change of rows outlives this.
+        """
+        before = self._store.base.alerts
+        self._store.take(base)
+        self._mark("*")
+        if base.alerts != before:
+            for state in list(self._known.values()):
+                await change_alerts(base.alerts, state.events, state.health, state.tenant_id)
+
     async def aclose(self) -> None:
         """Close every registry; the ledger and the store stay open."""
         self._is_closed = True
@@ -186,16 +199,17 @@ class TenantRegistry:
 
     async def _renew(self, state: TenantState) -> None:
         """Build a tenant's registry, unless its rows are as they were."""
-        wanted = state.told
+        wanted, base = state.told, self._store.base
         try:
             rows = await self._in_thread(state.tenant_id, self._store.snapshot, state.tenant_id)
-            if rows.revision != state.revision:
+            if rows.revision != state.revision or base is not state.base:
                 try:
-                    state.take(
-                        await self._in_thread(state.tenant_id, self._generation, state, rows)
+                    made = await self._in_thread(
+                        state.tenant_id, self._generation, state, rows, base
                     )
+                    state.take(made, base)
                 except ConfigError as error:
-                    state.refuse(error.problems, rows.revision)
+                    state.refuse(error.problems, rows.revision, base)
         except StoreError as error:
             if state.revision < 0:
                 raise
@@ -204,8 +218,8 @@ class TenantRegistry:
             state.building = None
         state.built = wanted
 
-    def _generation(self, state: TenantState, rows: TenantRows) -> Generation:
-        made = config_of(self._store.base, rows, self._store.rule, self._store.open_key)
+    def _generation(self, state: TenantState, rows: TenantRows, base: Config) -> Generation:
+        made = config_of(base, rows, self._store.rule, self._store.open_key)
         shared = replace(
             self._shared,
             addresses=replace(self._store.rule, party=state.tenant_id),
@@ -253,7 +267,8 @@ class TenantRegistry:
             log.warning("the service's database is back; changed tenants are taken up again")
         for state in self._known.values():
             is_settled = state.building is None and state.built == state.told
-            if is_settled and found.get(state.tenant_id, 0) != state.revision:
+            is_present = state.base is self._store.base
+            if is_settled and (found.get(state.tenant_id, 0) != state.revision or not is_present):
                 state.told += 1
 
     async def _sweep(self) -> None:

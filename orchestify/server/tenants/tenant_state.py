@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from orchestify.calls.runtime import LimiterKey, MakeLimiter
+from orchestify.core.config import Config
 from orchestify.core.policies import RateLimitConfig
 from orchestify.events.events import Events
 from orchestify.health.health import Health
@@ -58,7 +59,8 @@ class TenantState:
     """One tenant that is in use.
 
     `told` counts how often it was said to have changed, `built` the last of these that the
-    present generation knows of. `error` stands where the rows make no registry.
+    present generation knows of. `revision` and `base` are the rows and the operator's
+    configuration that it was built from. `problems` stand where these make no registry.
     """
 
     tenant_id: str
@@ -70,6 +72,7 @@ class TenantState:
     told: int = 1
     built: int = 0
     revision: int = -1
+    base: Config | None = None
     generation: Generation | None = None
     problems: tuple[str, ...] = ()
     building: asyncio.Task[None] | None = None
@@ -83,17 +86,19 @@ class TenantState:
         is_awaited = self.waiting > 0 or self.building is not None
         return is_awaited or any(each.leases for each in generations)
 
-    def take(self, generation: Generation) -> None:
-        """Go on with a newer generation."""
+    def take(self, generation: Generation, base: Config) -> None:
+        """Go on with a newer generation, over the operator's configuration at present."""
         if self.generation is not None:
             self.retired.append(self.generation)
         self.generation, self.revision, self.problems = generation, generation.revision, ()
+        self.base = base
 
-    def refuse(self, problems: tuple[str, ...], revision: int) -> None:
+    def refuse(self, problems: tuple[str, ...], revision: int, base: Config) -> None:
         """Have no registry until the tenant changes again."""
         if self.generation is not None:
             self.retired.append(self.generation)
         self.generation, self.revision, self.problems = None, revision, problems
+        self.base = base
 
     async def close_retired(self, *, at_once: bool = False) -> None:
         """Close the connections of older generations that nobody uses any more, or of all."""
