@@ -45,10 +45,11 @@ class LineBounds:
         self._size += len(piece)
         if self._size > self._bounds.max_bytes:
             raise too_long(self._bounds.max_bytes)
-        last = piece.rfind(b"\n") + 1
-        if last:
+        begun, *lines = piece.split(b"\n")
+        self._line.add(begun)
+        for line in lines:
             self._line = _Counts(self._bounds)
-        self._line.add(piece[last:])
+            self._line.add(line)
 
 
 class _Counts:
