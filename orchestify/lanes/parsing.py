@@ -113,8 +113,8 @@ class TextPieces:
     it is left out.
     """
 
-    pieces: list[str] = field(default_factory=list)
-    half: str = ""
+    pieces: list[str] = field(default_factory=list, repr=False)
+    half: str = field(default="", repr=False)
 
     def add(self, piece: str) -> str:
         """Add a piece and return the text that it completes."""
