@@ -77,7 +77,7 @@ class CallState:
     attempts: list[Attempt] = field(default_factory=list)
     errors: list[tuple[Target, TargetError]] = field(default_factory=list)
     attempt: AttemptState | None = None
-    trace: Trace | None = None
+    trace: Trace | None = field(default=None, repr=False)
     stepped: Mapping[BudgetKey, float] | None = None
     step_targets: Mapping[tuple[str, str], str] | None = None
     loop: asyncio.AbstractEventLoop | None = None

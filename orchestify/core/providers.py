@@ -111,16 +111,19 @@ PriceSetting: TypeAlias = Annotated[
 class AnswerBounds(Model):
     """What one answer may have at most; what has more is an `InvalidResponseError`.
 
-    The defaults are those of every lane. JSON objects are counted with arrays, in one body or one
-    event of a stream.
+    The defaults are those of every lane, but LiteLLM's takes 512 calls of tools. JSON objects are
+    counted with arrays, in one body or one event of a stream; none has more members than that.
     """
 
     max_bytes: Count = Field(
         default=64 << 20, description="After decompression, counted as they come"
     )
-    max_tool_calls: Count = Field(default=4_096, description="Calls of tools")
+    max_tool_calls: Count = Field(
+        default=4_096, description="Calls of tools; 512 by default through LiteLLM"
+    )
     max_json_objects: Count = Field(
-        default=1_000_000, description="JSON objects and arrays in a body, or in a stream's event"
+        default=1_000_000,
+        description="JSON objects and arrays in a body, or in a stream's event; members of each",
     )
     max_header_bytes: Count = Field(default=64 << 10, description="Of one response header")
 

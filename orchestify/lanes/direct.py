@@ -37,6 +37,7 @@ from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.http.endpoint import Endpoint, Sealed, check_base_url, kept_headers, read_body
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.lane import DEFAULT_URLS
+from orchestify.lanes.large_json import OversizeError
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.openai.answer import ChatAnswer
 from orchestify.lanes.openai.dialects import dialect_of
@@ -51,7 +52,6 @@ from orchestify.lanes.openai.request import body_of as chat_body, fitted as fitt
 from orchestify.lanes.parsing import (
     LARGE,
     MAX_DEPTH,
-    OversizeError,
     parse_whole,
 )
 from orchestify.lanes.redaction import secrets_of, written_chars

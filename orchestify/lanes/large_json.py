@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
 WINDOW = 1 << 15
@@ -22,19 +22,29 @@ _ESCAPE = 6  # characters of `\\ud83d`
 _NOT_WHOLE = (StopIteration, ValueError, RecursionError)
 
 
+class OversizeError(ValueError):
+    """A JSON text holds more objects, or one of them more members, than an answer may have."""
+
+
 def steps_of(text: str) -> Iterator[str]:
     """Yield a text in pieces of a million characters."""
     return (text[at : at + _STEP] for at in range(0, len(text), _STEP))
 
 
-def parse_in_steps(text: str, decoder: json.JSONDecoder, max_depth: int) -> Any:
+def parse_in_steps(
+    text: str, decoder: json.JSONDecoder, max_depth: int, max_members: int = 1_000_000
+) -> Any:
     """Return the value of a JSON text.
 
+    An object or array has at most `max_members`: a larger one is moved, searched for garbage and
+    freed in one step each.
+
     Raises:
+        OversizeError: one has more.
         ValueError: it is no JSON, or what is larger than a window is nested deeper than
             `max_depth`.
     """
-    reader = _Reader(text, decoder, max_depth)
+    reader = _Reader(text, decoder, max_depth, max_members)
     value, end = reader.value(reader.skip(0), 0)
     if reader.skip(end) != len(text):
         raise ValueError("there is more behind the JSON")
@@ -42,10 +52,13 @@ def parse_in_steps(text: str, decoder: json.JSONDecoder, max_depth: int) -> Any:
 
 
 class _Reader:
-    def __init__(self, text: str, decoder: json.JSONDecoder, max_depth: int) -> None:
+    def __init__(
+        self, text: str, decoder: json.JSONDecoder, max_depth: int, max_members: int
+    ) -> None:
         self._text = text
         self._scan: Callable[[str, int], tuple[Any, int]] = decoder.raw_decode
         self._max_depth = max_depth
+        self._max_members = max_members
 
     def skip(self, at: int) -> int:
         """Return where the white space ends that begins at `at`."""
@@ -72,46 +85,62 @@ class _Reader:
         match window[:1]:
             case "[":
                 values: list[Any] = []
-                return values, self._members(at + 1, depth, "]", self._element, values.append)
+                return values, self._elements(at + 1, depth, values)
             case "{":
                 members: dict[str, Any] = {}
-                return members, self._members(
-                    at + 1, depth, "}", self._pair, lambda pair: members.__setitem__(*pair)
-                )
+                return members, self._pairs(at + 1, depth, members)
             case '"':
                 return self._string(at + 1)
         raise ValueError("no JSON")
 
-    def _members(
-        self,
-        at: int,
-        depth: int,
-        close: str,
-        scan: Callable[[str, int], tuple[Any, int]],
-        put: Callable[[Any], None],
-    ) -> int:
-        """Put the members of an array or an object where they belong; return where it ends."""
+    def _elements(self, at: int, depth: int, values: list[Any]) -> int:
+        """Put the elements of an array where they belong; return where it ends."""
         at = self.skip(at)
-        if self._text[at : at + 1] == close:
+        if self._text[at : at + 1] == "]":
             return at + 1
         while True:
-            if close == "]":
-                at = self._plain_values(at, put)
-            at = self._small_members(at, scan, put)
-            if close == "]":
-                member, at = self.value(at, depth + 1)
-            else:
-                member, at = self._large_pair(at, depth)
-            put(member)
-            at = self.skip(at)
-            mark = self._text[at : at + 1]
-            if mark == close:
-                return at + 1
-            if mark != ",":
-                raise ValueError("no JSON")
-            at = self.skip(at + 1)
+            at = self._plain_values(at, values)
+            at = self._small_members(at, self._element, values, values.append)
+            value, at = self.value(at, depth + 1)
+            values.append(value)
+            self._check_size(values)
+            at, is_closed = self._behind_member(at, "]")
+            if is_closed:
+                return at
 
-    def _plain_values(self, at: int, put: Callable[[Any], None]) -> int:
+    def _pairs(self, at: int, depth: int, members: dict[str, Any]) -> int:
+        """Put the members of an object where they belong; return where it ends."""
+        at = self.skip(at)
+        if self._text[at : at + 1] == "}":
+            return at + 1
+        while True:
+            at = self._small_members(
+                at, self._pair, members, lambda pair: members.__setitem__(*pair)
+            )
+            (name, value), at = self._large_pair(at, depth)
+            members[name] = value
+            self._check_size(members)
+            at, is_closed = self._behind_member(at, "}")
+            if is_closed:
+                return at
+
+    def _behind_member(self, at: int, close: str) -> tuple[int, bool]:
+        """Return where the text goes on behind a member, and whether the whole is closed there."""
+        at = self.skip(at)
+        mark = self._text[at : at + 1]
+        if mark == close:
+            return at + 1, True
+        if mark != ",":
+            raise ValueError("no JSON")
+        return self.skip(at + 1), False
+
+    def _check_size(self, held: Sized) -> None:
+        if len(held) > self._max_members:
+            raise OversizeError(
+                f"an object or array of the answer has more than {self._max_members:,} members"
+            )
+
+    def _plain_values(self, at: int, values: list[Any]) -> int:
         """Put the elements that are neither arrays nor objects, a window at a time."""
         while True:
             window = self._text[at : at + WINDOW]
@@ -119,17 +148,21 @@ class _Reader:
             if end < 1 or window[0] in "[{":
                 return at
             try:
-                values, closed = self._scan(f"[{window[:end]}]", 0)
+                found, closed = self._scan(f"[{window[:end]}]", 0)
             except _NOT_WHOLE:
                 return at
             if closed != end + 2:
                 return at
-            for value in values:
-                put(value)
+            values += found
+            self._check_size(values)
             at = self.skip(at + end + 1)
 
     def _small_members(
-        self, at: int, scan: Callable[[str, int], tuple[Any, int]], put: Callable[[Any], None]
+        self,
+        at: int,
+        scan: Callable[[str, int], tuple[Any, int]],
+        held: Sized,
+        put: Callable[[Any], None],
     ) -> int:
         """Put the members that have another behind them in a window; return where the next is."""
         while True:
@@ -147,6 +180,7 @@ class _Reader:
                 begin = following
             if not begin:
                 return at
+            self._check_size(held)
             at = self.skip(at + begin)
 
     def _element(self, window: str, at: int) -> tuple[Any, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestify.core.providers import AnswerBounds
-from orchestify.lanes.large_json import parse_in_steps, steps_of
+from orchestify.lanes.large_json import OversizeError, parse_in_steps, steps_of
 
 MAX_DEPTH = 100
 LARGE = 1 << 18
@@ -21,10 +21,6 @@ _HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 BOUNDS = AnswerBounds()
 
 
-class OversizeError(ValueError):
-    """A JSON text holds more objects than an answer may have."""
-
-
 def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
     """Return the value of a JSON text.
 
@@ -32,7 +28,8 @@ def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
     or a count that cannot be true.
 
     Raises:
-        OversizeError: it may hold more objects and arrays than `bounds` allow.
+        OversizeError: it may hold more objects and arrays, or one of them more members, than
+            `bounds` allow.
         ValueError: it is no JSON, or nested more than 100 deep.
     """
     if len(text) >= LARGE:
@@ -57,7 +54,7 @@ def _parse_large(text: str, bounds: AnswerBounds) -> Any:
     brackets = sum(part.count("{") + part.count("[") for part in steps_of(text))
     if brackets > bounds.max_json_objects:
         raise OversizeError(f"the answer has more than {bounds.max_json_objects:,} JSON objects")
-    parsed = parse_in_steps(text, _LENIENT, MAX_DEPTH)
+    parsed = parse_in_steps(text, _LENIENT, MAX_DEPTH, bounds.max_json_objects)
     if _is_deeper(parsed, MAX_DEPTH):
         raise ValueError("nested too deep")
     return parsed
@@ -116,8 +113,8 @@ class TextPieces:
     it is left out.
     """
 
-    pieces: list[str] = field(default_factory=list)
-    half: str = ""
+    pieces: list[str] = field(default_factory=list, repr=False)
+    half: str = field(default="", repr=False)
 
     def add(self, piece: str) -> str:
         """Add a piece and return the text that it completes."""
@@ -145,15 +142,10 @@ _LENIENT = json.JSONDecoder(parse_int=_integer)
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    level = [value]
+    level = [value] if value.__class__ in (dict, list) else []
     for _ in range(depth):
-        level = [child for each in level for child in _children(each)]
+        children = (each.values() if each.__class__ is dict else each for each in level)
+        level = [child for each in children for child in each if child.__class__ in (dict, list)]
         if not level:
             return False
-    return any(isinstance(each, (dict, list)) for each in level)
-
-
-def _children(value: Any) -> Any:
-    if value.__class__ is dict:
-        return value.values()
-    return value if value.__class__ is list else ()
+    return True

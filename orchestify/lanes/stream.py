@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -31,11 +30,11 @@ from orchestify.lanes.failures import (
 from orchestify.lanes.http.endpoint import PIECE_BYTES, kept_headers, let_go, read_body
 from orchestify.lanes.http.sse import ErrorData, EventReader
 from orchestify.lanes.http.transport import FAILURES
+from orchestify.lanes.large_json import OversizeError
 from orchestify.lanes.parsing import (
     BOUNDS,
     LARGE,
     MAX_DEPTH,
-    OversizeError,
     parse_json,
 )
 from orchestify.values import (
@@ -186,7 +185,10 @@ class StreamRun:
         """Return what one event brought that is large, or no small object of strict JSON."""
         if len(data) < LARGE:
             return self._take(data)
-        return _joined(await self._off_loop(self._take, data))
+        return await self._off_loop(self._take_large, data)  # type: ignore[no-any-return]
+
+    def _take_large(self, data: str) -> Sequence[StreamEvent]:
+        return _joined(self._take(data))
 
     def _take(self, data: str) -> Sequence[StreamEvent]:
         """Return what one event brought. Raises MalformedError and RefusedError."""
@@ -272,18 +274,25 @@ class StreamRun:
 
 
 def _joined(events: Sequence[StreamEvent]) -> list[StreamEvent]:
-    """Return events with the texts that follow one another as one: a large chunk may have many."""
-    joined: list[StreamEvent] = []
-    for kind, group in groupby(
-        events, lambda event: (type(event), getattr(event, "is_refusal", 0))
-    ):
-        if kind[0] in (TextDelta, ThinkingDelta):
-            alike = list(group)
-            text = "".join([event.text for event in alike])  # type: ignore[union-attr]
-            joined.append(replace(alike[0], text=text))  # type: ignore[arg-type]
-        else:
-            joined += group
-    return joined
+    """Return events with all texts of a kind as one: a large chunk may have very many.
+
+    Each stands where the first of its kind does.
+    """
+    texts: dict[tuple[Any, ...], list[str]] = {}
+    joined: list[tuple[StreamEvent, tuple[Any, ...]]] = []
+    for event in events:
+        kind = (event.__class__, getattr(event, "is_refusal", False))
+        is_text = isinstance(event, (TextDelta, ThinkingDelta))
+        if not is_text or kind not in texts:
+            joined.append((event, kind))
+        if isinstance(event, (TextDelta, ThinkingDelta)):
+            texts.setdefault(kind, []).append(event.text)
+    return [
+        replace(event, text="".join(texts[kind]))
+        if isinstance(event, (TextDelta, ThinkingDelta))
+        else event
+        for event, kind in joined
+    ]
 
 
 def _is_json(data: str) -> bool:

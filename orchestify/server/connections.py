@@ -33,6 +33,9 @@ HEAD_BYTES = 64 << 10
 URL_BYTES = 8 << 10
 """How long the request line's address may be."""
 
+MOST_PIPELINED = 16
+"""How many requests may wait on a connection for the answers to those before them."""
+
 UNREAD_TENANT_BYTES, UNREAD_BYTES = 32 << 20, 256 << 20
 """How much of answers may wait to be read: of one tenant's clients, and of all."""
 
@@ -207,22 +210,31 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(431)
 
     def on_message_begin(self) -> None:
-        """Begin a request's head."""
+        """Begin a request's head; of one that is refused, what else was read is passed over."""
+        if self._is_refused:
+            return
         self._head_bytes, self._is_in_head = 0, True
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the address."""
+        if self._is_refused:
+            return
         super().on_url(url)
         if len(self.url) > URL_BYTES:
             self._refuse(414)
 
     def on_headers_complete(self) -> None:
         """Go on to the body, which has a time of its own."""
+        if self._is_refused:
+            return
         self._is_in_head = False
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > HEAD_BYTES:
             self._refuse(431)
+        elif len(self.pipeline) >= MOST_PIPELINED:
+            self._is_refused = True
+            self.transport.abort()
         if not self._is_refused:
             self._wait(self.body_s)
             super().on_headers_complete()

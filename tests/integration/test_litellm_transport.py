@@ -103,21 +103,35 @@ async def test_a_stream_of_short_lines_is_bounded_too() -> None:
 
 async def test_an_answer_of_more_calls_than_the_bound_is_refused_before_litellm_reads_it() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    message = {"role": "assistant", "content": None, "tool_calls": [call] * 5_000}
+    message = {"role": "assistant", "content": None, "tool_calls": [call] * 513}
     body = json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
     async with AnyPathServer(body, headers=JSON) as server:
         where = lane(server.url)
-        with pytest.raises(InvalidResponseError, match="more than 4096 tool calls"):
+        with pytest.raises(InvalidResponseError, match="more than 512 tool calls"):
             await where.send(asked())
         await where.aclose()
 
 
+async def test_more_calls_reach_litellm_where_the_configuration_says_so() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call] * 513}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+    whole = json.dumps({**body, "choices": [choice], "usage": usage}).encode()
+    async with AnyPathServer(whole, headers=JSON) as server:
+        where = lane(server.url, answer_bounds={"max_tool_calls": 4_096})
+        response = await where.send(asked())
+        await where.aclose()
+    assert len(response.tool_calls) == 513
+
+
 async def test_an_event_of_more_calls_than_the_bound_is_refused_before_litellm_reads_it() -> None:
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
-    body = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call] * 5_000}}]})
+    body = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [call] * 600}}]})
     async with AnyPathServer([b"data: %s\n\n" % body.encode()], headers=SSE) as server:
         where = lane(server.url)
-        with pytest.raises(InvalidResponseError, match="more than 4096 tool calls"):
+        with pytest.raises(InvalidResponseError, match="more than 512 tool calls"):
             await drained(where)
         await where.aclose()
 

@@ -96,6 +96,26 @@ async def test_a_second_request_has_its_own_time_and_an_answer_has_any() -> None
     assert answer.count(b"HTTP/1.1 200") == 3
 
 
+async def test_a_few_requests_sent_at_once_are_answered_one_behind_the_other() -> None:
+    last = REQUEST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    async with listening(Connections(10)) as port:
+        answers = await said(port, REQUEST * 15 + last)
+    assert answers.count(b"200 OK") == 16
+
+
+async def test_more_requests_than_may_wait_on_a_connection_close_it() -> None:
+    begun = []
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(scope["path"])
+        await answering(scope, receive, send)
+
+    async with listening(Connections(10), counting) as port:
+        assert (await said(port, REQUEST * 1_000)).count(b"200 OK") == 0
+        assert (await said(port, REQUEST * 2)).count(b"200 OK") == 2
+    assert len(begun) <= 3
+
+
 async def test_beyond_the_most_connections_new_ones_are_closed_at_once() -> None:
     connections = Connections(4)
     async with listening(connections) as port:

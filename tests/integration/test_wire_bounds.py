@@ -18,7 +18,13 @@ import pytest
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import InvalidResponseError
 from orchestify.lanes.direct import OpenAILane
-from orchestify.values import CompletionRequest, LLMMessage, StreamEnd
+from orchestify.values import (
+    CompletionRequest,
+    LLMMessage,
+    StreamEnd,
+    TextDelta,
+    ThinkingDelta,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -118,6 +124,49 @@ async def test_a_million_objects_are_the_most_of_an_answer() -> None:
     async with answering(b"data: " + body + b"\n\n") as lane:
         with pytest.raises(InvalidResponseError, match="more than 1,000,000 JSON objects"):
             await last_of(lane)
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        b"[" + b"1," * 1_000_001 + b"1]",
+        b"[" + b'{"a": [1]},' * 3 + b'"a",' * 1_000_001 + b"1]",
+        b"{" + b",".join([b'"%d":1' % at for at in range(1_000_001)]) + b"}",
+    ],
+    ids=["plain values", "values behind objects", "names"],
+)
+async def test_a_million_members_are_the_most_of_an_object_or_array(large: bytes) -> None:
+    body = b'{"choices": [{"message": {"content": ' + large + b"}}]}"
+    async with answering(body) as lane:
+        with pytest.raises(InvalidResponseError, match="more than 1,000,000 members"):
+            await lane.send(REQUEST)
+    async with answering(b"data: " + body + b"\n\n") as lane:
+        with pytest.raises(InvalidResponseError, match="more than 1,000,000 members"):
+            await last_of(lane)
+
+
+async def test_a_large_event_brings_one_text_of_each_kind() -> None:
+    part = '{"type": "text", "text": "a"}, "b", {"type": "thinking", "thinking": "c"}'
+    delta = '{"content": [' + ",".join([part] * 5_000) + "]}"
+    event = f'data: {{"choices": [{{"index": 0, "delta": {delta}, "finish_reason": "stop"}}]}}\n\n'
+    async with answering(event.encode() + b"data: [DONE]\n\n") as lane:
+        *events, end = [each async for each in lane.open_stream(REQUEST)]
+    assert events == [TextDelta("ab" * 5_000), ThinkingDelta("c" * 5_000)]
+    assert isinstance(end, StreamEnd)
+    assert end.response.content == "ab" * 5_000
+    assert end.response.thinking is not None
+    assert end.response.thinking.text == "c" * 5_000
+
+
+async def test_a_whole_answer_in_many_parts_is_their_texts_in_order() -> None:
+    part = b'{"type": "text", "text": "a"}, "b", {"type": "refusal", "refusal": "c"}, {"type": "x"}'
+    message = b'{"content": [' + b",".join([part] * 4_000) + b"]}"
+    body = b'{"choices": [{"message": %s, "finish_reason": "stop"}]}' % message
+    async with answering(body) as lane:
+        response = await lane.send(REQUEST)
+    assert response.content == "abc" * 4_000
+    assert response.finish_reason == "refusal"
+    assert response.warnings == ("unread:content",)
 
 
 async def test_4096_calls_are_the_most_of_an_answer() -> None:

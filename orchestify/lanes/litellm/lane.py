@@ -34,6 +34,7 @@ from orchestify.lanes.litellm.access import (
 )
 from orchestify.lanes.litellm.answer import response_of
 from orchestify.lanes.litellm.backends import client_kind, is_bridged
+from orchestify.lanes.litellm.bounds import bounds_of
 from orchestify.lanes.litellm.embeddings import (
     EMBEDDING_CLIENTS,
     embedding_fields,
@@ -76,6 +77,7 @@ class LiteLLMLane:
     ) -> None:
         self._provider_id = provider_id
         self._config = config
+        self._bounds = bounds_of(config)
         self._rule = rule
         self._fetches = fetches
         self._takes_unbounded = takes_unbounded
@@ -96,7 +98,7 @@ class LiteLLMLane:
         """Send one request and yield its events; the last is `StreamEnd`."""
         exchange = self._exchange(request, stream=True)
         stream = await self._explaining(self._call(request, exchange), request, exchange)
-        answer = StreamedAnswer(stream, self._config.answer_bounds)
+        answer = StreamedAnswer(stream, self._bounds)
         try:
             while (events := await self._events(stream, answer, request, exchange)) is not None:
                 for event in events:
@@ -190,7 +192,7 @@ class LiteLLMLane:
             return {}
         if self._clients is None:
             self._clients = clients.Clients(
-                clients.Transport(self._guard, self._rule, self._config.answer_bounds)
+                clients.Transport(self._guard, self._rule, self._bounds)
             )
         settings = clients.ClientSettings(None, None)
         if kind != "handler":

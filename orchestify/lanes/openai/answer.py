@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import groupby
 from typing import Any, Literal
 
 from orchestify.core.providers import AnswerBounds
@@ -234,8 +235,13 @@ class ChatAnswer:
     def _take_content(self, content: Any, events: list[StreamEvent]) -> None:
         """Take Mistral's list of parts, or an object where JSON was asked for."""
         if isinstance(content, list):
-            for part in content:
-                self._take_part(part, events)
+            for is_text, parts in groupby(content, _is_text):
+                if is_text:
+                    texts = [part if isinstance(part, str) else part["text"] for part in parts]
+                    self._add_text("".join(texts), events)
+                else:
+                    for part in parts:
+                        self._take_part(part, events)
         elif isinstance(content, dict):
             self._add_text(json.dumps(content, ensure_ascii=False) if content else "", events)
         else:
@@ -246,13 +252,11 @@ class ChatAnswer:
             text = self._text.add(text)
         elif text:
             self._text.pieces.append(text)
-        if text:
+        if text and self._holds == "delta":
             events.append(TextDelta(text, is_refusal))
 
     def _take_part(self, part: Any, events: list[StreamEvent]) -> None:
-        if isinstance(part, str):
-            self._add_text(part, events)
-        elif not isinstance(part, dict):
+        if not isinstance(part, dict):
             self.skip("content")
         elif part.get("type") == "thinking":
             inner = part.get("thinking")
@@ -294,7 +298,7 @@ class ChatAnswer:
         thought = "".join(thoughts_in(value))
         if not thought and value and not isinstance(value, list):
             self.skip(name)
-        if thought := self._thoughts.add(thought):
+        if (thought := self._thoughts.add(thought)) and self._holds == "delta":
             events.append(ThinkingDelta(thought))
 
     def _take_calls(self, message: Mapping[str, Any], events: list[StreamEvent]) -> None:
@@ -410,6 +414,13 @@ class _Choices:
         delta = choice.get("delta")
         is_bare = isinstance(delta, dict) and "role" in delta and not delta.get("content")
         return self.is_steady or (is_bare and choice.get("finish_reason") is None)
+
+
+def _is_text(part: Any) -> bool:
+    """Whether a part of a content is nothing but a text."""
+    if isinstance(part, dict):
+        return part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str)
+    return isinstance(part, str)
 
 
 _CALLED = ("function", "custom")
