@@ -127,7 +127,7 @@ WRONG = {
     'provider.complete("hi", timeout_s="1")': NO_OVERLOAD,
     'provider.complete("hi", priority="urgent")': NO_OVERLOAD,
     'provider.complete("hi", "m", None, "many")': NO_OVERLOAD,
-    "provider.complete()": 'Missing positional argument "messages"',
+    "provider.complete()": 'All overload variants of "complete" of "LLMProvider" require',
     'provider.stream("hi", seed=0.5)': 'Argument "seed"',
     'provider.stream("hi", top_k=1)': 'Unexpected keyword argument "top_k"',
     'provider.complete_sync("hi", retries=1)': 'Unexpected keyword argument "retries"',
