@@ -94,8 +94,9 @@ def load_config(
 ) -> Config:
     """Read a directory (`providers.yaml`, `agents.yaml`, `policies.yaml`), one file, or a mapping.
 
-    A mapping has the keys of one file; problems name the keys. Variables come from `environ`, by default from the process's environment; so do the vault's
-    place and encryption keys, where an `api_key` is `vault:NAME`.
+    A mapping has the keys of one file; problems name the keys. Variables come from `environ`, by
+    default from the process's environment; so do the vault's place and encryption keys, where an
+    `api_key` is `vault:NAME`.
 
     Raises: ConfigError with every problem of every file, in file order.
     """
