@@ -11,9 +11,18 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 from orchestify.errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    ParsedT_co = TypeVar("ParsedT_co", covariant=True, default=Any)
+else:  # the default is for type checkers alone: `LLMResponse` is `LLMResponse[Any]`
+    from typing import TypeVar
+
+    ParsedT_co = TypeVar("ParsedT_co", covariant=True)
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal[
@@ -351,12 +360,14 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class LLMResponse:
+class LLMResponse(Generic[ParsedT_co]):
     """An answer, with what it used and what it cost.
 
     `finish_reason` is one of `stop | length | tool_calls | content_filter | refusal | pause`;
     the provider's own word is in `raw_response`. `parsed` is set where a `response_format` was
-    asked for. `cost_usd` is None where nobody knows the price; `cost_source` says who does.
+    asked for, but for an answer that calls tools or is refused; with a class, as in
+    `complete(..., response_format=City)`, the answer is an `LLMResponse[City | None]`. `cost_usd`
+    is None where nobody knows the price; `cost_source` says who does.
     `headers` are those of the provider's that tell its rate limits and the request's id, with
     names in lower case. `warnings` are short words for programs: for what of the request was left
     out or changed, because the provider refuses it (`temperature_dropped`), and `unread:FIELD` for
@@ -371,7 +382,7 @@ class LLMResponse:
     raw_response: Any = field(default=None, repr=False)
     tool_calls: tuple[ToolCall, ...] = ()
     thinking: Thinking | None = field(default=None, repr=False)
-    parsed: Any = field(default=None, repr=False)
+    parsed: ParsedT_co = field(default=None, repr=False)  # type: ignore[assignment]
     usage: Usage = UNKNOWN_USAGE
     cost_usd: Decimal | None = None
     cost_source: str = "none"

@@ -91,10 +91,10 @@ class AgentTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
     async def _completed(self, arguments: dict[str, Any]) -> LLMResponse:
         """Return the answer, also where it does not fit the form: the framework checks that."""
         try:
-            return await self._agent.complete(**arguments)
+            response: LLMResponse = await self._agent.complete(**arguments)
         except StructuredOutputError as error:
-            response: LLMResponse = error.response
-            return response
+            response = error.response
+        return response
 
     async def _events(self, asked: ChatRequest, arguments: dict[str, Any]) -> httpx.Response:
         stream = self._agent.stream(**arguments)

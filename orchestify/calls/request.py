@@ -50,21 +50,33 @@ CHARS_PER_TOKEN_AT_MOST = 8  # prose has 4 to 5; a prompt of more is surely too 
 MODEL_CHARS = 500  # a model's name is remembered in several places
 
 
-class TurnKeywords(TypedDict, total=False):
-    """What every call takes by keyword only, alone or in a run of several; see `CallKeywords`."""
+class SharedKeywords(TypedDict, total=False):
+    """What a call takes by keyword only, alone or in a run; the form of its answer is elsewhere."""
 
     top_p: float | None
     stop: str | Sequence[str] | None
     seed: int | None
     tool_choice: ToolChoiceLike | None
-    response_format: ResponseFormatLike | None
     fallback: FallbackLike | None
     max_attempts: int | None
     priority: Priority | None
     options: Mapping[str, Any] | None
 
 
-class CallKeywords(TurnKeywords, total=False):
+class TurnKeywords(SharedKeywords, total=False):
+    """What every call takes by keyword only, alone or in a run of several; see `CallKeywords`."""
+
+    response_format: ResponseFormatLike | None
+
+
+class FormedCallKeywords(SharedKeywords, total=False):
+    """What a call takes beside a `response_format` that type checkers know the class of."""
+
+    timeout_s: float | None
+    native: NativeRequest | None
+
+
+class CallKeywords(FormedCallKeywords, TurnKeywords, total=False):
     """What `complete` and `stream` take by keyword only; None says as little as leaving it out.
 
     `timeout_s` covers the whole call in seconds, waits and fallbacks included; of a stream, the
@@ -72,9 +84,6 @@ class CallKeywords(TurnKeywords, total=False):
     `options` are extra fields of the request's body, `native` is the request in the words of a
     protocol, for targets that speak it.
     """
-
-    timeout_s: float | None
-    native: NativeRequest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

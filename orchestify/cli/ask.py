@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestify.cli.errors import warnings_echoed
-from orchestify.cli.options import check_agent, config_option, json_option, load
+from orchestify.cli.options import check_agent, complete_agent, config_option, json_option, load
 from orchestify.cli.output import WaitingLine, count, plural, print_json, usd
 from orchestify.resources.terminal_text import without_controls
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agent)
 @click.argument("prompt")
 @config_option
 @click.option("--system", metavar="TEXT", help="A system prompt.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestify.cli.options import check_agent, config_option, json_option, load
+from orchestify.cli.options import check_agent, complete_agent, config_option, json_option, load
 from orchestify.cli.output import console, count, plain, plural, print_json, table, usd
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agent)
 @config_option
 @click.option(
     "--input-tokens",

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestify.cli.options import check_provider, config_option, json_option, load
+from orchestify.cli.options import (
+    check_provider,
+    complete_provider,
+    config_option,
+    json_option,
+    load,
+)
 from orchestify.cli.output import console, print_json, rate, size, table
 
 if TYPE_CHECKING:
@@ -19,7 +25,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--provider", metavar="NAME", help="All models that are known for this provider.")
+@click.option(
+    "--provider",
+    metavar="NAME",
+    shell_complete=complete_provider,
+    help="All models that are known for this provider.",
+)
 @json_option
 def command(path: Path, provider: str | None, as_json: bool) -> None:
     """List the configured models: context window, prices, capabilities.

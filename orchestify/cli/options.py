@@ -72,6 +72,25 @@ def load(path: Path) -> Config:
     return load_config(path)
 
 
+def complete_agent(ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    """Return the agents whose names begin so, for the shell's completion."""
+    return _names(ctx, "agents", begun)
+
+
+def complete_provider(ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    """Return the providers whose names begin so, for the shell's completion."""
+    return _names(ctx, "providers", begun)
+
+
+def _names(ctx: click.Context, section: str, begun: str) -> list[str]:
+    """Return the names in the configuration as it is written, with nothing of it checked."""
+    from orchestify.core.files import read  # noqa: PLC0415 - it is slow to import
+
+    entries = read(ctx.params.get("path") or DEFAULT_PATH).values.get(section)
+    names = entries if isinstance(entries, dict) else ()
+    return sorted(name for name in names if name.startswith(begun))
+
+
 def check_agent(config: Config, name: str, aliases: Iterable[str] = ()) -> None:
     """Refuse an agent that is not configured or is off, and name those that are on.
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _LEAST_USD = 0.000001
 _SILENT_S = 2.0
 _ENDLESS = 10_000  # columns
+_NARROW = 60  # columns
 _GAP = 2  # between two columns of a table
 
 
@@ -60,13 +62,41 @@ def table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
 
 
 class _Table(Table):
-    """A table whose cells hold nothing that a terminal obeys."""
+    """A table whose cells hold nothing that a terminal obeys, printed row by row where too narrow.
+
+    Below 60 columns, where words would have to be broken.
+    """
 
     def add_row(self, *cells: Any, **style: Any) -> None:
         """Add a row; see rich."""
         super().add_row(
             *(without_controls(each) if isinstance(each, str) else each for each in cells), **style
         )
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        names = [str(column.header) for column in self.columns]
+        rows = list(
+            zip(*([str(cell) for cell in each.cells] for each in self.columns), strict=True)
+        )
+        if options.max_width >= _NARROW or least_width(names, rows) <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        if self.title:
+            yield Text(str(self.title), style="bold")
+        for name, *values in rows:
+            yield Text(name, style="bold")
+            yield Padding(_by_name(names[1:], values), (0, 0, 0, 2))
+
+
+def _by_name(names: Sequence[str], values: Sequence[str]) -> Table:
+    """Return the values that are not empty, each behind its name."""
+    made = Table.grid(padding=(0, 1, 0, 0))
+    made.add_column(style="dim")
+    made.add_column(overflow="fold")
+    for name, value in zip(names, values, strict=True):
+        if value:
+            made.add_row(name, value)
+    return made
 
 
 def show_table(

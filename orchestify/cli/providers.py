@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestify.cli.errors import PROBLEMS
-from orchestify.cli.options import check_provider, config_option, json_option, load
+from orchestify.cli.options import (
+    check_provider,
+    complete_provider,
+    config_option,
+    json_option,
+    load,
+)
 from orchestify.cli.output import WaitingLine, console, count, plain, plural, print_json, table, usd
 from orchestify.resources.terminal_text import without_controls
 
@@ -64,7 +70,7 @@ def list_(path: Path, as_json: bool) -> None:
 
 
 @command.command("test")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_provider)
 @config_option
 @click.option(
     "--output",

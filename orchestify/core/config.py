@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, PrivateAttr
 
 from orchestify.core.agents import AgentConfig, AgentsConfig, TargetConfig, ThinkingBudget
-from orchestify.core.files import Origins, Sources, read, read_text
+from orchestify.core.files import Origins, Sources, read, read_mapping, read_text
 from orchestify.core.policies import (
     AlertsConfig,
     BudgetConfig,
@@ -88,17 +89,21 @@ class Config(Settings):
         return self._origins.find(path)
 
 
-def load_config(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Config:
-    """Read a directory (`providers.yaml`, `agents.yaml`, `policies.yaml`) or one file.
+def load_config(
+    path: str | Path | Mapping[str, Any], *, environ: Mapping[str, str] | None = None
+) -> Config:
+    """Read a directory (`providers.yaml`, `agents.yaml`, `policies.yaml`), one file, or a mapping.
 
-    Variables come from `environ`, by default from the process's environment; so do the vault's
-    place and encryption keys, where an `api_key` is `vault:NAME`.
+    A mapping has the keys of one file; problems name the keys. Variables come from `environ`, by
+    default from the process's environment; so do the vault's place and encryption keys, where an
+    `api_key` is `vault:NAME`.
 
     Raises: ConfigError with every problem of every file, in file order.
     """
-    config, problems = _build(read(Path(path)), environ)
+    sources = read_mapping(path, "<mapping>") if isinstance(path, Mapping) else read(Path(path))
+    config, problems = _build(sources, environ)
     if config is None:
-        del environ  # what a traceback shows of this frame holds no key
+        del path, sources, environ  # what a traceback shows of this frame holds no key
         raise ConfigError(problems)
     return config
 

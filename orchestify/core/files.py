@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestify.core.mapping_reader import document_of
 from orchestify.core.problems import KeyPath, Problem
 from orchestify.core.yaml_reader import (
     MAX_BYTES,
@@ -160,6 +161,13 @@ def read_text(text: str, name: str) -> Sources:
     """Read one document in memory."""
     sources = Sources()
     sources.add(compose(text, name))
+    return sources
+
+
+def read_mapping(values: Mapping[str, Any], name: str) -> Sources:
+    """Read a mapping of the host's, made in code."""
+    sources = Sources()
+    sources.add(document_of(values, name))
     return sources
 
 

@@ -59,14 +59,14 @@ Places: TypeAlias = dict[str | int, Place]
 
 
 class Origin(NamedTuple):
-    """Where a key is written; `line` and `column` begin at 1."""
+    """Where a key is written; `line` and `column` begin at 1, and are 0 in a host's mapping."""
 
     file: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,8 @@ class Webhook:
         """Hand an event over; never waits."""
         if self._is_closed:
             return
-        fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
+        said = ((each.name, getattr(event, each.name)) for each in dataclasses.fields(event))
+        fields = {name: value for name, value in said if value is not None}
         kind = self.types[type(event)]
         message = {
             "type": kind,

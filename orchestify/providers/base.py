@@ -6,11 +6,19 @@ import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 from orchestify.calls.embedding import EmbeddingKeywords, TextsLike, embedding_call_of
 from orchestify.calls.messages import MessagesLike
-from orchestify.calls.request import Call, CallKeywords, Defaults, ThinkingLike, ToolLike, call_of
+from orchestify.calls.request import (
+    Call,
+    CallKeywords,
+    Defaults,
+    FormedCallKeywords,
+    ThinkingLike,
+    ToolLike,
+    call_of,
+)
 from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import synchronous, synchronous_stream
@@ -42,6 +50,8 @@ __all__ = ["LLMMessage", "LLMProvider", "LLMResponse", "TokenUsage"]
 
 _log = logging.getLogger("orchestify.usage")
 
+FormT = TypeVar("FormT")
+
 
 class LLMProvider:
     """What a host calls: `complete` and `stream`, asynchronous or not.
@@ -71,6 +81,30 @@ class LLMProvider:
         """`anthropic`, `openai`, `litellm`, `mock`, or a host's own word."""
         return "external"
 
+    @overload
+    async def complete(
+        self,
+        messages: MessagesLike,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        tools: Iterable[ToolLike] | None = None,
+        thinking: ThinkingLike | None = None,
+        *,
+        response_format: type[FormT],
+        **keywords: Unpack[FormedCallKeywords],
+    ) -> LLMResponse[FormT | None]: ...
+    @overload
+    async def complete(
+        self,
+        messages: MessagesLike,
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        tools: Iterable[ToolLike] | None = None,
+        thinking: ThinkingLike | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> LLMResponse: ...
     async def complete(
         self,
         messages: MessagesLike,

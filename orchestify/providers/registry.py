@@ -99,17 +99,21 @@ class ProviderRegistry:
     @classmethod
     def from_config(
         cls,
-        providers_config: ProvidersConfig | Config,
+        providers_config: ProvidersConfig | Config | Mapping[str, Any],
         validate_connectivity: bool = False,
     ) -> Self:
         """Build the registry of a configuration: its providers, or the whole with its agents.
+
+        A mapping is read as `load_config` reads it.
 
         With `validate_connectivity` each provider is asked for its models, a free request, in
         a thread, so that this works under a running event loop; one that has no free request
         passes.
 
         Raises:
-            ConfigError: a provider cannot be built, or, all of them at once, did not answer.
+            ConfigError: a mapping is wrong, a provider cannot be built, or, all of them at once,
+                did not answer.
+            InvalidParameterError: it is no configuration, but a path, say.
         """
         registry = cls.__new__(cls)
         registry._start(_whole(providers_config))
@@ -628,10 +632,17 @@ class _Checks(Mapping[str, CheckCall]):
         return len(self.lookup.providers)
 
 
-def _whole(config: ProvidersConfig | Config) -> Config:
+def _whole(config: ProvidersConfig | Config | Mapping[str, Any]) -> Config:
     """Return a whole configuration; that of providers alone has no agents."""
     if isinstance(config, Config):
         return config
+    if isinstance(config, Mapping):
+        return load_config(config)
+    if not isinstance(config, ProvidersConfig):
+        raise InvalidParameterError(
+            f"a registry is made from a configuration, not from a {type(config).__name__}; "
+            "load_config reads a folder, a file or a mapping into one"
+        )
     settings = config.settings
     written = {name: getattr(settings, name) for name in settings.model_fields_set}
     return Config(**written, providers=config)

@@ -94,6 +94,31 @@ class TestHelp:
         assert run("--version").stdout.startswith("orchestify ")
 
 
+class TestCompletion:
+    """As the script does that click writes for bash."""
+
+    def words(self, line: str) -> list[str]:
+        asked = {"COMP_WORDS": f"orchestify {line}", "COMP_CWORD": str(len(line.split(" ")))}
+        told = CliRunner(env={**asked, "_ORCHESTIFY_COMPLETE": "bash_complete"}).invoke(
+            cli, prog_name="orchestify", complete_var="_ORCHESTIFY_COMPLETE"
+        )
+        return [each.removeprefix("plain,") for each in told.stdout.split()]
+
+    def test_agents_are_completed_from_the_configuration_that_is_named(self, config: str) -> None:
+        assert self.words(f"explain --config {config} pl") == ["planner"]
+        assert self.words(f"ask --config {config} q") == ["quoted"]
+
+    def test_providers_are_completed_as_arguments_and_as_a_value(self, config: str) -> None:
+        assert self.words(f"providers test --config {config} gpt l") == ["locked"]
+        assert self.words(f"models --config {config} --provider c") == ["claude"]
+
+    def test_what_cannot_be_read_completes_nothing(self, empty: Path) -> None:
+        (empty / "config").mkdir()
+        (empty / "config" / "providers.yaml").write_text("providers: [")
+        assert self.words("models --provider c") == []
+        assert self.words("ask --config nowhere p") == []
+
+
 class TestInit:
     def test_what_init_writes_passes_check_and_answers(self, empty: Path) -> None:
         assert run("init").exit_code == 0

@@ -208,7 +208,8 @@ def period_id(state: BudgetState) -> str:
     start = EPOCH if budget.period == "rolling_24h" else state.start
     whose = f"@{budget.tenant}" if budget.tenant else ""
     of = "" if budget.value is None else f" {value_digest(budget.value)}"
-    return f"{start:%Y-%m-%dT%H:%MZ} {budget.period}{whose} {cut_text(budget.name)}{of}"
+    minute = start.replace(tzinfo=None).isoformat(timespec="minutes")  # strftime would import
+    return f"{minute}Z {budget.period}{whose} {cut_text(budget.name)}{of}"
 
 
 def kept_usd(amount_usd: Decimal) -> Decimal:

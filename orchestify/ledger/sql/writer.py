@@ -196,7 +196,7 @@ class Writer:
             try:
                 self._book(self._take(0.0))
                 self._do_chores()
-                self._close()
+                self._guard(self._books, self._books.close)
             finally:
                 self._booking.release()
 

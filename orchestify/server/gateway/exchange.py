@@ -278,9 +278,9 @@ class Exchange(Response, ABC, Generic[AskedT]):
 async def _completed(provider: LLMProvider, arguments: dict[str, Any]) -> LLMResponse:
     """Return the answer, also where it does not fit the form: the protocol's clients check that."""
     try:
-        return await provider.complete(**arguments)
+        response: LLMResponse = await provider.complete(**arguments)
     except StructuredOutputError as error:
-        response: LLMResponse = error.response
+        response = error.response
     return response
 
 

@@ -1,15 +1,20 @@
-"""What type checkers say of the calls that hosts write: `mypy --strict`, on a host's module."""
+"""What type checkers say of the calls that hosts write: `mypy --strict` and pyright."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.extras import needs
+from tests.pages import blocks
 
 needs("mypy", "peers")
+needs("pyright", "peers")
 from mypy import api  # noqa: E402
 
 PROJECT = Path(__file__).parents[3]
@@ -92,12 +97,37 @@ class Narrows(ClaudeProvider):
         raise NotImplementedError
 """
 
+FORMED = """
+from collections.abc import Mapping
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+
+from orchestify import LLMProvider, LLMResponse
+
+
+class City(BaseModel):
+    name: str
+
+
+async def calls(provider: LLMProvider, form: type[City] | Mapping[str, Any] | None) -> None:
+    city = await provider.complete("hi", response_format=City, timeout_s=3)
+    assert_type(city, LLMResponse[City | None])
+    assert_type(city.parsed, City | None)
+    assert_type(provider.complete_sync("hi", response_format=City).parsed, City | None)
+    assert_type(await provider.complete("hi"), LLMResponse)
+    assert_type((await provider.complete("hi", response_format={"type": "object"})).parsed, Any)
+    assert_type((await provider.complete("hi", response_format=form)).parsed, Any)
+    answers: list[LLMResponse] = [city]
+"""
+
+NO_OVERLOAD = 'No overload variant of "complete" of "LLMProvider" matches'
 WRONG = {
-    'provider.complete("hi", timeouts=1)': 'Unexpected keyword argument "timeouts"',
-    'provider.complete("hi", timeout_s="1")': 'Argument "timeout_s"',
-    'provider.complete("hi", priority="urgent")': 'Argument "priority"',
-    'provider.complete("hi", "m", None, "many")': "Argument 4",
-    "provider.complete()": 'Missing positional argument "messages"',
+    'provider.complete("hi", timeouts=1)': NO_OVERLOAD,
+    'provider.complete("hi", timeout_s="1")': NO_OVERLOAD,
+    'provider.complete("hi", priority="urgent")': NO_OVERLOAD,
+    'provider.complete("hi", "m", None, "many")': NO_OVERLOAD,
+    "provider.complete()": 'All overload variants of "complete" of "LLMProvider" require',
     'provider.stream("hi", seed=0.5)': 'Argument "seed"',
     'provider.stream("hi", top_k=1)': 'Unexpected keyword argument "top_k"',
     'provider.complete_sync("hi", retries=1)': 'Unexpected keyword argument "retries"',
@@ -136,3 +166,35 @@ def test_what_the_documentation_shows_is_right(said: dict[str, list[str]]) -> No
 def test_what_no_call_takes_is_an_error(said: dict[str, list[str]], number: int) -> None:
     line = f"{number + 3}: error: "
     assert [each for each in said["wrong"] if each.startswith(line + list(WRONG.values())[number])]
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The README's Python, the examples, and calls that ask for a class."""
+    folder = tmp_path_factory.mktemp("hosts")
+    python = [each for each in blocks(PROJECT / "README.md") if each.language == "python"]
+    for number, block in enumerate(python):
+        (folder / f"readme_{number}.py").write_text(block.text)
+    (folder / "formed.py").write_text(FORMED)
+    return [*folder.glob("*.py"), *(PROJECT / "examples").glob("*.py")]
+
+
+def test_mypy_passes_what_the_readme_and_the_examples_show(hosts: list[Path]) -> None:
+    cache = str(PROJECT / ".mypy_cache")
+    told, _, status = api.run(
+        ["--config-file=", "--strict", "--cache-dir", cache, *map(str, hosts)]
+    )
+    assert (status, told) == (0, f"Success: no issues found in {len(hosts)} source files\n")
+
+
+def test_pyright_passes_what_the_readme_and_the_examples_show(hosts: list[Path]) -> None:
+    ran = subprocess.run(  # noqa: S603 - the checker, on files of ours
+        [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
+        + [str(each) for each in hosts],
+        cwd=hosts[0].parent,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    report = json.loads(ran.stdout)
+    assert (report["generalDiagnostics"], report["summary"]["filesAnalyzed"]) == ([], len(hosts))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orchestify.cli.errors import show_error
-from orchestify.cli.output import least_width, print_json, show_table
+from orchestify.cli.output import console, least_width, print_json, show_table, table
 from orchestify.errors import OrchestifyError
 
 ID = "01a1f9d1cb04490d8c917e38786a06fa"
@@ -46,12 +46,31 @@ def test_then_spare_columns_are_left_out_in_order_and_named(
     assert noted == "note: too narrow to show: made\n"
 
 
+def test_a_narrow_table_is_printed_row_by_row_where_words_would_be_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    made = table("Agents", "name", "asks", "then", "state")
+    made.add_row("planner", "claude_main/claude-opus-4-6", "openai_main/gpt-5.1", "on")
+    made.add_row("tester", "scripted", "", "on")
+    console().print(made)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "Agents",
+        "planner",
+        "  asks  claude_main/claude-opus-4-6",
+        "  then  openai_main/gpt-5.1",
+        "  state on",
+        "tester",
+        "  asks  scripted",
+        "  state on",
+    ]
+
+
 def test_a_word_is_broken_rather_than_cut_where_nothing_else_helps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines, noted = shown(capsys, monkeypatch, 30)
-    first_words = [line.split()[0] for line in lines[2:]]
-    assert "".join(first_words).startswith(ID)
+    assert (lines[0] + lines[1]).startswith(ID)
     assert noted == "note: too narrow to show: made, name\n"
 
 
