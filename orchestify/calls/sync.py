@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent import futures
@@ -14,6 +15,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from orchestify.calls.stream import CompletionStream
 from orchestify.errors import OrchestifyError
 from orchestify.values import LLMResponse
+
+_log = logging.getLogger("orchestify.calls")
+_warned: set[str] = set()
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -28,6 +32,7 @@ def synchronous(
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         own: Callable[P, Coroutine[Any, Any, T]] = getattr(self, method.__name__)
+        _warn_of_a_running_loop(method.__name__)
         return run(own(*args, **kwargs))
 
     return _renamed(call, f"{method.__name__}_sync")
@@ -40,9 +45,21 @@ def synchronous_stream(
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> SyncStream:
+        _warn_of_a_running_loop(method.__name__)
         return SyncStream(getattr(self, method.__name__)(*args, **kwargs))
 
     return _renamed(call, f"{method.__name__}_sync")
+
+
+def _warn_of_a_running_loop(method: str) -> None:
+    """Log, once a method, that a loop runs in this thread and does nothing while the call waits."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if method not in _warned:
+        _warned.add(method)
+        _log.warning("%s_sync holds up the event loop of its thread; await %s", method, method)
 
 
 class SyncStream:

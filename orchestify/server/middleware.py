@@ -21,6 +21,7 @@ else:
     from backports import zstd
 
 _REST_BYTES = 1 << 20
+_SMALL_BYTES = 4 << 10  # of what is compressed; more is decompressed in a thread
 _PREFLIGHT_S = 600  # a browser asks again after that
 _ENDING = "the service is ending; try again"
 _FAILED = "the service failed; its log says where"
@@ -87,7 +88,7 @@ class _LimitedBody:
         message = await self._receive()
         if message["type"] != "http.request":
             return message
-        message["body"] = self._decoded(
+        message["body"] = await self._decoded(
             message.get("body", b""), is_last=not message.get("more_body", False)
         )
         self._size += len(message["body"])
@@ -95,7 +96,7 @@ class _LimitedBody:
             raise HTTPException(413)
         return message
 
-    def _decoded(self, piece: bytes, *, is_last: bool) -> bytes:
+    async def _decoded(self, piece: bytes, *, is_last: bool) -> bytes:
         make = _DECODERS[self._encoding]
         if make is None or (not piece and self._decoder is None):
             return piece
@@ -103,7 +104,11 @@ class _LimitedBody:
         try:
             if self._decoder is None:
                 self._decoder = make(piece)
-            found = self._decoder.decompress(piece, room) if piece else b""
+            found = b""
+            if len(piece) > _SMALL_BYTES:
+                found = await asyncio.to_thread(self._decoder.decompress, piece, room)
+            elif piece:
+                found = self._decoder.decompress(piece, room)
         except _BROKEN:
             raise HTTPException(400, f"the body is not {self._encoding}") from None
         if is_last and len(found) < room and not self._decoder.eof:

@@ -16,6 +16,7 @@ import pytest
 
 from orchestify import (
     AllTargetsFailedError,
+    APIError,
     BudgetExceededError,
     ProviderRegistry,
     RequestTimeoutError,
@@ -254,3 +255,21 @@ async def test_every_end_of_a_call_frees_its_hold(server: StubServer) -> None:
 async def drained(stream: AsyncIterator[str]) -> list[str]:
     """Read to the end."""
     return [piece async for piece in stream]
+
+
+async def test_what_was_possibly_billed_is_told_alike_wherever_it_is_told(
+    server: StubServer,
+) -> None:
+    async with budgeted(
+        server, {"name": "day", "limit_usd": 1}, retry={"max_attempts": 1}
+    ) as registry:
+        server.script(Reply(status=504))
+        with pytest.raises(APIError):
+            await registry.get_for_agent("it").complete("hi")
+        report = await registry.usage(("provider",))
+        (explained,) = registry.explain("it").budgets
+        (known,) = registry.budgets()
+        summed = registry.get_usage_summary()["total"]["possible_usd"]
+    told = (report.total.possible_usd, explained.possible_usd, known.possible_usd)
+    assert told == (Decimal("0.011"),) * 3
+    assert summed == 0.011

@@ -86,8 +86,18 @@ def test_another_thread_may_close_the_stream() -> None:
     timer.join()
 
 
-async def test_it_works_under_a_running_loop() -> None:
-    assert Bench().route(Scripted("one", "there")).complete_sync("hi").content == "there"
+def test_it_works_under_a_running_loop_and_says_once_what_it_holds_up() -> None:
+    code = (
+        "import asyncio\n"
+        "from orchestify import MockProvider\n"
+        "async def main():\n"
+        "    provider = MockProvider(answers=['there'])\n"
+        "    print(provider.complete_sync('hi').content, provider.complete_sync('hi').content)\n"
+        "asyncio.run(main())\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert ran.stdout == "there there\n"
+    assert ran.stderr == "complete_sync holds up the event loop of its thread; await complete\n"
 
 
 def test_many_threads_share_it() -> None:
