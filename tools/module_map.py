@@ -17,7 +17,18 @@ PAGE = ROOT / "docs" / "map.md"
 
 # From the top; imports point down only, see tests/unit/test_layering.py.
 ROOMS = (
-    *("cli", "server", "report", "metrics", "telemetry", "providers", "tools", "calls", "health"),
+    *(
+        "cli",
+        "adapters",
+        "server",
+        "report",
+        "metrics",
+        "telemetry",
+        "providers",
+        "tools",
+        "calls",
+        "health",
+    ),
     *("ledger", "models", "lanes", "shared_limits", "core", "policy", "vault", "testing"),
     *("database", "events", "resources"),
 )

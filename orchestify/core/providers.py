@@ -201,7 +201,7 @@ class ProviderConfig(Policies):
     )
     price: PriceSetting | None = Field(default=None, description="One for all models, or by model")
     answer_bounds: AnswerBounds = Field(
-        default=AnswerBounds(), description="What one answer may have at most"
+        default_factory=AnswerBounds, description="What one answer may have at most"
     )
     allow_http: Flag = Field(default=False, description="Send a key over plain http")
     health_check_interval_s: Seconds | None = Field(

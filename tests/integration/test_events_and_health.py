@@ -125,7 +125,7 @@ class TestEvents:
             seen_by_coroutine.append(event)
             raise RuntimeError("the handler's secret")
 
-        server.respond = lambda request: Reply(status=401 if request.model == "a" else 200)
+        server.respond = lambda request: Reply(status=404 if request.model == "a" else 200)
         async with registry_on(server, {"a": {}, "b": {}}, CHAIN) as registry:
             for handler in (fail, dawdle, note, told.append):
                 registry.on(handler, FallbackTaken)

@@ -17,12 +17,14 @@ import pytest_asyncio
 from orchestify import Usage
 from orchestify.testing import Reply, StubServer
 from tests.faults import WAYS, Lab, Way, lab
-from tests.lanes import LANES, LITELLMS_OWN_WARNINGS, Lane
+from tests.lanes import LANES, LITELLMS_OWN_WARNINGS, RESPONSES, Lane
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), *LITELLMS_OWN_WARNINGS]
 
 # Both protocols, directly (capitals) and through LiteLLM (small letters).
-LANE_OF: dict[str, Lane] = dict(zip("AOao", LANES[:4], strict=True))
+LANE_OF: dict[str, Lane] = dict(
+    zip("AOao", [each for each in LANES if each is not RESPONSES][:4], strict=True)
+)
 
 
 def said(**fault: Any) -> Reply:

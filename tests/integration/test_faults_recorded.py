@@ -15,12 +15,12 @@ import pytest_asyncio
 from orchestify import APIConnectionError, InvalidResponseError, StreamInterruptedError
 from tests import recorded
 from tests.faults import WAYS, Way, lab
-from tests.lanes import ANTHROPIC, LANES, LITELLMS_OWN_WARNINGS, OPENAI
+from tests.lanes import ANTHROPIC, LANES, LITELLMS_OWN_WARNINGS, OPENAI, RESPONSES
 from tests.recorded import Exchange
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), *LITELLMS_OWN_WARNINGS]
 
-LANE_OF = dict(zip("AOao", LANES[:4], strict=True))
+LANE_OF = dict(zip("AOao", [each for each in LANES if each is not RESPONSES][:4], strict=True))
 IDS = {
     ("anthropic", "complete"): "anthropic-messages-json-200-c7e178a479",
     ("anthropic", "stream"): "anthropic-messages-sse-200-0ae9f99e7a",

@@ -219,7 +219,7 @@ async def test_a_later_book_knows_what_an_earlier_one_holds(acme: SqlLedger) -> 
 async def test_a_dead_process_lapses_into_its_tenants_budget(url: str, tmp_path: Path) -> None:
     dead = Journal(database(url, tmp_path), lease_s=-1.0)
     state = BudgetState(replace(EVER, tenant="acme"), *period_bounds("ever", utc_now()))
-    hold = Reservation(kept_usd(usd("4")), (state,), id="a")
+    hold = Reservation(Amount(kept_usd(usd("4"))), (state,), id="a")
 
     def write(connection) -> None:
         lock(connection, {period_id(state): state})
