@@ -651,7 +651,7 @@ async def test_cost_comes_from_the_models_price(
 ) -> None:
     server.script(Reply(text="a", usage=Usage(1_000_000, 100_000)))
     response = await provider.complete("hi")
-    expected = {"anthropic": 4.5, "openai": 3.5}
+    expected = {"anthropic": 4.5, "openai": 3.5, "responses": 3.5}
     assert float(response.cost_usd) == expected[lane.protocol]
     assert response.cost_source == "litellm"
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 TODAY = date(2026, 11, 29)  # of the last look; raise it with what is named
 FILES = [
     ROOT / "README.md",
-    *(ROOT / "docs").glob("*.md"),
+    *(page for page in (ROOT / "docs").glob("*.md") if page.name != "migration.md"),  # its rows run
     *(ROOT / "config").glob("*.yaml"),
     *(ROOT / "examples").rglob("*.yaml"),
     ROOT / "orchestify" / "cli" / "demo.py",
