@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -47,6 +48,9 @@ from orchestify.core.variables import Variables
 PLAIN_HTTP = "a key would go over plain http to a public host; use https, or set allow_http: true"
 
 _ANTHROPICS = "api.anthropic.com"
+_OF_OTHERS = re.compile(  # how other companies' models begin, with or without a prefix of LiteLLM's
+    r"(?:\w+/)*(?:chatgpt|codestral|command|deepseek|gemini|gpt|grok|kimi|llama|mi[sx]tral|o\d|qwen)"
+)
 _NEED_NO_MODEL = frozenset({"mock", "external"})
 _DIRECT_TYPES = frozenset({"anthropic", "openai"})
 _OUR_FIELDS = frozenset(
@@ -227,11 +231,11 @@ class ProviderConfig(Policies):
         return max_temperature(self.type, model, self.base_url)
 
     def model_problem(self, model: str) -> str | None:
-        """Say that a model cannot be Claude's where Anthropic is asked for it, None: it may be."""
+        """Say that a model is another company's where Anthropic is asked; None: it may be its own."""
         host = urlsplit(self.base_url).hostname if self.base_url else _ANTHROPICS
         if self.type != "anthropic" or self.engine == "mock" or host != _ANTHROPICS:
             return None
-        if model.removeprefix("anthropic/").startswith("claude"):
+        if not _OF_OTHERS.match(model):
             return None
         return "no model of Anthropic's, where it goes: their names begin with claude-"
 

@@ -93,6 +93,7 @@ def test_many_models_without_a_price_are_one_line() -> None:
         ("type: openai", "gpt-4o-mimi", "gpt-4o-mini"),
         ("type: openai", "gpt4o", "gpt-4o"),
         ("type: anthropic", "claude-sonet-4-5", "claude-sonnet-4-5"),
+        ("type: anthropic", "cluade-sonnet-4-5", "claude-sonnet-4-5"),
         ("type: litellm", "gemini/gemini-2.5-flush", "gemini-2.5-flash"),
     ],
 )
