@@ -231,7 +231,7 @@ class ProviderConfig(Policies):
         return max_temperature(self.type, model, self.base_url)
 
     def model_problem(self, model: str) -> str | None:
-        """Say that a model is another company's where Anthropic is asked; None: it may be its own."""
+        """Say that a model is another company's where Anthropic is asked, else None."""
         host = urlsplit(self.base_url).hostname if self.base_url else _ANTHROPICS
         if self.type != "anthropic" or self.engine == "mock" or host != _ANTHROPICS:
             return None
