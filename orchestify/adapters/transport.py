@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 from openai import AsyncOpenAI
 
-from orchestify.calls.stream import CompletionStream, ReaderEvent
+from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import run
-from orchestify.errors import ModelNotFoundError, OrchestifyError, StructuredOutputError
+from orchestify.errors import ModelNotFoundError, OrchestifyError
 from orchestify.ledger.record import labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.server.conversations import KeptConversations
@@ -21,7 +21,8 @@ from orchestify.server.gateway.chat.request import ChatRequest, chat_request
 from orchestify.server.gateway.errors import error_answer, error_event
 from orchestify.server.gateway.kept_thinking import KeptThinking
 from orchestify.server.gateway.targets import targets_of
-from orchestify.values import LLMMessage, LLMResponse, StreamEnd
+from orchestify.server.gateway.unformed import completed, next_event
+from orchestify.values import LLMMessage, StreamEnd
 
 URL = "http://orchestify/v1"
 """The address of an agent: it is written into requests, and nothing listens there."""
@@ -80,21 +81,13 @@ class AgentTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
             with labelled(asked.labels):
                 if asked.is_stream:
                     return await self._events(asked, arguments)
-                response = await self._completed(arguments)
+                response = await completed(self._agent, arguments)
         except OrchestifyError as error:
             status, headers, body = error_answer(error)
             return httpx.Response(status, headers=headers, content=body)
         await self._thinking.keep(messages, response)
         headers = [_JSON, *answer_headers(response, asked.warnings)]
         return httpx.Response(200, headers=headers, content=answer_body(response, asked.model))
-
-    async def _completed(self, arguments: dict[str, Any]) -> LLMResponse:
-        """Return the answer, also where it does not fit the form: the framework checks that."""
-        try:
-            response: LLMResponse = await self._agent.complete(**arguments)
-        except StructuredOutputError as error:
-            response = error.response
-        return response
 
     async def _events(self, asked: ChatRequest, arguments: dict[str, Any]) -> httpx.Response:
         stream = self._agent.stream(**arguments)
@@ -116,7 +109,7 @@ class _Events(httpx.AsyncByteStream, httpx.SyncByteStream):
 
     async def begin(self, asked: ChatRequest) -> None:
         """Wait for the first event: until then a failure still has a status of its own."""
-        self._first = await self._next()
+        self._first = await next_event(self._stream)
         self._writer = ChunkWriter(
             self._stream.call_id, asked.model, include_usage=asked.include_usage
         )
@@ -130,7 +123,7 @@ class _Events(httpx.AsyncByteStream, httpx.SyncByteStream):
                     await self._thinking.keep(self._messages, event.response)
                     yield self._writer.ending
                     return
-                text, event = "", await self._next()
+                text, event = "", await next_event(self._stream)
         except OrchestifyError as error:
             yield error_event(error)
 
@@ -148,10 +141,3 @@ class _Events(httpx.AsyncByteStream, httpx.SyncByteStream):
 
     def close(self) -> None:
         run(self._stream.aclose())
-
-    async def _next(self) -> ReaderEvent | None:
-        """Return the next event; the end also where the answer does not fit the form."""
-        try:
-            return await self._stream.next_event()
-        except StructuredOutputError as error:
-            return StreamEnd(error.response)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestify.calls.stream import CompletionStream, ReaderEvent
-from orchestify.errors import OrchestifyError, StructuredOutputError
+from orchestify.errors import OrchestifyError
 from orchestify.ledger.record import labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.resources.thread_pools import ThreadPools
@@ -30,6 +30,7 @@ from orchestify.server.gateway.errors import (
     error_event,
 )
 from orchestify.server.gateway.kept_thinking import KeptThinking
+from orchestify.server.gateway.unformed import completed, next_event
 from orchestify.values import LLMResponse, StreamEnd
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
         self, provider: LLMProvider, arguments: dict[str, Any], asked: AskedT
     ) -> None:
         async with CancelOnDisconnect(self._receive) as client:
-            response = await _completed(provider, arguments)
+            response = await completed(provider, arguments)
             await self._keep(response)
         if client.has_disconnected:
             return
@@ -207,7 +208,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
         """
         text, events = "", None
         try:
-            while (event := await _next(stream)) is not None:
+            while (event := await next_event(stream)) is not None:
                 if events is None:
                     is_early = self._has_begun
                     if not is_early:
@@ -273,23 +274,6 @@ class Exchange(Response, ABC, Generic[AskedT]):
 
     def _event_of(self, error: OrchestifyError | HTTPException) -> bytes:
         return error_event(error, self.error_form)
-
-
-async def _completed(provider: LLMProvider, arguments: dict[str, Any]) -> LLMResponse:
-    """Return the answer, also where it does not fit the form: the protocol's clients check that."""
-    try:
-        response: LLMResponse = await provider.complete(**arguments)
-    except StructuredOutputError as error:
-        response = error.response
-    return response
-
-
-async def _next(stream: CompletionStream) -> ReaderEvent | None:
-    """Return a stream's next event; its end also where the answer does not fit the form."""
-    try:
-        return await stream.next_event()
-    except StructuredOutputError as error:
-        return StreamEnd(error.response)
 
 
 class CancelOnDisconnect:
