@@ -106,7 +106,7 @@ def postgres_rows(url: str, query: Any) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-async def until(holds: Callable[[], bool], within_s: float = 15.0) -> None:
+async def until(holds: Callable[[], bool], within_s: float = 30.0) -> None:
     """Return when it holds; fail when it does not in time."""
     end = time.monotonic() + within_s
     while not holds():

@@ -96,7 +96,7 @@ def serving_in_thread(base_dir: Path, **settings: Any) -> Iterator[Served]:
             running.result(30)
 
 
-async def holds(condition: Callable[[], Awaitable[bool]], within_s: float = 10.0) -> None:
+async def holds(condition: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
     """Return when a condition holds; fail when it does not in time."""
     async with asyncio.timeout(within_s):
         while not await condition():  # noqa: ASYNC110 - nobody tells when it does

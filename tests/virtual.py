@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 THREADS_S = 10.0
@@ -47,6 +49,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> None:
         """Wait for the executor's threads, whose time is real: no timer of ours ends that."""
         await super().shutdown_default_executor()
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test that waits for timers and its own tasks alone in a loop of virtual time."""
+
+    @wraps(test)
+    def passed(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(test(*args, **kwargs))
+
+    return passed
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

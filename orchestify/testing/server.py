@@ -118,7 +118,7 @@ class StubServer:
         """
         self._scripts[model].extend(replies)
 
-    async def wait_idle(self, timeout_s: float = 5.0) -> None:
+    async def wait_idle(self, timeout_s: float = 30.0) -> None:
         """Wait until no request is in progress; it may be awaited in any event loop.
 
         Raises: TimeoutError after `timeout_s`.

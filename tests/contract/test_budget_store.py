@@ -78,7 +78,7 @@ def start(
 
 
 async def reserve(book: BudgetBook, amount: str, *budgets: Budget) -> Reservation:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await book.reserve(budgets, usd(amount))
 
 
@@ -89,7 +89,7 @@ async def waits(*tasks: asyncio.Task[Reservation]) -> bool:
 
 
 async def ends(*tasks: asyncio.Task[Reservation]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await asyncio.wait(tasks)
 
 

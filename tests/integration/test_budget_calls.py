@@ -93,13 +93,13 @@ async def test_calls_wait_for_holds_and_all_get_their_turn(server: StubServer) -
 
 
 async def test_a_call_that_waits_for_room_is_refused_at_its_deadline(server: StubServer) -> None:
-    server.script(Reply(usage=USED, slow_headers_s=1))
+    server.script(Reply(usage=USED, slow_headers_s=3))
     async with budgeted(server, {"name": "day", "limit_usd": 0.02}) as registry:
         agent = registry.get_for_agent("it")
         first = asyncio.create_task(agent.complete("hi"))
         await until(lambda: server.account.received == 1)
-        with pytest.raises(RequestTimeoutError, match=r"no turn at the budgets within 0\.1 s"):
-            await agent.complete("hi", timeout_s=0.1)
+        with pytest.raises(RequestTimeoutError, match=r"no turn at the budgets within 0\.5 s"):
+            await agent.complete("hi", timeout_s=0.5)
         await first
     assert server.account.received == 1
 

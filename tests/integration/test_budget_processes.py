@@ -126,7 +126,7 @@ async def test_what_the_sent_calls_of_a_killed_process_may_have_cost_is_possible
     heir = SqlLedger(database(url, tmp_path), lease_s=0.3)
     book, shared = heir.budget_book(), budget(limit_usd)
     waiting = asyncio.create_task(book.reserve([shared], Decimal("0.05")))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         hold = await waiting
     after = book.state(shared)
     with pytest.raises(BudgetExceededError):

@@ -123,8 +123,8 @@ async def test_a_recorded_answer_with_a_fault_is_asked_for_once_raised_and_booke
     chosen = LANE_OF[lane]
     server.log.clear()
     url = address + IDS[chosen.protocol, way] + option
-    timeout_s = 0.25 if fate == LATE else 10
-    idle_timeout_s = 0.1 if option.startswith(";stall") else 10  # a busy machine pauses, too
+    timeout_s = 1.5 if fate == LATE else 10
+    idle_timeout_s = 0.5 if option.startswith(";stall") else 10  # a busy machine pauses, too
     async with lab(chosen, url, idle_timeout_s=idle_timeout_s) as it:
         seen = await it.ask(way, timeout_s=timeout_s)
     sent = len(server.log)

@@ -156,7 +156,7 @@ async def test_a_server_that_falls_silent_stops_no_call(line: Line, tmp_path: Pa
     ledger = SqlLedger(there, Spool(tmp_path / "spool.db"))
     await ledger.open(opened(call_id="a"))
     line.flows.clear()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         await ledger.open(opened(call_id="b"))
     assert ledger.is_behind
     line.flows.set()

@@ -362,9 +362,9 @@ async def test_no_listener_is_a_connection_error() -> None:
 
 
 async def test_silence_before_the_answer_is_a_timeout(server: StubServer, connect: Connect) -> None:
-    server.script(Reply(slow_headers_s=5))
+    server.script(Reply(slow_headers_s=20))
     with pytest.raises(RequestTimeoutError):
-        await connect("openai").send(ask(timeout_s=0.2))
+        await connect("openai").send(ask(timeout_s=1))
 
 
 async def test_a_field_that_litellm_refuses_is_an_invalid_request(server: StubServer) -> None:
@@ -449,7 +449,7 @@ async def test_closing_a_stream_closes_its_connection(
     stream = connect(protocol).open_stream(ask())
     await anext(stream)
     await stream.aclose()
-    await server.wait_idle(1)
+    await server.wait_idle()
     assert server.requests[0].outcome == "client_left"
 
 
@@ -459,9 +459,9 @@ async def test_cancelling_closes_the_connection(
 ) -> None:
     server.script(Reply(chunks=500, chunk_delay_s=0.02))
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
+        async with asyncio.timeout(2):
             await events(connect(protocol), ask())
-    await server.wait_idle(1)
+    await server.wait_idle()
     assert server.requests[0].outcome == "client_left"
 
 
@@ -479,7 +479,7 @@ async def test_no_error_holds_the_key(
 
 
 async def test_a_cancellation_holds_no_key(server: StubServer, connect: Connect) -> None:
-    server.script(Reply(slow_headers_s=5))
+    server.script(Reply(slow_headers_s=20))
     task = asyncio.create_task(connect("openai").send(ask()))
     await asyncio.sleep(0.2)
     task.cancel()

@@ -128,7 +128,7 @@ async def test_an_answer_that_used_the_limit_up_holds_the_next_call_back(
     async with lab(lane, lane.base_url(server)) as it:
         server.script(Reply(headers=LEFT), Reply(headers=USED_UP))
         answers = [await it.ask(way), await it.ask(way)]
-        held = (await it.ask(way, timeout_s=0.2)).error
+        held = (await it.ask(way, timeout_s=1)).error
     assert [each.error for each in answers] == [None, None]
     assert type(held) is RateLimitError
     assert held.retry_after_s == pytest.approx(30.0, abs=1.5)

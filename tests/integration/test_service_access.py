@@ -249,9 +249,10 @@ async def test_who_guesses_tokens_is_slowed_down_and_who_has_one_is_not(served: 
     token = served.token("acme")
     assert (await served.ask("GET", PROVIDERS, token)).status_code == 200
     async with served.client(FORGED) as client:
-        answers = [(await client.get(PROVIDERS)).status_code for _ in range(70)]
-    assert answers[:60] == [401] * 60
-    assert answers[-1] == 429
+        answers = [(await client.get(PROVIDERS)).status_code for _ in range(60)]
+        while answers[-1] == 401 and len(answers) < 1_000:  # a place comes back each second
+            answers.append((await client.get(PROVIDERS)).status_code)
+    assert answers == [401] * (len(answers) - 1) + [429]
     assert (await served.ask("GET", PROVIDERS, token)).status_code == 200
 
 

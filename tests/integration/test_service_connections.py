@@ -57,7 +57,7 @@ async def said(port: int, *pieces: bytes) -> bytes:
     """Send pieces, 0.1 s apart, and return what comes until the connection is closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             for piece in pieces:
                 if not reader.at_eof():
                     writer.write(piece)

@@ -213,7 +213,7 @@ def booked(tmp_path: Path) -> dict[str, tuple[int, int, int, int]]:
 async def settled(server: StubServer) -> None:
     """Wait until the server has no request in progress and nobody is connected."""
     await server.wait_idle(10)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while server.connections.open:  # noqa: ASYNC110 # in another thread
             await asyncio.sleep(0.01)
 

@@ -72,7 +72,7 @@ async def answering(body: bytes, *headers: str, **bounds: int) -> AsyncIterator[
     finally:
         await lane.aclose()
         server.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await left.wait()
 
 

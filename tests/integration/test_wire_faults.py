@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 import traceback
 from collections.abc import AsyncIterator
 from typing import Any
@@ -34,6 +33,7 @@ from orchestify.values import (
     ToolCallDelta,
     Usage,
 )
+from tests.ledgers import until
 
 KEY = "sk-test-0123456789"
 LANES = {"openai": OpenAILane, "anthropic": AnthropicLane}
@@ -154,11 +154,9 @@ async def test_silence_in_the_middle_ends_a_stream(
     server: StubServer, lane: OpenAILane | AnthropicLane
 ) -> None:
     server.script(Reply(text="one two three", chunks=3, stall_after=1))
-    began = time.monotonic()
     _, error = await collect(lane, asked(idle_timeout_s=0.2))
     assert isinstance(error, StreamInterruptedError)
     assert "idle_timeout_s" in str(error)
-    assert 0.15 < time.monotonic() - began < 3
     await server.wait_idle()
     assert server.requests[0].outcome == "client_left"
 
@@ -349,7 +347,7 @@ async def test_closing_a_stream_early_hangs_up_at_once(
         if isinstance(event, TextDelta):
             break
     await events.aclose()
-    await server.wait_idle(2)
+    await server.wait_idle()
     assert server.requests[0].outcome == "client_left"
 
 
@@ -358,13 +356,13 @@ async def test_a_cancelled_call_hangs_up_and_shows_no_key(
 ) -> None:
     server.script(Reply(text="late", slow_headers_s=5))
     task = asyncio.create_task(lane.send(asked()))
-    await asyncio.sleep(0.1)
+    await until(lambda: server.account.received == 1)
     task.cancel("enough")
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert KEY not in "".join(shown.format())
-    await server.wait_idle(2)
+    await server.wait_idle()
     assert server.requests[0].outcome == "client_left"
 
 
@@ -373,8 +371,8 @@ async def test_a_deadline_around_a_stream_hangs_up(
 ) -> None:
     server.script(Reply(text="one two", chunks=2, stall_after=1))
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(collect(lane, asked()), 0.2)
-    await server.wait_idle(2)
+        await asyncio.wait_for(collect(lane, asked()), 1)
+    await server.wait_idle()
     assert server.requests[0].outcome == "client_left"
 
 

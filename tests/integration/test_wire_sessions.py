@@ -37,7 +37,7 @@ def lane_to(server: StubServer) -> OpenAILane:
 
 
 async def wait_for_no_connection(server: StubServer) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.connections.open:  # noqa: ASYNC110 - the server is in another thread
             await asyncio.sleep(0.01)
 

@@ -54,6 +54,7 @@ from orchestify.values import (
 )
 from tests.calls import HANG, USED, Bench, RecordingLedger, Scripted, answer
 from tests.clock import idle
+from tests.virtual import in_virtual_time
 
 ONCE = RetryPolicy(max_attempts=1)
 DAY = Budget("day", Decimal(1))
@@ -951,6 +952,7 @@ class TestBudget:
 
 
 class TestDeadline:
+    @in_virtual_time
     async def test_the_call_ends_in_time(self) -> None:
         bench, one = Bench(), Scripted("one", HANG)
         with pytest.raises(RequestTimeoutError) as caught:
@@ -958,14 +960,17 @@ class TestDeadline:
         assert str(caught.value) == "one/m: no answer within 0.01 s"
         assert bench.ledger.outcomes == [("one", "failed", "RequestTimeoutError")]
 
+    @in_virtual_time
     async def test_it_is_a_timeout_error(self) -> None:
         with pytest.raises(TimeoutError):
             await Bench().route(Scripted("one", HANG)).complete("hi", timeout_s=0.01)
 
+    @in_virtual_time
     async def test_zero_is_no_time_at_all(self) -> None:
         with pytest.raises(RequestTimeoutError):
             await Bench().route(Scripted("one", HANG)).complete("hi", timeout_s=0)
 
+    @in_virtual_time
     async def test_the_target_configures_it(self) -> None:
         bench = Bench()
         target = bench.target(Scripted("one", HANG), defaults=Defaults(timeout_s=0.01))
@@ -973,6 +978,7 @@ class TestDeadline:
             await bench.route(target).complete("hi")
 
     @pytest.mark.parametrize("own", [{"provider_timeout_s": 0.02}, {"attempt_timeout_s": 0.02}])
+    @in_virtual_time
     async def test_a_silent_target_leaves_time_for_the_next(self, own: dict[str, float]) -> None:
         bench, one = Bench(), Scripted("one", HANG)
         target = bench.target(one, defaults=Defaults(max_tokens=100, **own))
@@ -983,6 +989,7 @@ class TestDeadline:
         ]
 
     @pytest.mark.parametrize("own", [{"first_output_timeout_s": 0.02}, {"attempt_timeout_s": 0.02}])
+    @in_virtual_time
     async def test_a_silent_stream_leaves_time_for_the_next(self, own: dict[str, float]) -> None:
         bench, one = Bench(), Scripted("one", HANG)
         target = bench.target(one, defaults=Defaults(**own))
@@ -990,6 +997,7 @@ class TestDeadline:
         assert [each async for each in stream] == ["a", "b"]
         assert one.closed_streams == 1
 
+    @in_virtual_time
     async def test_a_first_output_limit_is_none_of_whole_answers(self) -> None:
         bench, one = Bench(), Scripted("one", HANG)
         target = bench.target(one, defaults=Defaults(first_output_timeout_s=0.01))
@@ -998,6 +1006,7 @@ class TestDeadline:
                 "hi", timeout_s=0.1
             )
 
+    @in_virtual_time
     async def test_the_last_target_is_tried_again_after_a_limit_of_its_attempt(self) -> None:
         bench, one = Bench(), Scripted("one", HANG, "yes")
         target = bench.target(one, defaults=Defaults(attempt_timeout_s=0.02))
@@ -1020,6 +1029,7 @@ class TestDeadline:
         state.is_stream = False
         assert state.limit_s(attempt, following) == left_s
 
+    @in_virtual_time
     async def test_it_covers_all_targets(self) -> None:
         bench, two = Bench(), Scripted("two", HANG)
         with pytest.raises(AllTargetsFailedError) as caught:
@@ -1050,6 +1060,7 @@ class TestDeadline:
             await bench.route(Late("one", AuthenticationError()), two).complete("hi", timeout_s=10)
         assert two.sent == []
 
+    @in_virtual_time
     async def test_while_waiting_for_the_next_attempt(self) -> None:
         bench, one = Bench(), Scripted("one", ServerError())
         bench.runtime.sleep = asyncio.sleep
@@ -1059,6 +1070,7 @@ class TestDeadline:
             await bench.route(target).complete("hi", timeout_s=0.031, max_attempts=9)
         assert set(bench.ledger.outcomes) == {("one", "failed", "ServerError")}
 
+    @in_virtual_time
     async def test_while_waiting_for_a_turn(self) -> None:
         bench, one = Bench(), Scripted("one", HANG)
         limiter = RateLimiter(concurrency=1)
@@ -1079,6 +1091,7 @@ class TestDeadline:
             "one/m: no turn at the rate limits and budgets within 2 s"
         )
 
+    @in_virtual_time
     async def test_a_call_that_the_ledger_held_up_says_so(self) -> None:
         class Stuck(RecordingLedger):
             async def open(self, record: Record) -> None:
@@ -1088,6 +1101,7 @@ class TestDeadline:
         with pytest.raises(RequestTimeoutError, match=r"no turn at the ledger within 0\.01 s"):
             await bench.route(Scripted("one")).complete("hi", timeout_s=0.01)
 
+    @in_virtual_time
     async def test_of_a_stream_it_ends_with_the_first_output(self) -> None:
         async def slow() -> str:
             text = await anext(stream)
@@ -1097,6 +1111,7 @@ class TestDeadline:
         stream = Bench().route(Scripted("one", "a b")).stream("hi", timeout_s=0.02)
         assert await slow() == "ab"
 
+    @in_virtual_time
     async def test_a_stream_without_output_is_closed_in_time(self) -> None:
         bench, one = Bench(), Scripted("one", [UsageUpdate(Usage(5, 0)), HANG])
         with pytest.raises(RequestTimeoutError):
@@ -1105,6 +1120,7 @@ class TestDeadline:
         assert bench.ledger.outcomes == [("one", "failed", "RequestTimeoutError")]
         assert bench.ledger.completed[0].usage == Usage(5, 0)
 
+    @in_virtual_time
     async def test_an_answer_that_comes_with_the_deadline_is_booked_once(self) -> None:
         class Swallowing(Scripted):
             async def send(self, request: Any) -> Any:

@@ -210,7 +210,7 @@ async def test_coroutine_function_runs_on_the_loop_it_came_from(events: Events) 
 
     events.on(handler)
     events.emit(SLOW)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await heard.get() == (SLOW, True)
 
 
