@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from importlib.metadata import version
@@ -11,6 +12,12 @@ import pytest
 from packaging.version import Version
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers a core for `-n auto`: half of the suite's time is waiting for other processes."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
