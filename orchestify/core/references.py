@@ -11,10 +11,11 @@ from orchestify.core.agents import AgentConfig
 from orchestify.core.aliases import alias_problems
 from orchestify.core.error_messages import Finding
 from orchestify.core.policies import Settings
-from orchestify.core.problems import KeyPath, did_you_mean
+from orchestify.core.problems import KeyPath, did_you_mean, dotted
 from orchestify.core.providers import PLAIN_HTTP, ProviderConfig
 from orchestify.core.scalars import reread
 
+_MOST_NAMED = 10
 _ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages")
 
 
@@ -199,4 +200,10 @@ def _target(
 
 
 def _no_such(kind: str, name: str, names: Collection[str]) -> str:
-    return f"no such {kind}{did_you_mean(name, names)}"
+    """Say that nothing has a name: which is meant, or else which there are."""
+    meant = did_you_mean(name, names)
+    if meant or not names:
+        return f"no such {kind}{meant}"
+    listed = ", ".join(dotted((each,)) for each in sorted(names)[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return f"no such {kind}; there are: {listed}{more}"

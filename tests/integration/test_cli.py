@@ -252,7 +252,7 @@ class TestCheck:
         assert result.stdout.splitlines() == [
             f"{path}:2:3: providers.a.type: missing",
             f"{path}:2:7: providers.a.typ: unknown key; did you mean 'type'?",
-            f"{path}:4:7: agents.b.provider: no such provider",
+            f"{path}:4:7: agents.b.provider: no such provider; there are: a",
             "",
             "3 problems found",
         ]
@@ -383,7 +383,7 @@ class TestAsk:
         assert result.exit_code == 3
         assert result.stderr.splitlines() == [
             "Error: the configuration has 1 problem",
-            f"  {path}:2:14: agents.b.provider: no such provider",
+            f"  {path}:2:14: agents.b.provider: no such provider; there are: a",
         ]
 
     def test_a_ledger_that_cannot_be_used_is_told_once(self, tmp_path: Path) -> None:

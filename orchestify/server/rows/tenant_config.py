@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +20,6 @@ from orchestify.errors import ConfigError, VaultError
 from orchestify.server.rows.agent_rows import row_agent, row_price
 from orchestify.server.rows.provider_rows import OpenKey, prefix_of, row_provider
 from orchestify.server.rows.stored_rows import AgentRow, TenantRows
-
-_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +70,7 @@ def config_of(base: Config, rows: TenantRows, rule: AddressRule, open_key: OpenK
         "providers": {*draft.providers, *(each.name for each in rows.providers)},
         "agents": {*draft.agents, *(each.agent_id for each in rows.agents)},
     }
-    found = cross_checks(settings, draft.providers, draft.agents, known)
-    draft.found += ((at, what + _those(known["providers"], what)) for at, what in found)
+    draft.found += cross_checks(settings, draft.providers, draft.agents, known)
     if draft.found:
         raise ConfigError(_lines(draft.found))
     written = {name: getattr(settings, name) for name in settings.model_fields_set}
@@ -86,14 +83,6 @@ def config_of(base: Config, rows: TenantRows, rule: AddressRule, open_key: OpenK
     return TenantConfig(
         config, draft.listed, draft.named, guarded, draft.locked, draft.locked_agents
     )
-
-
-def _those(providers: Collection[str], what: str) -> str:
-    """Name the providers after a problem that says of one that it is not among them."""
-    if what != "no such provider" or not providers:
-        return ""
-    more = f" and {len(providers) - _MOST_NAMED:,} more" if len(providers) > _MOST_NAMED else ""
-    return f"; there are: {', '.join(sorted(providers)[:_MOST_NAMED])}{more}"
 
 
 def users_of(provider: str, rows: TenantRows) -> list[str]:

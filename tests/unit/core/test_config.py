@@ -395,10 +395,10 @@ class TestProblems:
             "  a: {provider: r, fallback: [s], top_k: 1}\n"
         )
         assert problems(text) == (
-            "c.yaml:2:1: default_provider: no such provider",
+            "c.yaml:2:1: default_provider: no such provider; there are: p",
             "c.yaml:3:1: timeout_s: expected a number above 0",
-            "c.yaml:5:7: agents.a.provider: no such provider",
-            "c.yaml:5:31: agents.a.fallback.0: no such provider",
+            "c.yaml:5:7: agents.a.provider: no such provider; there are: p",
+            "c.yaml:5:31: agents.a.fallback.0: no such provider; there are: p",
             "c.yaml:5:35: agents.a.top_k: unknown key; did you mean 'top_p'?",
         )
 
@@ -415,7 +415,7 @@ class TestProblems:
     @pytest.mark.parametrize(
         ("line", "problem"),
         [
-            ("default_provider: q", "default_provider: no such provider"),
+            ("default_provider: q", "default_provider: no such provider; there are: p"),
             ("default_provider: 3", "default_provider: expected text; put it in quotes"),
             ("default_provider: ${P}", "default_provider: variable P is not set"),
             ("default_provder: p", "default_provder: unknown key; did you mean "
@@ -520,12 +520,12 @@ class TestProblems:
     @pytest.mark.parametrize(
         ("top", "problem"),
         [
-            ("default_provider: q", "2:1: default_provider: no such provider"),
+            ("default_provider: q", "2:1: default_provider: no such provider; there are: p"),
             ("budgets: {}", "2:1: budgets: expected a list"),
             ("budgets: [&a {name: a, limit_usd: 1, period: day}, *a]",
              "2:15: budgets.1.name: another budget has this name"),
             ("budgets: [{name: a, limit_usd: 1, period: day, match: {provider: q}}]",
-             "2:56: budgets.0.match.provider: no such provider"),
+             "2:56: budgets.0.match.provider: no such provider; there are: p"),
             ("budgets: [{name: a, limit_usd: 1, period: day, match: {agent: q}}]",
              "2:56: budgets.0.match.agent: no such agent"),
             ("budgets: [{name: a, period: day}]",
