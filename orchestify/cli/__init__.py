@@ -74,7 +74,12 @@ class LazyCommands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; what fails is told in one block, without a traceback."""
+        """Run the command; what fails is told in one block, without a traceback.
+
+        `NO_COLOR` turns colours off, whatever its value. Source: no-color.org.
+        """
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except ConfigError as error:

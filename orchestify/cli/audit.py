@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestify.cli.options import database_option, moment, service_database
-from orchestify.cli.output import console, least_width, print_json, show_table
+from orchestify.cli.output import console, least_width, note, print_json, show_table
 
 if TYPE_CHECKING:
     from orchestify.server.storage.audit import AuditEntry
@@ -44,7 +44,7 @@ def command(tenant: str | None, since: datetime | None, limit: int, kind: str, u
         columns, rows = ("at (UTC)", "what"), [_folded(*cells) for cells in rows]
     show_table("", columns, rows)
     if page.next is not None:
-        click.echo(f"note: there are more; --limit is {limit}", err=True)
+        note(f"there are more; --limit is {limit}")
 
 
 _COLUMNS: tuple[str, ...] = (

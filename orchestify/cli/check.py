@@ -11,7 +11,7 @@ import click
 
 from orchestify.cli.errors import PROBLEMS
 from orchestify.cli.options import config_argument, json_option
-from orchestify.cli.output import console, plural, print_json, rate, table
+from orchestify.cli.output import console, note, plural, print_json, rate, table
 from orchestify.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _show_problems(error: ConfigError, *, as_json: bool) -> None:
         return
     for problem in error.problems:
         click.echo(problem)
-    click.echo(f"\n{plural(len(error.problems), 'problem')} found")
+    found = plural(len(error.problems), "problem")
+    click.echo("\n" + click.style(f"{found} found", fg="red", bold=True))
 
 
 def _state(config: Config) -> dict[str, Any]:
@@ -136,9 +137,10 @@ def _show(config: Config, told: list[str], prices: list[ModelPrices]) -> None:
         out.print(each)
         out.print()
     for line in told:
-        click.echo(f"note: {line}")
+        note(line, stderr=False)
     counts = (plural(len(state[kind]), kind[:-1]) for kind in ("providers", "agents"))
-    click.echo(f"ok: {', '.join(counts)}, {plural(len(told), 'note')}")
+    ok = click.style("ok:", fg="green", bold=True)
+    click.echo(f"{ok} {', '.join(counts)}, {plural(len(told), 'note')}")
 
 
 def _price_row(prices: ModelPrices) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def warnings_echoed() -> Iterator[None]:
         log.removeHandler(kept)
         for line in kept.lines:
             if said is None or said not in line:
-                click.echo(f"note: {line}", err=True)
+                click.echo(f"{click.style('note:', fg='yellow')} {line}", err=True)
 
 
 class _WarningLines(logging.Handler):

@@ -44,6 +44,11 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
+def note(text: str, *, stderr: bool = True) -> None:
+    """Print a line beside what was asked for."""
+    click.echo(f"{click.style('note:', fg='yellow')} {text}", err=stderr)
+
+
 def table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
     """Return an empty table; what does not fit a cell is folded, never cut off."""
     made = _Table(
@@ -119,7 +124,7 @@ def show_table(
         made.add_row(*row)
     console().print(made)
     if left_out:
-        click.echo(f"note: too narrow to show: {', '.join(left_out)}", err=True)
+        note(f"too narrow to show: {', '.join(left_out)}")
 
 
 def least_width(

@@ -20,7 +20,17 @@ from orchestify.cli.options import (
     json_option,
     load,
 )
-from orchestify.cli.output import WaitingLine, console, count, plain, plural, print_json, table, usd
+from orchestify.cli.output import (
+    WaitingLine,
+    console,
+    count,
+    note,
+    plain,
+    plural,
+    print_json,
+    table,
+    usd,
+)
 from orchestify.resources.terminal_text import without_controls
 
 if TYPE_CHECKING:
@@ -193,7 +203,7 @@ def _notes(config: Config, trials: list[Trial]) -> list[str]:
 
     names = [each.provider for each in trials]
     told = {name: client_note(config.providers.providers[name]) for name in names}
-    return [f"providers.{name}: {note}" for name, note in told.items() if note is not None]
+    return [f"providers.{name}: {what}" for name, what in told.items() if what is not None]
 
 
 def _show(trials: list[Trial], notes: list[str], total: dict[str, Any], limit_usd: Decimal) -> None:
@@ -208,9 +218,10 @@ def _show(trials: list[Trial], notes: list[str], total: dict[str, Any], limit_us
         for check in trial.checks:
             if check.result != "ok" and check.message:
                 said = without_controls(check.message)
-                click.echo(f"{trial.provider}: {check.name} {check.result}: {said}")
-    for note in notes:
-        click.echo(f"note: {note}")
+                result = click.style(check.result, fg="red" if check.result == "failed" else None)
+                click.echo(f"{trial.provider}: {check.name} {result}: {said}")
+    for line in notes:
+        note(line, stderr=False)
     click.echo(_spent(total, limit_usd))
 
 

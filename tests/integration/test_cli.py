@@ -291,6 +291,24 @@ class TestCheck:
         table = run("check", str(path), "--prices").stdout
         assert "gpt/gpt-4o     77      88  config" in table
 
+    @pytest.mark.parametrize(("no_color", "is_coloured"), [("", True), ("1", False)])
+    def test_a_terminal_has_colours_unless_it_wants_none(
+        self, config: str, monkeypatch: pytest.MonkeyPatch, no_color: str, is_coloured: bool
+    ) -> None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        leader, follower = pty.openpty()
+        command = [sys.executable, "-m", "orchestify", "check", config]
+        with subprocess.Popen(  # noqa: S603 - this interpreter
+            command, stdout=follower, stderr=follower
+        ) as process:
+            os.close(follower)
+            shown = b"".join(iter(lambda: _read(leader), b""))
+        os.close(leader)
+        assert process.returncode == 0
+        assert (b"\x1b[32m" in shown) is is_coloured
+        assert (b"\x1b[3" in shown) is is_coloured
+
 
 class TestExplain:
     def test_explain_tells_lines_bounds_and_what_is_not_sent(self, config: str) -> None:
