@@ -86,7 +86,7 @@ class _RefusedError(click.ClickException):
     "--max-body",
     "max_body_mib",
     type=click.IntRange(1, 1024),
-    default=10,
+    default=32,
     show_default=True,
     metavar="MIB",
     help="The largest body of a call, decompressed; of other requests it is at most 1.",

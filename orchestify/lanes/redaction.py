@@ -47,7 +47,10 @@ def redact(text: str, keys: Iterable[str] = (), request: CompletionRequest | Non
     """
     text = without_controls(_SPACES.sub(" ", text))
     for key in sorted(filter(None, keys), key=len, reverse=True):
-        text = text.replace(key, "***")
+        if len(key) >= _SECRET_CHARS:
+            text = text.replace(key, "***")
+        else:  # a word such as servers without keys are given: no part of another word
+            text = re.sub(rf"(?<!\w){re.escape(key)}(?!\w)", "***", text)
     text = encodable_text(text[: 4 * MESSAGE_CHARS].strip())
     text = KEY_LIKE.sub("***", text)
     if request is not None:

@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestify.server.api.errors import http_error_response, log_unexpected
+from orchestify.server.gateway.errors import SHUTTING_DOWN
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -23,7 +24,6 @@ else:
 _REST_BYTES = 1 << 20
 _SMALL_BYTES = 4 << 10  # of what is compressed; more is decompressed in a thread
 _PREFLIGHT_S = 600  # a browser asks again after that
-_ENDING = "the service is ending; try again"
 _FAILED = "the service failed; its log says where"
 
 SECURITY_HEADERS = {
@@ -69,7 +69,7 @@ class _LimitedBody:
         self._size = 0
         self._is_whole = False
         self._encoding = headers.get("content-encoding", "identity").strip().lower()
-        self._decoder: _Decoder | None = None
+        self._decoder: _Members | None = None
         declared = headers.get("content-length", "")
         digits = declared if len(declared) < 16 else "9" * 16
         self._is_too_large = digits.isdecimal() and int(digits) > limit
@@ -82,7 +82,7 @@ class _LimitedBody:
                 body that is not in its encoding.
         """
         if self._is_too_large:
-            raise HTTPException(413)
+            raise self._too_large()
         if self._encoding not in _DECODERS:
             raise HTTPException(415, f"the body's content-encoding is not {_KNOWN_ENCODINGS}")
         message = await self._receive()
@@ -93,8 +93,13 @@ class _LimitedBody:
         )
         self._size += len(message["body"])
         if self._size > self._limit:
-            raise HTTPException(413)
+            raise self._too_large()
         return message
+
+    def _too_large(self) -> HTTPException:
+        size = f"{self._limit / (1 << 20):g} MiB"
+        option = f", by `serve --max-body {self._limit >> 20}`" if self._limit > _REST_BYTES else ""
+        return HTTPException(413, f"the body is larger than the {size} that this takes{option}")
 
     async def _decoded(self, piece: bytes, *, is_last: bool) -> bytes:
         make = _DECODERS[self._encoding]
@@ -103,7 +108,7 @@ class _LimitedBody:
         room = self._limit - self._size + 1  # one more says that it is too large
         try:
             if self._decoder is None:
-                self._decoder = make(piece)
+                self._decoder = _Members(make, make(piece))
             found = b""
             if len(piece) > _SMALL_BYTES:
                 found = await asyncio.to_thread(self._decoder.decompress, piece, room)
@@ -111,7 +116,7 @@ class _LimitedBody:
                 found = self._decoder.decompress(piece, room)
         except _BROKEN:
             raise HTTPException(400, f"the body is not {self._encoding}") from None
-        if is_last and len(found) < room and not self._decoder.eof:
+        if is_last and len(found) < room and not self._decoder.is_whole:
             raise HTTPException(400, f"the body is not whole {self._encoding}")
         return found
 
@@ -123,8 +128,39 @@ class _Decoder(Protocol):
     def eof(self) -> bool:
         """Whether the end of the stream was seen."""
 
+    @property
+    def unused_data(self) -> bytes:
+        """What came behind the end."""
+
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         """Return what came of `data`, at most `max_length` bytes of it."""
+
+
+class _Members:
+    """Decompresses a body of one compressed stream or several, one behind the other.
+
+    Sources: RFC 1952, 2.2, for gzip; RFC 8878, 3, for zstd.
+    """
+
+    def __init__(self, make: Callable[[bytes], _Decoder], first: _Decoder) -> None:
+        self._make = make
+        self._decoder = first
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last stream has ended."""
+        return self._decoder.eof
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Return what came of `data`, at most `max_length` bytes of it."""
+        found: list[bytes] = []
+        while data and max_length:
+            if self._decoder.eof:
+                self._decoder = self._make(data)
+            found.append(self._decoder.decompress(data, max_length))
+            max_length -= len(found[-1])
+            data = self._decoder.unused_data if self._decoder.eof else b""
+        return b"".join(found)
 
 
 def _deflate(first: bytes) -> _Decoder:
@@ -170,7 +206,7 @@ class GatewayCors(CORSMiddleware):
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST"),
+            allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("*",),
             expose_headers=("*",),
             max_age=_PREFLIGHT_S,
@@ -202,7 +238,7 @@ class Unexpected:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:  # the server ends, and waits no longer
             if not has_begun:
-                answer = http_error_response(scope["path"], HTTPException(503, _ENDING))
+                answer = http_error_response(scope["path"], SHUTTING_DOWN)
                 await answer(scope, receive, send)
         except Exception as error:
             log_unexpected(error)

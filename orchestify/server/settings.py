@@ -46,7 +46,7 @@ class ServiceSettings:
     allowed_endpoints: tuple[str, ...] = ()
     allows_unbounded: bool = False
     proxies: tuple[str, ...] = ()
-    body_limit_bytes: int = 10 * 1024 * 1024
+    body_limit_bytes: int = 32 * 1024 * 1024
     requests_per_minute: int = 600
     denied_per_minute: int = 60
     calls_per_tenant: int = 200

@@ -419,10 +419,13 @@ async def test_pages_of_an_origin_may_call_where_it_is_allowed(tmp_path: Path) -
                 MESSAGES, headers={**asks, "Origin": "https://no.example"}
             )
             rest = await client.options("/api/v1/tokens", headers=asks)
+            asks["Access-Control-Request-Method"] = "DELETE"
+            forgotten = await client.options("/v1/responses/resp_1", headers=asks)
         async with gate.served.client(gate.token, **origin) as client:
             answer = await client.get("/v1/models")
             refused = await client.post(MESSAGES, json={})
     assert (allowed.status_code, strange.status_code, rest.status_code) == (200, 400, 405)
+    assert forgotten.status_code == 200
     told = [each.headers.get("access-control-allow-origin") for each in (allowed, answer, refused)]
     assert told == ["https://app.example"] * 3
     assert "access-control-allow-origin" not in strange.headers

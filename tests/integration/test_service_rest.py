@@ -211,6 +211,17 @@ async def test_every_error_is_a_problem(
     assert answer.json()["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [(PROVIDERS, "GET, POST"), (f"{PROVIDERS}/some", "DELETE, GET, PUT"), (AGENTS, "GET, POST")],
+)
+async def test_405_names_all_methods_of_the_path(
+    served: Served, acme: str, path: str, methods: str
+) -> None:
+    answer = await served.ask("PATCH", path, acme)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+
+
 async def test_a_body_beyond_the_limit_is_413_also_without_its_length(tmp_path: Path) -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(64):
@@ -225,6 +236,7 @@ async def test_a_body_beyond_the_limit_is_413_also_without_its_length(tmp_path: 
         counted = await served.ask("POST", PROVIDERS, token, content=endless(), headers=headers)
     assert (declared.status_code, counted.status_code) == (413, 413)
     assert counted.json()["type"] == "urn:orchestify:problem:content-too-large"
+    assert counted.json()["detail"].startswith("the body is larger than the ")
 
 
 async def test_a_provider_is_tested_by_a_free_request_or_by_a_call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import aiohttp
@@ -135,5 +136,6 @@ def _reason(error: BaseException) -> str:
         reason = getattr(error.os_error, "reason", None) or type(error.os_error).__name__
         return str(reason).replace("_", " ").lower()[:100]
     if isinstance(error, aiohttp.ClientConnectorError):
-        return (error.os_error.strerror or type(error.os_error).__name__).lower()[:100]
+        number = error.os_error.errno  # asyncio's own words hold the address
+        return (os.strerror(number) if number else type(error.os_error).__name__).lower()
     return str(error) if isinstance(error, MalformedError) else ""

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from orchestify.core.error_messages import sentence_of
 from orchestify.errors import (
@@ -98,7 +99,7 @@ RETRY_S = 5
 """When to come again while the database is away."""
 
 _LONGEST_NAME = 100
-_ENDING = "the service is ending; try again"
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _FAILED = "the service failed; its log says where"
 
 _AWAY = "the service's database is away; nothing was changed"
@@ -202,14 +203,26 @@ def _words(message: str) -> str:
 
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    if error.status_code == 405:
+        error = HTTPException(405, error.detail, {"Allow": ", ".join(_methods_at(request))})
     return http_error_response(request.url.path, error)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return the methods of a request's path, of all its routes."""
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 def http_error_response(path: str, error: HTTPException) -> Response:
     """Return what HTTP refuses as a problem; in the gateway as its path's clients expect it."""
     if f"{path}/".startswith("/v1/"):
         return error_response(error, form_at(path))
-    words = _DETAILS.get(error.status_code, str(error.detail).lower())
+    words = _DETAILS.get(error.status_code, error.detail)
     return problem(error.status_code, words, headers=error.headers)
 
 
@@ -217,5 +230,4 @@ _DETAILS = {
     400: "the body cannot be read as JSON",
     404: "there is nothing at this path",
     405: "the path has no such method; the header Allow names those it has",
-    413: "the body is larger than this service takes",
 }

@@ -92,7 +92,6 @@ _DATABASE_AWAY = "the service's database is away"
 _HTTP = {
     404: "there is nothing at this path",
     405: "the path has no such method; the header Allow names those it has",
-    413: "the body is larger than this service takes",
 }
 SHUTTING_DOWN = HTTPException(503, "the service is ending; try again", {"Retry-After": "1"})
 """What ends a call when the service has given it the time it gives at its own end."""
@@ -209,7 +208,7 @@ def error_event(
 def _words(kind: ErrorKind, error: OrchestifyError | HTTPException) -> str:
     """Return the error's message; where a database is, callers are not told."""
     if isinstance(error, HTTPException):
-        return _HTTP.get(error.status_code, str(error.detail).lower())
+        return _HTTP.get(error.status_code, error.detail)
     return _DATABASE_AWAY if kind.error in {StoreError, LedgerError} else str(error)
 
 

@@ -153,6 +153,10 @@ def test_keys_are_struck_out() -> None:
     assert redact(text, ["ab:cd/ef"]) == "bad key *** (the header was ***)"
 
 
+def test_a_short_key_is_struck_out_as_a_word_alone() -> None:
+    assert redact("bad key k, 3 tokens", ["k"]) == "bad key ***, 3 tokens"
+
+
 @pytest.mark.parametrize(
     "key",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import zlib
+from collections.abc import Callable
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -71,6 +72,29 @@ async def test_the_limit_is_of_what_is_decompressed(encoding: str, body: bytes) 
         await body_of(body, encoding=encoding, limit=len(TEXT) - 1)
     assert refused.value.status_code == 413
     assert await body_of(body, encoding=encoding, limit=len(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize(("pack", "encoding"), [(gzip.compress, "gzip"), (zstd.compress, "zstd")])
+async def test_streams_behind_each_other_are_one_body(
+    pack: Callable[[bytes], bytes], encoding: str
+) -> None:
+    whole = b"".join(pack(TEXT[at : at + 5]) for at in range(0, len(TEXT), 5))
+    assert await body_of(whole, encoding=encoding) == TEXT
+    assert (
+        await body_of(*(whole[at : at + 3] for at in range(0, len(whole), 3)), encoding=encoding)
+        == TEXT
+    )
+    with pytest.raises(HTTPException) as refused:
+        await body_of(whole, encoding=encoding, limit=len(TEXT) - 1)
+    assert refused.value.status_code == 413
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+async def test_what_follows_the_end_of_a_body_is_refused(encoding: str) -> None:
+    packed = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
+    with pytest.raises(HTTPException, match=encoding) as refused:
+        await body_of(packed[encoding](TEXT) + b"more", encoding=encoding)
+    assert refused.value.status_code == 400
 
 
 async def test_a_bomb_is_not_unpacked() -> None:
