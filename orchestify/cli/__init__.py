@@ -31,6 +31,9 @@ COMMANDS = {
 }
 """Commands by name, in the order shown: the module, and the first line of its help."""
 
+# Politely: by a supervisor, or by the terminal that was closed (not under nohup).
+_KILLS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 _EPILOG = """\b
 Exit codes:
   0    done
@@ -120,7 +123,9 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # of what it cannot read or show
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _KILLS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         _run()
     except OSError as error:
@@ -140,4 +145,5 @@ def _run() -> None:
     try:
         cli(prog_name="orchestify")
     finally:
-        sys.stdout.flush()
+        if isinstance(sys.stdout, TextIOWrapper):  # it may be closed
+            sys.stdout.flush()

@@ -116,7 +116,7 @@ def check_provider(config: Config, name: str) -> None:
 def _refuse(kind: str, name: str, state: str, known: Iterable[str]) -> None:
     from orchestify.core.problems import did_you_mean  # noqa: PLC0415 - difflib is slow to import
 
-    names = list(known)
+    names = list(dict.fromkeys(known))
     there = ", ".join(names) or "none"
     meant = did_you_mean(name, names)
     raise click.UsageError(f"{kind} {name!r} {state}{meant}\nThere are: {there}")

@@ -42,6 +42,7 @@ DEFAULT_CONNECT_TIMEOUT_S = 10.0
 DEFAULT_IDLE_TIMEOUT_S = 300.0
 _RETRY = RetryPolicy()
 _BREAKER = BreakerSettings()
+_LARGEST_SHARE = 10
 
 
 class RetryConfig(Model):
@@ -209,6 +210,12 @@ class StepDownConfig(Model):
         return self
 
 
+def _share(share: float) -> float:
+    if share > _LARGEST_SHARE:
+        raise ValueError("expected a share of the limit; 0.8 is 80 %")
+    return share
+
+
 class BudgetConfig(Model):
     """A limit on money, tokens or calls. Without `match` it counts every call.
 
@@ -231,7 +238,9 @@ class BudgetConfig(Model):
         default=None, description="With per and ever: how long after its last use; 7"
     )
     mode: Literal["hard", "warn"] = Field(default="hard", description="hard: refuses calls")
-    alert_at: tuple[Positive, ...] = Field(default=(), description="Shares of the limit, as 0.8")
+    alert_at: tuple[Annotated[Positive, AfterValidator(_share)], ...] = Field(
+        default=(), description="Shares of the limit, as 0.8"
+    )
     on_unpriced: Literal["block", "warn", "allow"] = Field(
         default="block", description="What to do with a call whose price nobody knows"
     )
@@ -258,9 +267,13 @@ class BudgetConfig(Model):
 
 
 def _known_database(url: SecretStr) -> SecretStr:
-    scheme = url.get_secret_value().partition("://")[0].partition("+")[0]
-    if scheme not in {"sqlite", "postgresql", "postgres"}:
+    scheme, _, place = url.get_secret_value().partition("://")
+    kind = scheme.partition("+")[0]
+    if kind not in {"sqlite", "postgresql", "postgres"}:
         raise ValueError("expected sqlite:///path or postgresql://host/database")
+    file = place.partition("?")[0].partition("/")
+    if kind == "sqlite" and (file[0] or file[2] in {"", ":memory:"}):
+        raise ValueError("names no file; write sqlite:///path, with three slashes")
     return url
 
 

@@ -303,6 +303,8 @@ class ProviderConfig(Policies):
         return what
 
     def _contradictory_keys(self) -> Iterator[tuple[KeyPath, str]]:
+        if self.is_enabled and "api_keys" in self.model_fields_set and not self.api_keys:
+            yield ("api_keys",), "expected at least one key"
         if self.api_keys and self.api_key is not None:
             yield ("api_keys",), "expected api_key or api_keys, not both"
         for index, key in enumerate(self.api_keys):

@@ -19,6 +19,7 @@ import yaml
 from orchestify.core.agents import ThinkingWord
 from orchestify.core.problems import KeyPath, Problem
 from orchestify.core.provider_types import COMPANIES, PROVIDER_TYPES
+from orchestify.core.scalars import core_scalar
 from orchestify.core.yaml_reader import compose
 from orchestify.errors import ConfigError
 from orchestify.policy.budget import Period
@@ -50,6 +51,7 @@ _LIMITS = {
 _TIMES = {"timeout": "attempt_timeout_s", "stream_timeout": "first_output_timeout_s"}
 _OF_AGENTS = ("temperature", "top_p", "stop", "max_tokens")
 _IN_BODY = ("frequency_penalty", "logit_bias", "parallel_tool_calls", "presence_penalty", "seed")
+_NUMBERS = ("max_tokens", "temperature", "top_p", "weight", *_LIMITS, *_TIMES)
 _READ = frozenset(
     {"api_base", "api_key", "base_url", "extra_headers", "headers", "litellm_credential_name"}
     | {"max_retries", "model", "num_retries", "organization", "reasoning_effort", "weight"}
@@ -122,6 +124,7 @@ class _Import:
         self._groups: dict[str, _Group] = {}
         self._credentials: dict[str, Mapping[str, Any]] = {}
         self._variables: dict[str, str] = {}  # by the secret whose place one takes
+        self._aliases: dict[str, dict[str, str]] = {}
 
     def convert(self) -> Conversion:
         sections = self._mapping(self._data, ())
@@ -132,8 +135,14 @@ class _Import:
             values = self._mapping(each, path)
             held = self._mapping(values.get("credential_values"), (*path, "credential_values"))
             self._credentials[str(values.get("credential_name"))] = held
+        problems: list[str] = []
         for index, each in enumerate(sections["model_list"]):
-            self._add_deployment(each, ("model_list", index))
+            try:
+                self._add_deployment(each, ("model_list", index))
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
         policies = self._policies(sections)
         agents = {name: self._agent(group) for name, group in self._groups.items()}
         files = {
@@ -153,11 +162,16 @@ class _Import:
         given |= {key: values[key] for key in ("rpm", "tpm") if key in values}
         given |= {key: info[key] for key in _PRICES if key in info and key not in given}
         given = dict(self._credentials.get(str(given.get("litellm_credential_name")), {})) | given
+        given |= {key: _number(given[key]) for key in _NUMBERS if key in given}
         group, full = values.get("model_name"), given.get("model")
         if not (isinstance(group, str) and isinstance(full, str) and group and full):
             self._refuse(path, "expected a model_name, and litellm_params with a model")
         backend, model = _backend(full)
         made = self._provider(backend, model, given, inside)
+        if "*" in made["default_model"]:
+            told = "a provider of type litellm has a model to ask by default; write one by hand"
+            self._tell((*inside, "model"), told)
+            return
         name = self._account(backend, made)
         # What was told of this deployment before its provider had a name.
         self._comments.setdefault(("providers", name), []).extend(self._comments.pop((), []))
@@ -167,6 +181,9 @@ class _Import:
         mode = info.get("mode", "chat")
         if "*" in group + model:
             told = f"a pattern is no agent; a call names {name}/MODEL"
+            if group != f"{name}/*" and group.find("*") == len(group) - 1 and model.count("*") < 2:
+                self._aliases[group] = {"provider": name, "model": model}
+                told += f", or an alias as {group} has it, by `get_for_model`"
             self._tell((*path, "model_name"), told, ("providers", name))
         elif mode not in ("chat", "completion", "responses"):
             told = "a model that does not chat is no agent; its provider is there"
@@ -236,6 +253,10 @@ class _Import:
         if settings != group.settings:
             told = f"an agent has one {', '.join(sorted({*settings, *group.settings}))} for all"
             self._tell(path, told, ("agents", name))
+        for index, (provider, model, weight) in enumerate(group.targets):
+            if (provider, model) == target[:2]:
+                group.targets[index] = (provider, model, weight + target[2])
+                return
         group.targets.append(target)
 
     def _agent(self, group: _Group) -> dict[str, Any]:
@@ -243,7 +264,12 @@ class _Import:
         (provider, model, weight), *others = group.targets
         agent: dict[str, Any] = {"provider": provider, "model": model, **group.settings}
         later = [target for name in group.fallbacks for target in self._groups[name].targets]
-        later = [(*target[:2], 0) for target in later if target not in group.targets]
+        own = [target[:2] for target in group.targets]
+        later = [
+            (*target, 0)
+            for target in dict.fromkeys(each[:2] for each in later)
+            if target not in own
+        ]
         chain: list[dict[str, Any]] = [
             {"provider": target[0], "model": target[1]} | ({"weight": target[2]} if others else {})
             for target in (*others, *later)
@@ -290,6 +316,7 @@ class _Import:
             breaker["open_s"] = found.pop("cooldown_time")[0]
             breaker["max_open_s"] = max(breaker["open_s"], 300)
         policies |= {"circuit_breaker": breaker} if breaker else {}
+        policies |= {"models": self._aliases} if self._aliases else {}
         budgets = [*self._budget(found), *self._provider_budgets(found)]
         policies |= {"budgets": budgets} if budgets else {}
         for _, path in found.values():
@@ -313,7 +340,8 @@ class _Import:
         group = self._groups.get(name)
         for other in others:
             if group is None or not isinstance(other, str) or other not in self._groups:
-                self._tell(path, "names no model_name of a chat model")
+                lost = name if group is None else other
+                self._tell(path, f"{lost!r} names no model_name of a chat model")
             elif other != name:
                 group.fallbacks = list(dict.fromkeys((*group.fallbacks, other)))
                 group.on = [on] if on else group.on
@@ -403,6 +431,12 @@ class _Import:
             body = yaml.safe_dump(_ours(values), sort_keys=False, width=10_000) if values else ""
             written.append("".join(comments) + body)
         return "\n".join(written)
+
+
+def _number(value: Any) -> Any:
+    """Return the number that a text is, as LiteLLM takes it; other values as they are."""
+    found = core_scalar(value) if isinstance(value, str) else value
+    return found if isinstance(found, (int, float)) else value
 
 
 def _backend(full: str) -> tuple[str, str]:

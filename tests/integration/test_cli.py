@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -594,7 +595,7 @@ def with_interrupts() -> None:
 
 
 class TestProcess:
-    @pytest.mark.parametrize("told_to", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("told_to", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_an_interrupt_stops_the_provider_books_and_exits_with_130(
         self, config: str, stub: StubServer, told_to: signal.Signals
     ) -> None:
@@ -618,6 +619,13 @@ class TestProcess:
             told = process.stderr.read()
         assert "Traceback" not in told
         assert wait_for_outcome(stub) == "client_left"
+
+    def test_a_closed_stdout_is_no_traceback(self) -> None:
+        shell = f"{shlex.quote(sys.executable)} -m orchestify schema >&-"
+        done = subprocess.run(  # noqa: S603 - this interpreter
+            ["/bin/sh", "-c", shell], check=False, capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr
 
     def test_a_full_disk_is_told_without_a_traceback(self) -> None:
         with Path("/dev/full").open("w") as full:

@@ -472,6 +472,7 @@ class TestProblems:
              "variables; a name has letters, digits, dots, dashes and underscores"),
             ("api_key: ' '", "4:5: providers.p.api_key: expected a key, not blanks"),
             ("api_keys: [a, ' ']", "4:19: providers.p.api_keys.1: expected a key, not blanks"),
+            ("api_keys: []", "4:5: providers.p.api_keys: expected at least one key"),
             ("api_keys: [a, b, a]", "4:22: providers.p.api_keys.2: another one is the same key"),
             ("api_keys: [a, vault:a b]",
              "4:19: providers.p.api_keys.1: a key of the vault is written vault:NAME, without "
@@ -528,6 +529,13 @@ class TestProblems:
              "2:56: budgets.0.match.provider: no such provider; there are: p"),
             ("budgets: [{name: a, limit_usd: 1, period: day, match: {agent: q}}]",
              "2:56: budgets.0.match.agent: no such agent"),
+            ("budgets: [{name: a, limit_usd: 1, period: day, alert_at: [80]}]",
+             "2:59: budgets.0.alert_at.0: expected a share of the limit; 0.8 is 80 %"),
+            *[
+                (f"ledger: {{url: '{url}'}}",
+                 "2:10: ledger.url: names no file; write sqlite:///path, with three slashes")
+                for url in ("sqlite://usage.db", "sqlite:///:memory:", "sqlite:///")
+            ],
             ("budgets: [{name: a, period: day}]",
              "2:11: budgets.0: expected limit_usd, limit_tokens or limit_calls"),
             ("budgets: [{name: a, limit_usd: 1}]", "2:11: budgets.0.period: missing"),

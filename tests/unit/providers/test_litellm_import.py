@@ -53,7 +53,9 @@ router_settings:
   cooldown_time: 30
   provider_budget_config: {groq: {budget_limit: 5, time_period: 1d}}
 """
-VARIABLES = ("ANTHROPIC_API_KEY", "AZURE_API_KEY", "AZURE_API_KEY_EU", "GROQ_API_KEY")
+VARIABLES = (
+    *("ANTHROPIC_API_KEY", "AZURE_API_KEY", "AZURE_API_KEY_EU", "GROQ_API_KEY", "OPENAI_API_KEY"),
+)
 
 
 def loaded(text: str, folder: Path) -> Config:
@@ -101,6 +103,24 @@ credential_list: [{credential_name: house, credential_values: {api_key: os.envir
         assert "default_model: gpt-5.1" in conversion.files["providers.yaml"]
         assert "a call names openai/MODEL" in conversion.notes[0]
 
+    def test_a_pattern_of_ones_own_is_an_alias(self, tmp_path: Path) -> None:
+        text = deployment("{model: 'anthropic/claude-*', api_key: k-0123456789}", "claude-*")
+        config = loaded(text, tmp_path)
+        alias = config.models["claude-*"]
+        assert (alias.provider, alias.model) == ("anthropic", "claude-*")
+
+    @pytest.mark.parametrize("model", ["*", "bedrock/*"])
+    def test_a_pattern_of_no_company_is_left_out_and_told(self, model: str) -> None:
+        conversion = convert(deployment(f"{{model: '{model}'}}", "*"), "litellm.yaml")
+        assert conversion.files["providers.yaml"] == "providers:\n"
+        assert "write one by hand" in conversion.notes[0]
+
+    def test_a_number_may_be_text(self, tmp_path: Path) -> None:
+        config = loaded(deployment('{model: openai/a, max_tokens: "50", timeout: "30"}'), tmp_path)
+        (provider,) = config.providers.providers.values()
+        (agent,) = config.agents.agents.values()
+        assert (agent.max_tokens, provider.attempt_timeout_s) == (50, 30)
+
     def test_a_model_that_does_not_chat_is_no_agent(self) -> None:
         text = """
 model_list:
@@ -117,6 +137,14 @@ class TestGroups:
             ("azure_2", 12),
             ("anthropic", 0),
         ]
+
+    def test_the_same_target_twice_has_both_shares(self, tmp_path: Path) -> None:
+        once = "{model_name: a, litellm_params: {model: openai/x, rpm: 3}}"
+        text = (
+            f"model_list: [{once}, {once}, {{model_name: a, litellm_params: {{model: openai/y}}}}]"
+        )
+        (agent,) = loaded(text, tmp_path).agents.agents.values()
+        assert (agent.weight, [each.model for each in agent.fallback]) == (6, ["y"])
 
     def test_an_alias_is_an_agent_with_the_same_chain(self, tmp_path: Path) -> None:
         agents = loaded(ROUTER, tmp_path).agents.agents
@@ -215,6 +243,12 @@ model_list:
 def test_what_is_no_configuration_of_litellm_is_refused_at_its_place(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         convert(text, "litellm.yaml")
+
+
+def test_every_wrong_deployment_is_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        convert("model_list: [1, {model_name: a}, 2]", "litellm.yaml")
+    assert len(caught.value.problems) == 3
 
 
 def test_text_that_looks_like_a_variable_of_ours_stays_text() -> None:
