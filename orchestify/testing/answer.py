@@ -174,7 +174,7 @@ def _text(ask: ParsedRequest, reply: Reply, model: str, words: int, calls: bool)
     if reply.text is not None or calls:
         return reply.text or "", "tool_calls" if calls else "stop"
     if ask.schema is not None:
-        return json.dumps(minimal_instance(ask.schema), separators=(",", ":")), "stop"
+        return json.dumps(_instance(ask.schema), separators=(",", ":")), "stop"
     if asked := reply.words or reply.chunks:
         return _filler(asked), "stop"
     text = _filler(words) if words else f"{model} read {len(ask.prompt.split())} words."
@@ -195,10 +195,17 @@ def _tool_calls(ask: ParsedRequest, reply: Reply, index: int) -> tuple[ToolCall,
     return tuple(_filled(call, schemas, f"{name}{n:02x}") for n, call in enumerate(wanted))
 
 
+def _instance(schema: Mapping[str, Any]) -> Any:
+    try:
+        return minimal_instance(schema)
+    except ValueError as error:
+        raise RefusedError(400, f"Invalid schema: {error}") from None
+
+
 def _filled(call: ToolCall, schemas: Mapping[str, Mapping[str, Any]], call_id: str) -> ToolCall:
     arguments = call.arguments
     if not arguments and call.raw_arguments is None:
-        arguments = minimal_instance(schemas.get(call.name) or {"type": "object"})
+        arguments = _instance(schemas.get(call.name) or {"type": "object"})
     return replace(call, id=call.id or call_id, arguments=arguments)
 
 

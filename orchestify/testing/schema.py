@@ -25,8 +25,14 @@ def minimal_instance(schema: Any) -> Any:
 
     An object has its required properties, or all where it says nothing of any. `pattern` and
     conditions (`if`, `not`, `dependentRequired`) are not looked at.
+
+    Raises:
+        ValueError: it is no schema, such as one whose `type` is a number.
     """
-    return _value(schema, schema, 0)
+    try:
+        return _value(schema, schema, 0)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        raise ValueError("not a JSON Schema") from None
 
 
 def _value(schema: Any, root: Any, depth: int) -> Any:

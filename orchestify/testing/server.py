@@ -200,7 +200,11 @@ class StubServer:
         if seen.path == EMBEDDINGS_PATH:
             vectors = encode_vectors(seen.body, model, ask, reply)
             return await exchange.send_whole(vectors, billed(ask, reply))
-        answer = compose(ask, reply, model, seen.index, self.words, self._was_cached(model, ask))
+        cached = self._was_cached(model, ask)
+        try:
+            answer = compose(ask, reply, model, seen.index, self.words, cached)
+        except RefusedError as refused:  # a schema that is none
+            return await exchange.send_refused(refused)
         return await exchange.send_answer(answer, reply.writes or self.writes)
 
     async def _reply(self, seen: StubRequest, directed: Reply) -> Reply:

@@ -301,6 +301,11 @@ async def test_only_the_keys_named_are_accepted(client: Client) -> None:
         assert (await client.post(path, body, {"Authorization": "Bearer right"}))[0] == 200
 
 
+NO_SCHEMA = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": []}}}
+}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "headers", "status"),
     [
@@ -311,6 +316,7 @@ async def test_only_the_keys_named_are_accepted(client: Client) -> None:
         ("/v1/messages", {"model": "stub", "messages": HELLO}, {"x-api-key": "any"}, 400),
         ("/v1/chat/completions", [], OPENAI, 400),
         ("/v1/chat/completions", {"model": "stub", "messages": HELLO, "tools": 7}, OPENAI, 400),
+        ("/v1/chat/completions", {"model": "stub", "messages": HELLO, **NO_SCHEMA}, OPENAI, 400),
     ],
 )
 async def test_what_a_real_server_refuses_is_refused(

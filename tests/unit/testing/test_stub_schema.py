@@ -60,3 +60,11 @@ def test_instance_fits_the_schema(schema: dict[str, Any], instance: object) -> N
 
 def test_schema_that_refers_to_itself_ends() -> None:
     assert "next" in minimal_instance({"$ref": "#/$defs/Node", "$defs": {"Node": NODE}})
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": []}, {"properties": True}, {"type": 5, "minLength": []}]
+)
+def test_what_is_no_schema_is_told(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not a JSON Schema"):
+        minimal_instance(schema)
