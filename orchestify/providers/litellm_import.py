@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn, get_args
@@ -19,7 +20,6 @@ import yaml
 from orchestify.core.agents import ThinkingWord
 from orchestify.core.problems import KeyPath, Problem
 from orchestify.core.provider_types import COMPANIES, PROVIDER_TYPES
-from orchestify.core.scalars import core_scalar
 from orchestify.core.yaml_reader import compose
 from orchestify.errors import ConfigError
 from orchestify.policy.budget import Period
@@ -435,8 +435,10 @@ class _Import:
 
 def _number(value: Any) -> Any:
     """Return the number that a text is, as LiteLLM takes it; other values as they are."""
-    found = core_scalar(value) if isinstance(value, str) else value
-    return found if isinstance(found, (int, float)) else value
+    for kind in (int, float) if isinstance(value, str) else ():
+        with suppress(ValueError):
+            return kind(value)
+    return value
 
 
 def _backend(full: str) -> tuple[str, str]:

@@ -182,16 +182,26 @@ class StubServer:
             self._tasks.discard(http.task)
 
     async def _answer(self, http: web.BaseRequest, seen: StubRequest) -> web.StreamResponse:
-        wire = wire_of(seen.path, http.headers)
-        exchange = Exchange(http, seen, wire)
+        exchange = Exchange(http, seen, wire_of(seen.path, http.headers))
         seen.raw_body = await http.read()
         try:
-            check_request(wire, seen.method, seen.path, http.headers, self.keys)
-            if seen.path == MODELS_PATH:
-                return await exchange.send_body(wire.encode_models(self.models))
-            ask, model, directed = _read(wire, seen)
+            return await self._served(http, seen, exchange)
         except RefusedError as refused:
             return await exchange.send_refused(refused)
+
+    async def _served(
+        self, http: web.BaseRequest, seen: StubRequest, exchange: Exchange
+    ) -> web.StreamResponse:
+        """Answer a request.
+
+        Raises:
+            RefusedError: a real server would not; nothing was sent.
+        """
+        wire = wire_of(seen.path, http.headers)
+        check_request(wire, seen.method, seen.path, http.headers, self.keys)
+        if seen.path == MODELS_PATH:
+            return await exchange.send_body(wire.encode_models(self.models))
+        ask, model, directed = _read(wire, seen)
         if seen.path == COUNT_PATH:
             return await exchange.send_body(b'{"input_tokens": %d}' % ask.input_tokens)
         exchange.reply = reply = await self._reply(seen, directed)
@@ -200,11 +210,7 @@ class StubServer:
         if seen.path == EMBEDDINGS_PATH:
             vectors = encode_vectors(seen.body, model, ask, reply)
             return await exchange.send_whole(vectors, billed(ask, reply))
-        cached = self._was_cached(model, ask)
-        try:
-            answer = compose(ask, reply, model, seen.index, self.words, cached)
-        except RefusedError as refused:  # a schema that is none
-            return await exchange.send_refused(refused)
+        answer = compose(ask, reply, model, seen.index, self.words, self._was_cached(model, ask))
         return await exchange.send_answer(answer, reply.writes or self.writes)
 
     async def _reply(self, seen: StubRequest, directed: Reply) -> Reply:
