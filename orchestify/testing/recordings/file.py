@@ -39,11 +39,25 @@ def write(path: Path, exchanges: Iterable[str]) -> None:
     Raises:
         RecordingError: it cannot be written.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside = _beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text("".join([_HEAD, *exchanges]), encoding="utf-8", newline="\n")
         beside.replace(path)
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be written: {_reason(error)}") from None
+
+
+def check_writable(path: Path) -> None:
+    """Make the file's folder, and see whether files can be written there.
+
+    Raises:
+        RecordingError: they cannot.
+    """
+    beside = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.touch()
+        beside.unlink()
     except OSError as error:
         raise RecordingError(f"{path} cannot be written: {_reason(error)}") from None
 
@@ -73,6 +87,11 @@ def read(path: Path) -> list[Exchange]:
     finally:
         loader.dispose()
     return _exchanges(path, document, node)
+
+
+def _beside(path: Path) -> Path:
+    """The file in which another is written before it takes its place."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def _exchanges(path: Path, document: Plain, node: Any) -> list[Exchange]:

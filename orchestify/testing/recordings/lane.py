@@ -57,7 +57,7 @@ class RecordedLane:
             for piece in found.pieces():
                 await asyncio.sleep(0)
                 yield piece
-            yield StreamEnd(answers.answer_of(await found.answer()))
+            yield StreamEnd(await found.answer(answers.answer_of))
             return
         with self.recordings.begin("stream", self.provider_id, request) as slot:
             async with aclosing(self.lane.open_stream(request)) as events:
@@ -104,7 +104,7 @@ class RecordedLane:
         if self.recordings.replays:
             found = self.recordings.find(ask, self.provider_id, request)
             await asyncio.sleep(0)
-            return read(await found.answer())
+            return await found.answer(read)
         with self.recordings.begin(ask, self.provider_id, request) as slot:
             answer = await send()
             slot.answered(form_of(answer))

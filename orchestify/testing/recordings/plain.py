@@ -43,8 +43,8 @@ def written_fields(value: object) -> dict[str, Plain]:
     found = {}
     for each in fields(value):  # type: ignore[arg-type]  # a dataclass, as is_dataclass says
         given = getattr(value, each.name)
-        is_default = each.default is not MISSING and given == each.default
-        if not is_default:
+        usual = each.default if each.default_factory is MISSING else each.default_factory()
+        if usual is MISSING or given != usual:
             found[each.name] = plain(given)
     return found
 

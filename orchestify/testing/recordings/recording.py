@@ -6,10 +6,11 @@ import asyncio
 import json
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias, TypeVar, get_args
 
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import InvalidParameterError, OrchestifyError, RecordingError
@@ -21,6 +22,8 @@ from orchestify.testing.recordings.plain import Plain
 from orchestify.testing.recordings.requests import Ask, asked
 from orchestify.testing.recordings.secrets import Secrets
 from orchestify.values import CompletionRequest, StreamEvent
+
+T = TypeVar("T")
 
 Mode: TypeAlias = Literal["once", "none", "all"]
 """`once` records where the file is absent, `none` never, `all` anew; else the file answers."""
@@ -88,9 +91,15 @@ class Recordings:
         return Found(_as_asked(exchange.form, form), place, provider_id)
 
     def begin(self, ask: Ask, provider_id: str, request: CompletionRequest | None) -> Slot:
-        """Return the place of an exchange that is under way, to be recorded."""
+        """Return the place of an exchange that is under way, to be recorded.
+
+        Raises:
+            RecordingError: there is no writing the file.
+        """
         form = asked(ask, provider_id, request)
         with self._lock:
+            if not self._slots:
+                file.check_writable(self.path)
             slot = Slot(self, self._names.put(self._secrets.struck(form)))
             self._slots.append(slot)
         return slot
@@ -193,8 +202,8 @@ class Found:
         with _at(self.place):
             return [answers.piece_of(each) for each in self.form.get("pieces") or ()]
 
-    async def answer(self) -> Plain:
-        """Return the form of the answer, or end as the exchange did.
+    async def answer(self, read: Callable[[Plain], T]) -> T:
+        """Return the answer as `read` reads it, or end as the exchange did.
 
         Where it was cancelled, this waits until it is cancelled, too.
 
@@ -203,7 +212,8 @@ class Found:
             OrchestifyError: what the lane raised.
         """
         if "answer" in self.form:
-            return self.form["answer"]
+            with _at(self.place):
+                return read(self.form["answer"])
         if "error" in self.form:
             with _at(self.place):
                 error = answers.error_of(self.form["error"], self.provider_id)
