@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -113,6 +114,10 @@ def _reason(error: OSError) -> str:
     return (error.strerror or "no reason given").lower()
 
 
+# Controls and other line ends, which only escapes in double quotes keep as they are.
+_ESCAPED = re.compile("[^\n\x20-\x7e\xa0-\u2027\u202a-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes texts of several lines as such."""
 
@@ -121,7 +126,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text.strip("\n") else None
+    style = '"' if _ESCAPED.search(text) else "|" if "\n" in text.strip("\n") else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
