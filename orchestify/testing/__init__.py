@@ -24,7 +24,7 @@ What it answers is told by `script`, by a function in `respond`, or in the name 
 needs no state shared between tests: `stub;status=529`, `stub;chunks=50;cut_after=3` (the grammar is
 in `orchestify.testing.reply`). What it saw is in `requests`, `account`, `connections`, `active`.
 
-`Recordings` keep what real providers answered, for tests without them: docs/recordings.md.
+`Recordings` keep what real providers answered, for tests without them.
 
 `with StubServer.in_thread() as server` serves scripts and synchronous tests, `python -m
 orchestify.testing` other processes. Tests that need no HTTP at all use a provider of `type: mock`.
