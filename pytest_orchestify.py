@@ -6,7 +6,6 @@ also where nothing of it is used, or where a host's own package has the same nam
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,11 +51,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     RUNNING = RunningTest(item.path, name or item.name, item.config.getoption("--recordings"))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown() -> Generator[None, None, None]:
-    """Say that no test runs any more."""
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Say that no test runs any more, once its fixtures are gone."""
     global RUNNING  # noqa: PLW0603 - as above
-    yield
     RUNNING = None
 
 

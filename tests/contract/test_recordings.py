@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +12,17 @@ import pytest
 
 from orchestify import (
     APIError,
+    CompletionRequest,
     EmbeddingResponse,
     InvalidParameterError,
     LLMMessage,
     LLMProvider,
     LLMResponse,
+    OpenAIProvider,
     ProviderRegistry,
     RateLimitError,
     RecordingError,
+    StreamEvent,
     StreamInterruptedError,
     Usage,
 )
@@ -227,6 +230,90 @@ async def test_a_scripted_provider_is_recorded(tmp_path: Path) -> None:
     async with recorded(parse_config(other), tmp_path / "it.yaml") as provider:
         after = [await provider.complete("hi"), await provider.complete("hi")]
     assert [each.content for each in after] == [each.content for each in before] == ["one", "two"]
+
+
+class Loud(OpenAIProvider):
+    """A provider of a host's own that does more than its base, and sends by it."""
+
+    async def send(self, request: CompletionRequest) -> LLMResponse:
+        answer = await super().send(request)
+        return replace(answer, content=answer.content.upper())
+
+    def open_stream(self, request: CompletionRequest) -> AsyncGenerator[StreamEvent, None]:
+        return super().open_stream(request)
+
+
+async def test_a_subclass_that_sends_itself_is_recorded_once(tmp_path: Path) -> None:
+    async def answers(url: str) -> list[str]:
+        settings = {"base_url": url, "api_key": KEY, "default_model": "stub"}
+        recordings = Recordings(tmp_path / "it.yaml")
+        async with ProviderRegistry.from_config(
+            {"providers": {}}, recordings=recordings
+        ) as registry:
+            registry.register("it", Loud("it", settings))
+            whole = await registry.get("it").complete("hi")
+            async with registry.get("it").stream("hi") as stream:
+                return [whole.content, *[text async for text in stream]]
+
+    async with StubServer() as server:
+        server.script(Reply(text="one"), Reply(text="two"))
+        before = await answers(server.openai_url)
+    assert await answers(server.openai_url) == before == ["ONE", "two"]
+    assert written_in(tmp_path / "it.yaml").count("- ask:") == 2
+
+
+def written_in(path: Path) -> str:
+    return path.read_text()
+
+
+KEYS = """
+providers:
+  it:
+    type: openai
+    api_keys: [key-number-one-0123, key-number-two-0123]
+    default_model: stub
+    base_url: {url}
+agents:
+  own: {{provider: it, api_key: key-of-the-agent-0123}}
+  none: {{provider: it}}
+retry: {{max_attempts: 1}}
+"""
+
+
+async def test_pools_of_keys_and_agents_with_their_own_are_recorded(tmp_path: Path) -> None:
+    async def answers(url: str) -> list[str]:
+        config, recordings = parse_config(KEYS.format(url=url)), Recordings(tmp_path / "it.yaml")
+        async with ProviderRegistry.from_config(config, recordings=recordings) as registry:
+            one = await registry.get_for_agent("none").complete("hi key-number-two-0123")
+            two = await registry.get_for_agent("own").complete("hi key-of-the-agent-0123")
+            return [one.content, two.content]
+
+    async with StubServer() as server:
+        server.script(Reply(status=401), Reply(text="one"), Reply(text="two"))
+        before = await answers(server.openai_url)
+        assert len(server.requests) == 3
+    assert await answers(server.openai_url) == before == ["one", "two"]
+    assert "key-" not in written_in(tmp_path / "it.yaml")
+
+
+async def test_what_is_not_recorded_costs_nothing_and_goes_to_no_other_target(
+    tmp_path: Path,
+) -> None:
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
+    mock = {"type": "mock", "price": price, "default_model": "m"}
+    config = {
+        "providers": {"it": mock, "other": mock},
+        "agents": {"asker": {"provider": "it", "fallback": ["other"]}},
+        "budgets": [{"name": "all", "limit_usd": 1, "period": "day"}],
+    }
+    recordings = Recordings(tmp_path / "it.yaml", "none")
+    async with ProviderRegistry.from_config(config, recordings=recordings) as registry:
+        with pytest.raises(RecordingError, match="complete of it: nothing is recorded"):
+            await registry.get_for_agent("asker").complete("hi")
+        total = registry.get_usage_summary()["total"]
+        (budget,) = registry.budgets()
+    assert (total["attempts"], total["failed"], total["possible_usd"]) == (1, 1, 0)
+    assert budget.spent_usd + budget.possible_usd == 0
 
 
 async def test_lists_of_models_and_counts_are_recorded_and_their_last_answer_repeats(

@@ -130,6 +130,42 @@ def test_none_without_a_file_connects_to_nothing(host: Path) -> None:
     assert files_in(host) == {}
 
 
+REPLAY = """\
+import asyncio, sys
+
+from orchestify import ProviderRegistry
+from orchestify.testing import Recordings
+
+config = {"providers": {"it": {"type": "litellm", "default_model": "openai/m", "api_key": "k"}}}
+
+
+async def main():
+    recordings = Recordings(sys.argv[1], "none")
+    async with ProviderRegistry.from_config(config, recordings=recordings) as registry:
+        print((await registry.get("it").complete("hi")).content, "litellm" in sys.modules)
+
+
+asyncio.run(main())
+"""
+RECORDING = """\
+version: 1
+exchanges:
+- ask: complete
+  provider: it
+  request: {model: openai/m, messages: [{role: user, content: hi}]}
+  answer: {content: "yes", model: m, finish_reason: stop}
+"""
+
+
+def test_where_a_file_answers_litellm_is_not_imported(tmp_path: Path) -> None:
+    path = tmp_path / "it.yaml"
+    path.write_text(RECORDING)
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", REPLAY, path], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("yes False\n", "")
+
+
 @pytest.mark.parametrize("init", ["raise RuntimeError", None], ids=["of-the-same-name", "alone"])
 def test_where_it_is_not_used_it_imports_nothing_of_ours(tmp_path: Path, init: str | None) -> None:
     (tmp_path / "test_host.py").write_text(USES_NOTHING)
