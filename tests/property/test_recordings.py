@@ -65,7 +65,10 @@ requests = st.builds(
     options=objects,
 )
 
+FILES = settings(deadline=None)  # each example writes a file
 
+
+@settings(FILES)
 @given(st.lists(objects, min_size=1, max_size=3))
 def test_a_file_holds_any_plain_value(values: list[dict[str, Any]]) -> None:
     forms = [{"ask": "complete", "provider": "it", "request": plain(each)} for each in values]
@@ -87,7 +90,7 @@ def turned(value: Any) -> Any:
     return [turned(each) for each in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=60)
+@settings(FILES, max_examples=60)
 @given(requests)
 def test_any_request_is_found_again_however_its_keys_are_ordered(asked: CompletionRequest) -> None:
     tools = tuple(
@@ -108,6 +111,7 @@ def test_any_request_is_found_again_however_its_keys_are_ordered(asked: Completi
     assert answers.answer_of(found.form["answer"]).content == "yes"
 
 
+@settings(FILES)
 @given(texts, texts, objects, st.lists(texts, max_size=3))
 def test_any_answer_comes_back(
     text: str, name: str, arguments: dict[str, Any], pieces: list[str]

@@ -28,9 +28,6 @@ T = TypeVar("T")
 Mode: TypeAlias = Literal["once", "none", "all"]
 """`once` records where the file is absent, `none` never, `all` anew; else the file answers."""
 
-Ended: TypeAlias = Literal["cancelled", "closed"]
-"""What ended an exchange before its answer: the caller, or the reader of a stream."""
-
 _FREE = ("count", "models")  # questions whose last answer holds from then on
 
 
@@ -49,7 +46,7 @@ class Recordings:
             InvalidParameterError: there is no such mode.
             RecordingError: the file cannot be read, or is none.
         """
-        if mode not in get_args(Mode):
+        if mode not in _MODES:
             raise InvalidParameterError(f"the mode of recordings is one of {', '.join(_MODES)}")
         self.path = Path(path)
         self.mode = mode
@@ -114,9 +111,10 @@ class Recordings:
             if slot.outcome is None:
                 self._slots.remove(slot)
                 return
-            came = {"pieces": slot.pieces} if slot.pieces else {}
-            came = self._names.put(self._secrets.struck({**came, **slot.outcome}))
-            slot.text = file.as_text({**slot.form, **came})
+            pieces = self._secrets.struck_pieces(slot.pieces)
+            came = {"pieces": pieces} if pieces else {}
+            came |= self._secrets.struck(slot.outcome)
+            slot.text = file.as_text({**slot.form, **self._names.put(came)})
             file.write(self.path, [each.text for each in self._slots])
 
     def _missing(self, form: dict[str, Plain], recorded: list[Exchange]) -> str:

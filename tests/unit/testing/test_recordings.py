@@ -83,6 +83,21 @@ def config(**settings: Any) -> ProviderConfig:
     return ProviderConfig.model_validate({"type": "openai", "default_model": "m", **settings})
 
 
+class Overtaken(MockLane):
+    """A lane whose first request is answered after its second."""
+
+    def __init__(self, provider_id: str) -> None:
+        super().__init__(provider_id)
+        self.is_overtaken = asyncio.Event()
+
+    async def send(self, request: CompletionRequest) -> LLMResponse:
+        if request.messages[0].content == "second":
+            self.is_overtaken.set()
+            return answer("quick")
+        await self.is_overtaken.wait()
+        return answer("slow")
+
+
 def request(*messages: LLMMessage | str, **more: Any) -> CompletionRequest:
     told = [LLMMessage("user", each) if isinstance(each, str) else each for each in messages]
     return CompletionRequest(messages=tuple(told), model="m", **more)
@@ -278,8 +293,7 @@ async def test_a_repeated_request_is_answered_in_order_and_not_more_often(path: 
 
 
 async def test_exchanges_stand_in_the_order_in_which_they_began(path: Path) -> None:
-    slow = MockAnswer(text="slow", delay_s=0.05)
-    lane = lane_on(path, MockLane("it", [slow, MockAnswer(text="quick")]))
+    lane = lane_on(path, Overtaken("it"))
     await asyncio.gather(lane.send(request("first")), lane.send(request("second")))
     text = text_of(path)
     assert text.index("content: slow") < text.index("content: quick")
@@ -384,6 +398,38 @@ async def test_keys_are_struck_out_wherever_they_stand(path: Path) -> None:
     again = lane_on(path)
     again.recordings.learn_secrets(config(api_key=KEY))
     assert (await again.send(asked)).content == "it is ***, or ***"
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 26])
+async def test_a_key_that_a_stream_cuts_into_pieces_is_struck_out_of_them(
+    path: Path, size: int
+) -> None:
+    said = f"so {KEY} it is, {KEY}{KEY}."
+    parts = [said[at : at + size] for at in range(0, len(said), size)]
+    pieces: list[StreamEvent] = []
+    for part in parts:
+        delta = {"type": "content_block_delta", "index": 0, "delta": {"text": part}}
+        output = {"type": "response.output_text.delta", "delta": part}
+        pieces += [
+            TextDelta(part),
+            ThinkingDelta(part),
+            ToolCallDelta(0, "call_1", "a", part),
+            NativeEvent(delta, is_output=True),
+            NativeEvent(output, is_output=True),
+        ]
+    lane = lane_on(path, Scripted(events=(*pieces, StreamEnd(answer("done")))))
+    lane.recordings.learn_secrets(config(api_key=KEY))
+    await events_of(lane, request("hi"))
+    *again, _ = await events_of(lane_on(path), request("hi"))
+    assert len(again) == len(pieces)
+    texts = [each.text for each in again if isinstance(each, TextDelta)]
+    thoughts = [each.text for each in again if isinstance(each, ThinkingDelta)]
+    calls = [each.arguments for each in again if isinstance(each, ToolCallDelta)]
+    natives = [each.event["delta"] for each in again if isinstance(each, NativeEvent)]
+    blocks = [each["text"] for each in natives if isinstance(each, dict)]
+    outputs = [each for each in natives if isinstance(each, str)]
+    told = {"".join(each) for each in (texts, thoughts, calls, blocks, outputs)}
+    assert told == {"so *** it is, ***."}
 
 
 async def test_images_and_files_are_known_by_their_digest(path: Path) -> None:
