@@ -112,8 +112,10 @@ class Recordings:
                 self._slots.remove(slot)
                 return
             pieces = self._secrets.struck_pieces(slot.pieces)
-            came = {"pieces": pieces} if pieces else {}
+            came: dict[str, Plain] = {"pieces": pieces} if pieces else {}
             came |= self._secrets.struck(slot.outcome)
+            if slot.form["ask"] == "embed" and "answer" in came:  # vectors are no text
+                came["answer"]["vectors"] = slot.outcome["answer"]["vectors"]
             slot.text = file.as_text({**slot.form, **self._names.put(came)})
             file.write(self.path, [each.text for each in self._slots])
 
