@@ -3,6 +3,7 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY orchestify ./orchestify
+COPY pytest_orchestify.py ./
 RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir ".[server,postgres,redis,otel,html]" \
     && /venv/bin/pip uninstall --yes pip

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         PermissionDeniedError as PermissionDeniedError,
         ProviderNotFoundError as ProviderNotFoundError,
         RateLimitError as RateLimitError,
+        RecordingError as RecordingError,
         RequestTimeoutError as RequestTimeoutError,
         RunLimitError as RunLimitError,
         ServerError as ServerError,

@@ -6,6 +6,7 @@
     ├── ProviderNotFoundError (KeyError)
     ├── AgentNotFoundError (KeyError)         no such agent, or no such task
     ├── MissingExtraError (ImportError)       an optional part that is not installed
+    ├── RecordingError                        a test's recording has no such request, or is none
     ├── LedgerError                           the ledger's database cannot be used
     ├── VaultError                            the vault cannot be read or written
     ├── StoreError                            the service's database cannot be used
@@ -89,6 +90,13 @@ class AgentNotFoundError(OrchestifyError, KeyError):
 
 class MissingExtraError(OrchestifyError, ImportError):
     """An optional part is not installed; the message holds the pip command to type."""
+
+
+class RecordingError(OrchestifyError):
+    """A recording has no answer to a request, or its file cannot be read or written.
+
+    The message says how the request differs from the nearest that is recorded.
+    """
 
 
 class LedgerError(OrchestifyError):

@@ -27,6 +27,7 @@ from orchestify.errors import (
     InvalidParameterError,
     OrchestifyError,
     RateLimitError,
+    RecordingError,
     RequestTimeoutError,
     StreamInterruptedError,
 )
@@ -615,7 +616,7 @@ class AttemptState:
 
     def _may_be_billed(self, error: BaseException | None) -> bool:
         """Whether something was sent, and not refused."""
-        if not self.opened or isinstance(error, InvalidParameterError):
+        if not self.opened or isinstance(error, (InvalidParameterError, RecordingError)):
             return False
         return not isinstance(error, APIError) or error.may_be_billed
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import wraps
 from io import StringIO
@@ -231,23 +232,24 @@ def command(
     """Report tokens and money from the ledger, by provider or what --by says.
 
     Every report counts and names the calls without a price, says which share of the cost is
-    estimated, and whether the ledger is behind.
+    estimated, and whether the ledger is behind. `focus` is the FinOps Foundation's form of bills
+    (FOCUS 1.2), by day, provider and model at least.
     """
     if ctx.invoked_subcommand is not None:
         if any(ctx.get_parameter_source(name) is _TYPED for name in ctx.params):
             raise click.UsageError("write the options behind `reprice`")
         return
-    asked = query("provider")
+    asked = query() if kind in DATA_FORMATS else query("provider")
     if kind == "html":
         _write(asyncio.run(_page(asked)), output)
         return
     from orchestify.report import FORMATS, UsageTable, usage_caveats  # noqa: PLC0415
 
-    report = asyncio.run(_usage(asked))
     if kind == "table":
-        _show(UsageTable(report), output)
+        _show(UsageTable(asyncio.run(_usage(asked))), output)
         return
     found = FORMATS[cast("DataFormatName", kind)]
+    report = asyncio.run(_usage(replace(asked, by=found.axes(asked.by, "provider"))))
     _write(found.write(report), output)
     if not found.has_caveats:
         _note(usage_caveats(report))
@@ -340,12 +342,16 @@ def _show(table: RenderableType, output: Path | None) -> None:
     _write(text.getvalue(), output)
 
 
-def _write(text: str, output: Path | None) -> None:
+def _write(written: str | bytes, output: Path | None) -> None:
     if output is None:
-        click.echo(text, nl=not text.endswith("\n"))
+        if isinstance(written, bytes) and sys.stdout.isatty():
+            raise click.ClickException("this format is not for a terminal; name a file by --output")
+        click.echo(written, nl=isinstance(written, str) and not written.endswith("\n"))
         return
+    if isinstance(written, str):
+        written = (written if written.endswith("\n") else f"{written}\n").encode()
     try:
-        output.write_text(text if text.endswith("\n") else f"{text}\n", "utf-8", newline="")
+        output.write_bytes(written)
     except OSError as error:
         reason = (error.strerror or "no reason given").lower()
         raise click.ClickException(f"{output} cannot be written: {reason}") from None

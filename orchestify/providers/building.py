@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from orchestify.calls.runtime import Runtime
@@ -43,13 +44,15 @@ def provider_of(
     Raises:
         ConfigError: the lane cannot use the configuration.
     """
-    return PROVIDER_CLASSES[config.type](
+    made = PROVIDER_CLASSES[config.type](
         provider_id,
         config,
         rule=shared.rule_for(provider_id),
         fetches=shared.fetches,
         takes_unbounded=shared.takes_unbounded,
     )
+    made.send_by(partial(shared.lane, provider_id, config=config))
+    return made
 
 
 def providers_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, ClassVar, NoReturn
 
 from pydantic import SecretStr
@@ -72,8 +72,10 @@ class ConfiguredProvider(LLMProvider):
         self._takes_unbounded = takes_unbounded
         self.listed: frozenset[str] = frozenset()
         keyed = [config.with_key(key) for key in config.keys] or [config]
-        self._lanes = tuple(self._make_lane(each) for each in keyed)
+        self._own_lanes = tuple(self._make_lane(each) for each in keyed)
+        self._lanes: tuple[Lane, ...] = self._own_lanes
         self._lane = self._lanes[0]
+        self._before_itself: Lane | None = None
 
     @property
     def provider_type(self) -> str:
@@ -83,7 +85,7 @@ class ConfiguredProvider(LLMProvider):
     @property
     def lane(self) -> Lane:
         """What sends its requests: the provider itself where a subclass says how."""
-        return self if self._sends_itself else self._lane
+        return self._itself if self._sends_itself else self._lane
 
     @property
     def keyed_lanes(self) -> tuple[tuple[SecretStr, Lane], ...]:
@@ -95,7 +97,16 @@ class ConfiguredProvider(LLMProvider):
     @property
     def lanes(self) -> tuple[Lane, ...]:
         """All that sends its requests, one for each key."""
-        return (self, *self._lanes) if self._sends_itself else self._lanes
+        return (self._itself, *self._lanes) if self._sends_itself else self._lanes
+
+    def send_by(self, stand_before: Callable[[Lane], Lane]) -> None:
+        """Let something stand before all that sends its requests; it replaces what stood there."""
+        if self._sends_itself:
+            before = stand_before(self)
+            self._before_itself = None if before is self else before
+        else:
+            self._lanes = tuple(map(stand_before, self._own_lanes))
+            self._lane = self._lanes[0]
 
     @property
     def route(self) -> Route:
@@ -158,6 +169,10 @@ class ConfiguredProvider(LLMProvider):
         config, models = self.config, ModelMap.load()
         model = config.default_model or ""
         return models.entry(model, models.provider_of(config.type, model, config.base_url))
+
+    @property
+    def _itself(self) -> Lane:
+        return self if self._before_itself is None else self._before_itself
 
     @property
     def _sends_itself(self) -> bool:

@@ -71,6 +71,11 @@ class ProviderLookup:
             if each.type != "external":
                 self._add(name, provider_of(name, each, shared))
 
+    @property
+    def sends(self) -> bool:
+        """Whether requests leave the process; they do not where a recording answers."""
+        return self._shared.sends
+
     def register(self, provider_id: str, provider: LLMProvider) -> None:
         """Register a provider; its calls take this registry's path from now on.
 
@@ -80,6 +85,8 @@ class ProviderLookup:
         if not isinstance(provider, LLMProvider):
             raise InvalidParameterError(f"{type(provider).__name__} is no LLMProvider")
         self._in_code.add(provider_id)
+        if isinstance(provider, ConfiguredProvider):
+            provider.send_by(partial(self._shared.lane, provider_id, config=provider.config))
         self._add(provider_id, provider)
 
     def made(self, config: Config) -> dict[str, ConfiguredProvider]:
@@ -140,7 +147,8 @@ class ProviderLookup:
         if isinstance(provider, ConfiguredProvider):
             provider.provider_id = provider_id
         else:
-            self._external[provider_id] = ExternalLane(provider_id, provider)
+            lane = ExternalLane(provider_id, provider)
+            self._external[provider_id] = self._shared.lane(provider_id, lane, config)
             provider.provider_id = provider.provider_id or provider_id
         self.providers[provider_id] = provider
         self._join(provider_id, provider)

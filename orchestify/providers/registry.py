@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from orchestify.calls.route import CLOSED
 from orchestify.calls.runtime import LimiterKey, Runtime
@@ -70,6 +70,9 @@ from orchestify.providers.targets import limiter_keys
 from orchestify.tools.functions import FunctionTool
 from orchestify.values import CircuitState, Priority, TokenUsage
 
+if TYPE_CHECKING:
+    from orchestify.testing.recordings import Recordings
+
 _Bound: TypeAlias = dict[tuple[str, Priority], tuple[AgentConfig, RoutedProvider]]
 
 CLOSE_LOOK_S = 0.1  # between two looks at the calls under way at providers that are no more
@@ -101,10 +104,15 @@ class ProviderRegistry:
         cls,
         providers_config: ProvidersConfig | Config | Mapping[str, Any],
         validate_connectivity: bool = False,
+        *,
+        recordings: str | Path | Recordings | None = None,
     ) -> Self:
         """Build the registry of a configuration: its providers, or the whole with its agents.
 
         A mapping is read as `load_config` reads it.
+
+        With `recordings`, for tests, calls are answered from a file, or recorded into it: a file
+        that ends in .yaml, a folder in which each test of pytest's has one, or `Recordings`.
 
         With `validate_connectivity` each provider is asked for its models, a free request, in
         a thread, so that this works under a running event loop; one that has no free request
@@ -113,10 +121,12 @@ class ProviderRegistry:
         Raises:
             ConfigError: a mapping is wrong, a provider cannot be built, or, all of them at once,
                 did not answer.
-            InvalidParameterError: it is no configuration, but a path, say.
+            InvalidParameterError: it is no configuration, but a path, say; or `recordings` is a
+                folder, and no test runs.
+            RecordingError: the recording cannot be read, or is none.
         """
         registry = cls.__new__(cls)
-        registry._start(_whole(providers_config))
+        registry._start(_whole(providers_config), _recorded(recordings))
         if validate_connectivity:
             problems = _check_in_thread(registry._lookup.providers)
             if problems:
@@ -611,6 +621,8 @@ class ProviderRegistry:
         self._import_litellm()
 
     def _import_litellm(self) -> None:
+        if not self._lookup.sends:
+            return
         on = self._config.providers.enabled.values()
         if any(each.type == "litellm" or each.engine == "litellm" for each in on):
             begin_import()
@@ -630,6 +642,15 @@ class _Checks(Mapping[str, CheckCall]):
 
     def __len__(self) -> int:
         return len(self.lookup.providers)
+
+
+def _recorded(recordings: str | Path | Recordings | None) -> SharedParts:
+    """Return the parts of a registry that is recorded."""
+    if recordings is None:
+        return NOTHING_SHARED
+    from orchestify.testing.recordings import opened  # noqa: PLC0415 - for tests
+
+    return SharedParts(recordings=opened(recordings))
 
 
 def _whole(config: ProvidersConfig | Config | Mapping[str, Any]) -> Config:

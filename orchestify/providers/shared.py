@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestify.calls.runtime import MakeLimiter
 from orchestify.calls.tracing import Tracer
 from orchestify.core.addresses import AddressRule
 from orchestify.events.events import Events
 from orchestify.health.health import Health
+from orchestify.lanes.lane import Lane
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
+
+if TYPE_CHECKING:
+    from orchestify.core.providers import ProviderConfig
+    from orchestify.testing.recordings import Recordings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,8 @@ class SharedParts:
     takes another's place goes on with its `events` and `health`. Unless it `fetches`, no image is
     fetched by this process from the URL that a caller gives, as LiteLLM does for most backends.
     Unless it `takes_unbounded`, no call goes out whose answer nothing bounds: some of LiteLLM's
-    backends are of that kind. `book` keeps the budgets in place of the ledger.
+    backends are of that kind. `book` keeps the budgets in place of the ledger. `recordings` answers
+    in place of the lanes, or records what they answer.
     """
 
     ledger: Ledger | None = None
@@ -41,10 +48,27 @@ class SharedParts:
     fetches: bool = True
     takes_unbounded: bool = True
     book: BudgetBook | None = None
+    recordings: Recordings | None = None
 
     def rule_for(self, provider_id: str) -> AddressRule | None:
         """Return the rule that a provider's connections obey, None where they are free."""
         return (self.addresses or AddressRule()) if provider_id in self.guarded else None
+
+    def lane(self, provider_id: str, lane: Lane, config: ProviderConfig | None) -> Lane:
+        """Return what sends in a lane's place: the lane, or a recording that stands before it."""
+        if self.recordings is None:
+            return lane
+        # a part for tests
+        from orchestify.testing.recordings.lane import RecordedLane  # noqa: PLC0415
+
+        if config is not None:
+            self.recordings.learn_secrets(config)
+        return RecordedLane(self.recordings, provider_id, lane)
+
+    @property
+    def sends(self) -> bool:
+        """Whether requests leave the process."""
+        return self.recordings is None or not self.recordings.replays
 
 
 NOTHING_SHARED = SharedParts()

@@ -1,9 +1,11 @@
-"""Reports of a ledger's usage: a table for terminals, JSON and CSV, a page, other prices.
+"""Reports of a ledger's usage: a table for terminals, data for programs, a page, other prices.
 
-Read `data` first: a report as JSON and CSV; `table` and `html` show the same for people, with
-`caveats` in words and `formatting` for numbers. `rows` orders and shortens. `repricing` compares
-with other prices. Other rooms import the names below, each loaded at its first use.
-A new format of data is a name below and its row of `data.FORMATS`: the command and REST offer it.
+Read `data` first: a report as JSON and CSV, with `parquet` and `focus` (what finance reads) beside
+it; `table` and `html` show the same for people, with `caveats` in words and `formatting` for
+numbers. `rows` orders and shortens. `repricing` compares with other prices. Other rooms import the
+names below, each loaded at its first use.
+A new format of data is a name below and its row of `formats.FORMATS`: the command and REST offer
+it.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from orchestify.report.caveats import usage_caveats
-    from orchestify.report.data import FORMATS, usage_csv, usage_json
+    from orchestify.report.data import usage_csv, usage_json
+    from orchestify.report.focus import usage_focus
+    from orchestify.report.formats import FORMATS
     from orchestify.report.html import usage_page
+    from orchestify.report.parquet import usage_parquet
     from orchestify.report.repricing import (
         RepricingTable,
         dated_prices,
@@ -25,11 +30,11 @@ if TYPE_CHECKING:
     from orchestify.report.table import UsageTable
     from orchestify.report.times import parse_time
 
-DataFormatName: TypeAlias = Literal["json", "csv"]
-"""The formats for programs; `data.FORMATS` writes them."""
+DataFormatName: TypeAlias = Literal["json", "csv", "parquet", "focus"]
+"""The formats for programs; `formats.FORMATS` writes them."""
 
 _HOMES = {
-    "FORMATS": "data",
+    "FORMATS": "formats",
     "RepricingTable": "repricing",
     "UsageTable": "table",
     "dated_prices": "repricing",
@@ -38,8 +43,10 @@ _HOMES = {
     "repricing_json": "repricing",
     "todays_prices": "repricing",
     "usage_csv": "data",
+    "usage_focus": "focus",
     "usage_json": "data",
     "usage_page": "html",
+    "usage_parquet": "parquet",
     "usage_caveats": "caveats",
 }
 
@@ -55,8 +62,10 @@ __all__ = [
     "todays_prices",
     "usage_caveats",
     "usage_csv",
+    "usage_focus",
     "usage_json",
     "usage_page",
+    "usage_parquet",
 ]
 
 

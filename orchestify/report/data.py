@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.memory import SUMS, Total
-from orchestify.report import DataFormatName
 from orchestify.report.formatting import cache_hit_share, estimated_share, known_cost
 
 Cell: TypeAlias = str | int | float | None
@@ -61,21 +60,6 @@ def usage_csv(report: UsageReport) -> str:
     """Return a report's rows as CSV, in the order of their keys: the axes, then the sums."""
     lines = [(*row.key, *sums(row.total).values()) for row in report.rows]
     return csv_text((*report.by, *SUMS), lines)
-
-
-class DataFormat(NamedTuple):
-    """A report as data for programs; `has_caveats` says whether it tells how far sums hold."""
-
-    media_type: str
-    write: Callable[[UsageReport], str]
-    has_caveats: bool
-
-
-FORMATS: Mapping[DataFormatName, DataFormat] = {
-    "json": DataFormat("application/json", usage_json, has_caveats=True),
-    "csv": DataFormat("text/csv; charset=utf-8", usage_csv, has_caveats=False),
-}
-"""What the command and the REST endpoints offer, by name; a new one is a row here."""
 
 
 def sums(total: Total) -> dict[str, Cell]:

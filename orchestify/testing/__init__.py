@@ -24,27 +24,44 @@ What it answers is told by `script`, by a function in `respond`, or in the name 
 needs no state shared between tests: `stub;status=529`, `stub;chunks=50;cut_after=3` (the grammar is
 in `orchestify.testing.reply`). What it saw is in `requests`, `account`, `connections`, `active`.
 
+`Recordings` keep what real providers answered, for tests without them.
+
 `with StubServer.in_thread() as server` serves scripts and synchronous tests, `python -m
 orchestify.testing` other processes. Tests that need no HTTP at all use a provider of `type: mock`.
 """
 
-from orchestify.testing.account import Account, Connections, Outcome, StubRequest, UsageSum
-from orchestify.testing.reply import NAMED_ERRORS, Reply, Writes, parse_reply
-from orchestify.testing.schema import minimal_instance
-from orchestify.testing.server import MISSING_MODEL, Respond, StubServer
+from __future__ import annotations
 
-__all__ = [
-    "MISSING_MODEL",
-    "NAMED_ERRORS",
-    "Account",
-    "Connections",
-    "Outcome",
-    "Reply",
-    "Respond",
-    "StubRequest",
-    "StubServer",
-    "UsageSum",
-    "Writes",
-    "minimal_instance",
-    "parse_reply",
-]
+from typing import TYPE_CHECKING
+
+from orchestify.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from orchestify.testing.account import (
+        Account as Account,
+        Connections as Connections,
+        Outcome as Outcome,
+        StubRequest as StubRequest,
+        UsageSum as UsageSum,
+    )
+    from orchestify.testing.recordings import (
+        Recordings as Recordings,
+    )
+    from orchestify.testing.reply import (
+        NAMED_ERRORS as NAMED_ERRORS,
+        Reply as Reply,
+        Writes as Writes,
+        parse_reply as parse_reply,
+    )
+    from orchestify.testing.schema import (
+        minimal_instance as minimal_instance,
+    )
+    from orchestify.testing.server import (
+        MISSING_MODEL as MISSING_MODEL,
+        Respond as Respond,
+        StubServer as StubServer,
+    )
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__, __all__ = lazy_names(__name__)

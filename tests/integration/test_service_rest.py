@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from decimal import Decimal
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pyarrow import parquet
 
 from orchestify.testing import StubServer
 from tests.ledgers import answered, opened, until
@@ -277,6 +282,29 @@ async def test_a_report_has_as_many_rows_as_asked_for(served: Served, acme: str)
     assert (short.json()["rows_left"], short.json()["total"]["cost_usd"]) == (1, "3")
     assert (len(text.text.splitlines()), text.headers["x-orchestify-rows-left"]) == (2, "2")
     assert (len(whole.json()["rows"]), whole.json()["rows_left"]) == (3, 0)
+
+
+async def test_a_report_is_had_in_finances_formats(served: Served, acme: str) -> None:
+    ledger = served.service.ledger.for_tenant("acme")
+    record = opened(model="m1", started_at=datetime(2026, 3, 14, tzinfo=UTC))
+    await ledger.open(record)
+    ledger.complete(answered(record, cost_usd=Decimal("0.5")))
+    focus = await served.ask("GET", "/api/v1/usage?by=tenant&format=focus", acme)
+    table = await served.ask("GET", "/api/v1/usage?by=model&format=parquet", acme)
+    (charge,) = csv.DictReader(StringIO(focus.text))
+    told = [charge[name] for name in ("BilledCost", "ChargePeriodStart", "SubAccountId", "SkuId")]
+    assert told == ["0.5", "2026-03-14T00:00:00Z", "acme", "m1"]
+    assert table.headers["content-type"] == "application/vnd.apache.parquet"
+    assert parquet.read_table(BytesIO(table.content))["model"].to_pylist() == ["m1"]
+
+
+async def test_a_format_that_is_not_installed_is_told(
+    served: Served, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    answer = await served.ask("GET", "/api/v1/usage?format=parquet", acme)
+    assert answer.status_code == 422
+    assert "parquet is not installed here" in answer.text
 
 
 async def test_an_agent_is_tested_and_its_usage_reported(served: Served, acme: str) -> None:

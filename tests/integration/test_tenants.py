@@ -31,7 +31,7 @@ from orchestify.providers.shared import SharedParts
 from orchestify.server.storage.store import Store
 from orchestify.server.tenants.change_notices import LocalNotices
 from orchestify.server.tenants.registry import TenantRegistry
-from orchestify.testing import Reply, StubServer
+from orchestify.testing import Recordings, Reply, StubServer
 from tests.lanes import LITELLMS_OWN_WARNINGS
 from tests.ledgers import until
 from tests.tenants import (
@@ -185,6 +185,21 @@ class TestBroken:
 
 
 class TestRenewal:
+    async def test_a_rebuilt_registry_keeps_the_recording(
+        self, sqlite: str, server: StubServer, tmp_path: Path
+    ) -> None:
+        answers = []
+        for folder in ("recorded", "replayed"):
+            shared = SharedParts(recordings=Recordings(tmp_path / "it.yaml"))
+            async with tenanted(f"{sqlite}-{folder}", over(server), shared=shared) as made:
+                first = await (await made.tenants.get("acme")).get("openai").complete("one")
+                add(made, "acme", agent("writer", provider="openai"))
+                await made.tenants.changed("acme")
+                second = (await made.tenants.get("acme")).get_for_agent("writer")
+                answers.append((first.content, (await second.complete("two")).content))
+        assert answers[0] == answers[1]
+        assert len(server.requests) == 2
+
     async def test_a_change_here_is_in_force_at_once(self, url: str) -> None:
         async with tenanted(url, operators()) as made:
             before = await made.tenants.get("acme")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
+from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pyarrow import parquet
 
 from orchestify.cli import cli
 from orchestify.ledger.sql.ledger import SqlLedger
 from tests.ledgers import answered, database, opened, sqlite_rows
-from tests.reports import write_ledger
+from tests.reports import HOSTILE, write_ledger
 
 CONFIG = """
 providers:
@@ -110,6 +114,37 @@ def test_output_is_written_to_a_file(file: Path, tmp_path: Path, kind: str) -> N
     result = _run("--ledger", f"sqlite:///{file}", "--format", kind, "--output", path)
     assert (result.exit_code, result.stdout) == (0, "")
     assert "claude_main" in path.read_text()
+
+
+def test_parquet_goes_to_a_file_or_a_pipe(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "usage.parquet"
+    asked = ("--ledger", f"sqlite:///{file}", "--by", "model", "--by", "day", "--format", "parquet")
+    written, piped = _run(*asked, "--output", path), _run(*asked)
+    assert (written.exit_code, written.stdout) == (0, "")
+    assert path.read_bytes() == piped.stdout_bytes
+    table = parquet.read_table(path)
+    assert table.column_names[:2] == ["model", "day"]
+    assert table["model"].to_pylist()[0] == "claude-sonnet-4-5"
+    assert sum(cost for cost in table["cost_usd"].to_pylist() if cost is not None) == Decimal(
+        "1.875004200001"
+    )
+    assert "note: 1 call has no known price" in written.stderr
+
+
+def test_focus_is_by_day_provider_and_model_and_what_else_is_asked_for(file: Path) -> None:
+    result = _run("--ledger", f"sqlite:///{file}", "--by", "agent", "--format", "focus")
+    rows = list(csv.DictReader(StringIO(result.stdout)))
+    told = [
+        (row["ChargePeriodStart"][:10], row["ProviderName"], row["BilledCost"], row["Tags"])
+        for row in rows
+    ]
+    assert told == [
+        ("2026-03-14", "claude_main", "0.75", '{"orchestify/agent": "reviewer"}'),
+        ("2026-03-15", "claude_main", "1.125000000001", '{"orchestify/agent": "reviewer"}'),
+        ("2026-03-15", "local", "0", ""),
+        ("2026-03-15", "openai", "0.0000042", f'{{"orchestify/agent": "{HOSTILE}"}}'),
+    ]
+    assert "note: 1 call has no known price" in result.stderr
 
 
 def test_file_that_cannot_be_written_is_told(file: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ LAYERS = [
     ["health"],
     ["ledger"],
     ["models"],
+    ["testing.recordings"],
     ["lanes"],
     ["shared_limits"],
     ["core"],
@@ -45,7 +46,7 @@ LAYERS = [
     ["lazy_names", "host_package", "version"],
 ]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
-LAZY = {"", "providers", "report"}  # the public names, which import when a name is used
+LAZY = {"", "providers", "report", "testing"}  # the public names, which import when a name is used
 
 
 def test_every_module_has_its_layer() -> None:

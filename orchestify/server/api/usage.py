@@ -10,10 +10,10 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import ConfigDict, Field
 
-from orchestify.errors import ConfigError, InvalidParameterError
+from orchestify.errors import ConfigError, InvalidParameterError, MissingExtraError
 from orchestify.ledger.axes import axes_in_words
 from orchestify.report import DataFormatName
-from orchestify.report.data import FORMATS
+from orchestify.report.formats import FORMATS
 from orchestify.report.rows import shortened
 from orchestify.report.times import parse_time
 from orchestify.server.api.fields import ResponseBody
@@ -168,20 +168,23 @@ def moment_of(name: str, text: str) -> datetime:
 Selection: TypeAlias = Annotated[Selected, Depends(_selected)]
 Format: TypeAlias = Annotated[DataFormatName, Query(alias="format")]
 
-_CSV = {"text/csv": {"schema": {"type": "string"}, "example": "provider,calls,..."}}
+_OTHERS = {
+    "text/csv": {"schema": {"type": "string"}, "example": "provider,calls,..."},
+    "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+}
 _ROWS_LEFT = "x-orchestify-rows-left"
 _HEADERS = {
     _ROWS_LEFT: {
-        "description": "How many rows were left out, as CSV has no place to say it",
+        "description": "How many rows were left out, as tables have no place to say it",
         "schema": {"type": "integer"},
     }
 }
 
 
 def gives(model: type[UsageResponse], *statuses: int) -> dict[str, Any]:
-    """Return how a route is declared that answers with a report, in either format."""
+    """Return how a route is declared that answers with a report, in each format."""
     declared = needs("read", *statuses)
-    declared["responses"][200] = {"model": model, "content": _CSV, "headers": _HEADERS}
+    declared["responses"][200] = {"model": model, "content": _OTHERS, "headers": _HEADERS}
     return {**declared, "response_model": None}
 
 
@@ -202,16 +205,21 @@ async def answer(
     """Return a tenant's report in a format.
 
     Raises:
-        InvalidParameterError: an axis that does not exist, or times that the ledger cannot cut.
+        InvalidParameterError: an axis that does not exist, times that the ledger cannot cut, or a
+            format that is not installed.
         LedgerError: the database could not be read.
     """
+    found = FORMATS[format_]
     report = await service.ledger.for_tenant(tenant).usage(
-        selection.by or ("provider",),
+        found.axes(selection.by, "provider"),
         since=selection.since,
         until=selection.until,
         where=selection.where,
     )
     report = shortened(report, selection.limit)
     headers = {_ROWS_LEFT: str(report.rows_left)}
-    found = FORMATS[format_]
-    return Response(found.write(report), headers=headers, media_type=found.media_type)
+    try:
+        written = found.write(report)
+    except MissingExtraError:
+        raise InvalidParameterError(f"query.format: {format_} is not installed here") from None
+    return Response(written, headers=headers, media_type=found.media_type)
