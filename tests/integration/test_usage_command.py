@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from pyarrow import parquet
 
 from orchestify.cli import cli
 from orchestify.ledger.sql.ledger import SqlLedger
+from tests.extras import needs
 from tests.ledgers import answered, database, opened, sqlite_rows
 from tests.reports import HOSTILE, write_ledger
 
@@ -117,6 +117,9 @@ def test_output_is_written_to_a_file(file: Path, tmp_path: Path, kind: str) -> N
 
 
 def test_parquet_goes_to_a_file_or_a_pipe(file: Path, tmp_path: Path) -> None:
+    needs("pyarrow", "parquet")
+    from pyarrow import parquet  # noqa: PLC0415 - an extra
+
     path = tmp_path / "usage.parquet"
     asked = ("--ledger", f"sqlite:///{file}", "--by", "model", "--by", "day", "--format", "parquet")
     written, piped = _run(*asked, "--output", path), _run(*asked)

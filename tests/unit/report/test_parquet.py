@@ -14,6 +14,9 @@ from orchestify.errors import MissingExtraError
 from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.memory import SUMS, Total
 from orchestify.report import usage_parquet
+from tests.extras import needs
+
+needs("pyarrow", "parquet")
 
 TOTAL = Total(
     calls=2,
