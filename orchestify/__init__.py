@@ -15,6 +15,12 @@ from orchestify.version import version
 __path__ = with_hosts_folders(__name__, __path__)
 
 if TYPE_CHECKING:
+    from orchestify.batches.many import (
+        BatchResult as BatchResult,
+    )
+    from orchestify.batches.requests import (
+        BatchRequest as BatchRequest,
+    )
     from orchestify.calls.stream import (
         CompletionStream as CompletionStream,
     )
