@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         APIConnectionError as APIConnectionError,
         APIError as APIError,
         AuthenticationError as AuthenticationError,
+        BatchFileError as BatchFileError,
         BudgetExceededError as BudgetExceededError,
         CircuitOpenError as CircuitOpenError,
         ConfigError as ConfigError,

@@ -3,7 +3,8 @@
     requests ── taken one at a time ──> `concurrency` workers ── complete ──> results, read one
                                                                               at a time
 
-What is under way or not yet read is bounded, so that any number of requests takes the same memory.
+What is under way or not yet read is bounded, so that any number of requests takes the same memory:
+as they come, there are as many as are asked at once; in order, 16 times as many.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from orchestify.ledger.record import labelled
 from orchestify.values import LLMResponse
 
 CONCURRENCY = 20
-_AHEAD = 16  # times the concurrency: results that wait for an earlier one, where order is kept
-_READY = 2  # times the concurrency: results that wait to be read, where it is not
+_AHEAD = 16  # times the concurrency: what was taken and has not been read, where order is kept
+
 
 Requests: TypeAlias = Iterable[RequestLike] | AsyncIterable[RequestLike]
 Complete: TypeAlias = Callable[..., Awaitable[LLMResponse]]
@@ -80,7 +81,7 @@ def map_requests(
         raise InvalidParameterError("concurrency is a whole number of at least 1")
     if (tools := shared.get("tools")) is not None:
         shared = {**shared, "tools": tuple(tools)}
-    most = concurrency * (_AHEAD if ordered else _READY)
+    most = concurrency * _AHEAD if ordered else concurrency
     work = _Work(complete, shared, _Source(requests), asyncio.Semaphore(most))
     return work.results(concurrency, ordered=ordered)
 
@@ -119,8 +120,8 @@ class _Work:
                 early[came.index] = came
                 next_one = due if ordered else came.index
                 while (result := early.pop(next_one, None)) is not None:
-                    yield result
                     self.room.release()
+                    yield result
                     due = next_one = next_one + 1
         finally:
             for task in tasks:
