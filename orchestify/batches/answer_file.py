@@ -16,7 +16,7 @@ import json
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
@@ -185,11 +185,16 @@ class AnswerFile:
         """
         if os.name != "posix":
             raise BatchFileError("a run of a file needs a system that can lock files")
-        with self._told():
+        with self._told(), ExitStack() as undo:
             self._journal = self._locked_journal()
+            undo.callback(os.close, self._journal.fd)
+            if not self._journal.size:
+                undo.callback(self._files.unlink, self._journal_path)
             self._answers = self._opened(self.path)
+            undo.callback(os.close, self._answers.fd)
             self._read_answers()
             self._read_journal()
+            undo.pop_all()
 
     def settle(self, names: Mapping[int, str]) -> None:
         """Write that nobody knows what became of the `unsettled`, whose `custom_id`s are given."""
