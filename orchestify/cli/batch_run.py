@@ -136,12 +136,11 @@ class _Progress:
     def _bar(self) -> Table:
         tally = self._run.tally
         bar = ProgressBar(tally.total, tally.ended, width=_BAR_COLUMNS)
-        words = Text(progress_line(tally, self._left_s()), no_wrap=True, overflow="ellipsis")
+        line = progress_line(tally, self._left_s())
         if self._run.has_stopped:
-            waits = f"waiting for {plural(self._run.under_way, 'request')} under way"
-            words = Text(f"{waits}; Ctrl-C gives them up", no_wrap=True, overflow="ellipsis")
+            line = f"waiting for {plural(self._run.under_way, 'request')} (Ctrl-C ends it)"
         shown = Table.grid(padding=(0, 1, 0, 0))
-        shown.add_row(bar, words)
+        shown.add_row(bar, Text(line, no_wrap=True, overflow="ellipsis"))
         return shown
 
     def _left_s(self) -> float | None:
