@@ -13,6 +13,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.json import encode
+
 from orchestify.batches.many import BatchResult
 from orchestify.calls.chat_completion import completion_of
 from orchestify.errors import AllTargetsFailedError, OrchestifyError
@@ -35,8 +37,11 @@ def answer_of(result: BatchResult) -> dict[str, Any]:
 
 def encode_line(answer: Mapping[str, Any]) -> bytes:
     """Return a line, with its end; halves of characters are written as JSON's escapes."""
-    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    try:
+        return encode(answer) + b"\n"
+    except (TypeError, ValueError):  # such a half, or a mapping that is no dict
+        text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"), default=dict)
+        return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def may_be_billed(error: BaseException) -> bool:

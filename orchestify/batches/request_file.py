@@ -62,7 +62,7 @@ class RequestFile:
         """Return the `custom_id`s of some requests by their places."""
         wanted = frozenset(indexes)
         return {
-            index: parse_line(line, self.path).custom_id or ""
+            index: parse_line(line, self.path, is_checked=True).custom_id or ""
             for index, line in enumerate(self._lines() if wanted else ())
             if index in wanted
         }
@@ -82,7 +82,7 @@ class RequestFile:
                 continue
             if self.digests[index] != self._digest(line):
                 raise self._changed()
-            yield index, parse_line(line, self.path)
+            yield index, parse_line(line, self.path, is_checked=True)
         if read < len(self.digests):
             raise self._changed()
 

@@ -150,6 +150,8 @@ class FileRun:
             yield self._filled(request)
 
     def _filled(self, request: BatchRequest) -> BatchRequest:
+        if self._options.model is None and self._options.system is None:
+            return request
         arguments = dict(request.arguments)
         if self._options.model is not None:
             arguments["model"] = self._options.model

@@ -18,7 +18,7 @@ import pytest
 from orchestify.testing import Reply, StubRequest, StubServer
 from tests.ledgers import ROOT
 
-WORKER = [sys.executable, "-m", "tests.integration.batch_worker"]
+WORKER = [sys.executable, "-m", "tests.integration.batch_run_worker"]
 ANSWERED = ["answered"]
 UNKNOWN = ["UnknownOutcome"]
 FAILED = ["InvalidRequestError"]

@@ -1,4 +1,4 @@
-"""Dies at every step of a run over a file: `batch_worker.py PORT FOLDER ACTION`.
+"""Dies at every step of a run over a file: `batch_run_worker.py PORT FOLDER ACTION`.
 
 Before step 0, 1, 2... a forked child ends itself with SIGKILL, each time over files of its own:
 4 requests to the stub server at PORT, 2 at once, whose prompts name the death. ACTION `ask` dies in
