@@ -170,6 +170,7 @@ class AnswerFile:
         self._files = files
         self._journal_path = self.path.with_name(f"{self.path.name}.journal")
         self._sent: set[int] = set()  # and neither answered nor taken back
+        self._is_closed = False
 
     @property
     def unsettled(self) -> Sequence[int]:
@@ -250,6 +251,9 @@ class AnswerFile:
 
     def close(self) -> None:
         """Let the files go; the journal only goes where nothing is left that it alone tells."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         with self._told():
             try:
                 self._files.fsync(self._answers.fd)

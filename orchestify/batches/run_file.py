@@ -135,6 +135,10 @@ class FileRun:
         finally:
             self._answers.close()
 
+    def close(self) -> None:
+        """Let the files go, where `ask` has not."""
+        self._answers.close()
+
     def stop(self) -> None:
         """Take no more requests; those under way are waited for."""
         self.has_stopped = True

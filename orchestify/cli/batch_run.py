@@ -80,6 +80,7 @@ def run_command(requests: Path, answers: Path, path: Path, agent: str, **options
         with warnings_echoed(), _Progress(run):
             asyncio.run(_ask(run, config, agent))
     finally:
+        run.close()
         _tell_end(run.tally, answers)
     if run.stopped_by is not None:
         show_error(run.stopped_by)
