@@ -9,5 +9,5 @@
 
 It stands on `complete` of any provider; a plain call passes nothing of this.
 
-Other rooms import from: answers, many, requests, run_file.
+Other rooms import from: answer_file, answers, many, requests, run_file.
 """
