@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,36 @@ async def test_requests_that_change_meanwhile_end_it_after_what_is_under_way(
     with pytest.raises(BatchFileError, match="was changed while its requests were asked"):
         await run.ask(Agent().complete)
     assert lines(tmp_path) == {"request-1": "a"}
+
+
+async def test_a_request_more_takes_no_more_memory_than_its_digest(tmp_path: Path) -> None:
+    await peak_bytes(tmp_path / "warm.txt", 100)
+    few = await peak_bytes(tmp_path / "few.txt", 500)
+    many = await peak_bytes(tmp_path / "many.txt", 4_500)
+    assert (many - few) / 4_000 < 100  # a prompt here has 250 bytes, and its line of answers 900
+
+
+async def peak_bytes(path: Path, many: int) -> int:
+    """What a run over so many prompts holds at most."""
+    write_prompts(path, many)
+    agent = Agent()
+    agent.asked = agent.arguments = Nothing()  # type: ignore[assignment]
+    tracemalloc.start()
+    run = FileRun(path, path.with_suffix(".jsonl"), "it", FileRunOptions())
+    run.open()
+    await run.ask(agent.complete)
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert run.tally.answered == many
+    return found
+
+
+def write_prompts(path: Path, many: int) -> None:
+    path.write_text("\n".join(f"{number} " * 50 for number in range(many)))
+
+
+class Nothing:
+    """A list that keeps nothing."""
+
+    def append(self, _: object) -> None:
+        """Forget it."""
