@@ -6,7 +6,7 @@
 
 A failure that is not the request's own (no room in a budget, a wrong key, an open circuit) is held
 back until one that was asked later is answered. Where as many are held back as may be under way,
-the run stops, and they stay open.
+and at least 5, the run stops, and they stay open.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from orchestify.errors import (
 )
 from orchestify.values import LLMMessage
 
+_LEAST_HELD = 5
 _CONCERN_ALL = (
     AuthenticationError,
     PermissionDeniedError,
@@ -128,9 +129,13 @@ class FileRun:
             results = map_requests(
                 complete, self._requests_to_ask(), self._options.concurrency, {}, ordered=False
             )
-            async with aclosing(results):
-                async for result in results:
-                    self._keep(result.index, result)
+            try:
+                async with aclosing(results):
+                    async for result in results:
+                        self._keep(result.index, result)
+            except BatchFileError:  # of the requests or the journal; what was under way has come
+                self._end()
+                raise
             self._end()
         finally:
             self._answers.close()
@@ -169,7 +174,7 @@ class FileRun:
         index = self._places.pop(number)
         if result.error is not None and _concerns_all(result.error):
             self._held.append(_Held(index, result, self._taken))
-            if len(self._held) >= self._options.concurrency:
+            if len(self._held) >= max(self._options.concurrency, _LEAST_HELD):
                 self.stop()
             return
         if result.response is not None:

@@ -124,7 +124,7 @@ async def test_what_fails_for_all_stops_it_and_leaves_them_open(
     run = made(tmp_path, "abcdefgh")
     await run.ask(agent.complete)
     assert run.stopped_by is error
-    assert len(agent.asked) <= 5
+    assert len(agent.asked) <= 7
     assert lines(tmp_path) == {"request-1": "a"}
     assert not (tmp_path / "out.jsonl.journal").exists()
     await made(tmp_path, "abcdefgh").ask(Agent().complete)
@@ -142,16 +142,16 @@ async def test_what_is_refused_while_later_ones_pass_has_failed(tmp_path: Path) 
 async def test_an_answer_that_was_asked_before_says_nothing_of_what_fails_now(
     tmp_path: Path,
 ) -> None:
-    agent = Agent({"b": BUDGET, "c": BUDGET})
+    agent = Agent(dict.fromkeys("bcdef", BUDGET))
     agent.gates["a"] = asyncio.Event()
-    run = made(tmp_path, "abcdef")
+    run = made(tmp_path, "abcdefgh")
     asking = asyncio.create_task(run.ask(agent.complete))
     await until(lambda: run.has_stopped)
     agent.gates["a"].set()
     await asking
     assert run.stopped_by is BUDGET
     assert lines(tmp_path) == {"request-1": "a"}
-    assert agent.asked == ["a", "b", "c"]
+    assert agent.asked == list("abcdef")
 
 
 async def test_the_last_one_that_fails_for_all_stays_open(tmp_path: Path) -> None:
@@ -159,6 +159,13 @@ async def test_the_last_one_that_fails_for_all_stays_open(tmp_path: Path) -> Non
     await run.ask(Agent({"b": BUDGET}).complete)
     assert run.stopped_by is BUDGET
     assert lines(tmp_path) == {"request-1": "a"}
+
+
+async def test_one_that_is_always_refused_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    run = made(tmp_path, "abcd", concurrency=1)
+    await run.ask(Agent({"a": BUDGET}).complete)
+    assert run.stopped_by is None
+    assert (run.tally.failed, run.tally.answered) == (1, 3)
 
 
 async def test_what_fails_for_itself_does_not_stop_it(tmp_path: Path) -> None:
@@ -235,11 +242,12 @@ async def test_a_full_disk_before_anything_is_sent_sends_nothing(tmp_path: Path)
 async def test_requests_that_change_meanwhile_end_it_after_what_is_under_way(
     tmp_path: Path,
 ) -> None:
-    run = made(tmp_path, "abc", concurrency=1)
-    (tmp_path / "in.txt").write_text("a\nx\nc")
+    run = made(tmp_path, "abcd", concurrency=1)
+    (tmp_path / "in.txt").write_text("a\nb\nx\nd")
     with pytest.raises(BatchFileError, match="was changed while its requests were asked"):
-        await run.ask(Agent().complete)
+        await run.ask(Agent({"b": BUDGET}).complete)
     assert lines(tmp_path) == {"request-1": "a"}
+    assert not (tmp_path / "out.jsonl.journal").exists()
 
 
 async def test_a_request_more_takes_no_more_memory_than_its_digest(tmp_path: Path) -> None:
