@@ -15,6 +15,12 @@ from orchestify.version import version
 __path__ = with_hosts_folders(__name__, __path__)
 
 if TYPE_CHECKING:
+    from orchestify.batches.many import (
+        BatchResult as BatchResult,
+    )
+    from orchestify.batches.requests import (
+        BatchRequest as BatchRequest,
+    )
     from orchestify.calls.stream import (
         CompletionStream as CompletionStream,
     )
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
         APIConnectionError as APIConnectionError,
         APIError as APIError,
         AuthenticationError as AuthenticationError,
+        BatchFileError as BatchFileError,
         BudgetExceededError as BudgetExceededError,
         CircuitOpenError as CircuitOpenError,
         ConfigError as ConfigError,

@@ -10,6 +10,7 @@
     ├── LedgerError                           the ledger's database cannot be used
     ├── VaultError                            the vault cannot be read or written
     ├── StoreError                            the service's database cannot be used
+    ├── BatchFileError                        a batch's files cannot be used, or not together
     ├── NotFoundError (KeyError)              no such row in the service's database
     ├── ConflictError                         the change meets another row, or a bound
     ├── AccessError                           the service refuses a request: 401, 403 or 429
@@ -109,6 +110,13 @@ class VaultError(OrchestifyError):
 
 class StoreError(OrchestifyError):
     """The service's database cannot be opened, read or written."""
+
+
+class BatchFileError(OrchestifyError):
+    """A file of requests or of answers cannot be read or written, or is not the other one's.
+
+    What was in the files before is still there.
+    """
 
 
 class NotFoundError(OrchestifyError, KeyError):

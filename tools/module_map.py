@@ -26,6 +26,7 @@ ROOMS = (
         "telemetry",
         "providers",
         "tools",
+        "batches",
         "calls",
         "health",
     ),

@@ -35,8 +35,9 @@ host's own class are lanes like the others (`lanes/litellm/lane.py`, `providers/
 
 One frozen value goes down (CompletionRequest), one comes back (LLMResponse). Nothing here
 imports from providers/. `embedding.py` has what `embed` adds: batches, each sent as above by
-`Lane.embed_inputs`. `sync.py` is the synchronous face, `tracing.py` what a tracer is told.
+`Lane.embed_inputs`. `sync.py` is the synchronous face, `tracing.py` what a tracer is told,
+`chat_completion.py` an answer in OpenAI's words.
 
-Other rooms import from: embedding, messages, request, route, runtime, stream, sync, target,
-tracing.
+Other rooms import from: chat_completion, embedding, messages, request, route, runtime, stream,
+sync, target, tracing.
 """

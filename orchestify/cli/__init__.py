@@ -19,6 +19,7 @@ COMMANDS = {
     "check": ("check", "Say what is wrong with a configuration, or what is on and off."),
     "explain": ("explain", "Show what a call of an agent does, and where that is written."),
     "ask": ("ask", "Ask an agent and stream its answer."),
+    "batch": ("batch", "Ask an agent many requests from a file."),
     "models": ("models", "List models: context window, prices, capabilities."),
     "usage": ("usage", "Report tokens and money: a table, JSON, CSV or a page."),
     "providers": ("providers", "List the providers, or try each of them."),

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar, Unpack, overload
 
+from orchestify.batches.many import (
+    CONCURRENCY,
+    BatchResult,
+    ManyKeywords,
+    Requests,
+    map_requests,
+)
 from orchestify.calls.embedding import EmbeddingKeywords, TextsLike, embedding_call_of
 from orchestify.calls.messages import MessagesLike
 from orchestify.calls.request import (
@@ -220,7 +228,46 @@ class LLMProvider:
             return await self.embed_inputs(call.request(Defaults(), model=call.model or ""))
         return await route.embed(call)
 
+    def map(
+        self,
+        requests: Requests,
+        *,
+        concurrency: int = CONCURRENCY,
+        ordered: bool = True,
+        **keywords: Unpack[ManyKeywords],
+    ) -> AsyncGenerator[BatchResult, None]:
+        """Ask many requests, `concurrency` of them at once, and yield a result for each.
+
+        A request is a prompt, messages, a mapping of `complete`'s arguments (with a `custom_id`,
+        where it is to have one), or an object of OpenAI's batch form; `requests`, an iterable or an
+        asynchronous one, is read only as fast as results are. Each is a call as `complete` makes
+        it; an error is a result. Results come in the requests' order, or without `ordered` as they
+        are there. `keywords` hold for every request that does not say otherwise.
+
+        Leaving the loop early cancels what is under way; `contextlib.aclosing` does so at once.
+
+        Raises:
+            InvalidParameterError: `requests` or `concurrency` cannot be used; nothing was sent.
+            Exception: what `requests` itself raised, after the results of those before it.
+        """
+        return map_requests(self.complete, requests, concurrency, keywords, ordered=ordered)
+
+    async def complete_many(
+        self,
+        requests: Requests,
+        *,
+        concurrency: int = CONCURRENCY,
+        **keywords: Unpack[ManyKeywords],
+    ) -> list[BatchResult]:
+        """Ask many requests and return their results in order; see `map`."""
+        async with aclosing(
+            self.map(requests, concurrency=concurrency, ordered=False, **keywords)
+        ) as results:
+            found = [result async for result in results]
+        return sorted(found, key=lambda result: result.index)
+
     complete_sync = synchronous(complete)
+    complete_many_sync = synchronous(complete_many)
     stream_sync = synchronous_stream(stream)
     run_sync = synchronous(run)
     embed_sync = synchronous(embed)

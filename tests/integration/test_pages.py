@@ -32,6 +32,9 @@ async def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
             await reader.close()
 
 
+_NEEDS = {"frameworks.md": ("openai-agents", "frameworks"), "account.md": ("pyarrow", "parquet")}
+
+
 def free_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         return int(taken.getsockname()[1])
@@ -39,8 +42,8 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("page", _PAGES, ids=[str(page.relative_to(ROOT)) for page in _PAGES])
 async def test_every_example_of_a_page_runs(page: Path, reader: Reader) -> None:
-    if page.name == "frameworks.md":
-        needs("openai-agents", "frameworks")
+    if page.name in _NEEDS:
+        needs(*_NEEDS[page.name])
     for block in blocks(page):
         if block.language in RUN:
             await reader.run(block, page)

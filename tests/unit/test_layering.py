@@ -26,7 +26,7 @@ LAYERS = [
     ["report"],
     ["metrics", "telemetry"],
     ["providers"],
-    ["tools"],
+    ["tools", "batches"],
     ["calls"],
     ["health"],
     ["ledger"],

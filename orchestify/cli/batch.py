@@ -1,0 +1,15 @@
+"""`orchestify batch`: many requests in files."""
+
+from __future__ import annotations
+
+import click
+
+from orchestify.cli.batch_run import run_command
+
+
+@click.group()
+def command() -> None:
+    """Ask an agent many requests from a file."""
+
+
+command.add_command(run_command)
