@@ -24,11 +24,16 @@ What it answers is told by `script`, by a function in `respond`, or in the name 
 needs no state shared between tests: `stub;status=529`, `stub;chunks=50;cut_after=3` (the grammar is
 in `orchestify.testing.reply`). What it saw is in `requests`, `account`, `connections`, `active`.
 
+Batches of both APIs are in `batches`: they end when they are first asked for, or, with
+`server.batches.holds = True`, as `server.batches.end("expired", done=3)` says; its `script` takes
+the faults of an operation (`create`, `results`...).
+
 `with StubServer.in_thread() as server` serves scripts and synchronous tests, `python -m
 orchestify.testing` other processes. Tests that need no HTTP at all use a provider of `type: mock`.
 """
 
 from orchestify.testing.account import Account, Connections, Outcome, StubRequest, UsageSum
+from orchestify.testing.batches import StubBatch, StubBatches
 from orchestify.testing.reply import NAMED_ERRORS, Reply, Writes, parse_reply
 from orchestify.testing.schema import minimal_instance
 from orchestify.testing.server import MISSING_MODEL, Respond, StubServer
@@ -41,6 +46,8 @@ __all__ = [
     "Outcome",
     "Reply",
     "Respond",
+    "StubBatch",
+    "StubBatches",
     "StubRequest",
     "StubServer",
     "UsageSum",
