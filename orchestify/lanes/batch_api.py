@@ -101,7 +101,7 @@ class RemoteBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchResult:
+class RemoteResult:
     """What became of one request: its answer, or an error where there is none."""
 
     custom_id: str
@@ -162,7 +162,7 @@ class BatchApi(Protocol):
 
     def results(
         self, batch: RemoteBatch, request_of: RequestOf
-    ) -> AsyncGenerator[BatchResult | None, None]:
+    ) -> AsyncGenerator[RemoteResult | None, None]:
         """Yield the results of a batch that has ended, in no order; None for a line that is none.
 
         Raises:
@@ -245,8 +245,8 @@ class BatchHttp:
             query = f"?limit=100&{after}={checked_name(rows[-1].get('id'))}"
 
     async def results(
-        self, path: str, read: Callable[[Any], BatchResult | Unread | None]
-    ) -> AsyncGenerator[BatchResult | None, None]:
+        self, path: str, read: Callable[[Any], RemoteResult | Unread | None]
+    ) -> AsyncGenerator[RemoteResult | None, None]:
         """Yield what `read` makes of each line at a path; None for a line that is no result.
 
         What `read` returns as `Unread` is an answer that is yet to be read.
@@ -266,8 +266,8 @@ class BatchHttp:
         raise explained
 
     async def _result(
-        self, line: bytes, read: Callable[[Any], BatchResult | Unread | None]
-    ) -> AsyncGenerator[BatchResult | None, None]:
+        self, line: bytes, read: Callable[[Any], RemoteResult | Unread | None]
+    ) -> AsyncGenerator[RemoteResult | None, None]:
         try:
             if len(line) >= LARGE:
                 value = await self._lane.endpoint.off_loop(self._lane.json_in, line)
@@ -282,16 +282,16 @@ class BatchHttp:
         if found is not None:
             yield found
 
-    async def _answered(self, unread: Unread) -> BatchResult:
+    async def _answered(self, unread: Unread) -> RemoteResult:
         try:
             response = self._lane.answer_in(unread.body, unread.request)
         except FAILURES as error:
             explained = await self._lane.explained(error, unread.request)
         else:
-            return BatchResult(unread.custom_id, "ok", response)
-        return BatchResult(unread.custom_id, "failed", error=explained)
+            return RemoteResult(unread.custom_id, "ok", response)
+        return RemoteResult(unread.custom_id, "failed", error=explained)
 
-    def refused(self, custom_id: str, failure: Failure, model: str) -> BatchResult:
+    def refused(self, custom_id: str, failure: Failure, model: str) -> RemoteResult:
         """Return the result of a request that the provider refused or failed at.
 
         Nobody keeps the request, so that its words cannot be struck out of the provider's message:
@@ -301,7 +301,7 @@ class BatchHttp:
         codes = ", ".join(sorted(each for each in failure.words if _NAME.fullmatch(each)))
         message = f"{kind.default_message} ({codes})" if codes else ""
         error = kind(message, provider=self._lane.provider_id, model=model, status=failure.status)
-        return BatchResult(custom_id, "failed", error=error)
+        return RemoteResult(custom_id, "failed", error=error)
 
 
 class Unread(NamedTuple):

@@ -21,7 +21,7 @@ from orchestify.lanes.batch_api import (
     BatchHttp,
     BatchingLane,
     BatchLine,
-    BatchResult,
+    RemoteResult,
     EncodedRequest,
     Prepared,
     RemoteBatch,
@@ -103,10 +103,10 @@ class AnthropicBatches:
 
     async def results(
         self, batch: RemoteBatch, request_of: RequestOf
-    ) -> AsyncGenerator[BatchResult | None, None]:
+    ) -> AsyncGenerator[RemoteResult | None, None]:
         """Yield what the results have."""
 
-        def read(line: Any) -> BatchResult | Unread | None:
+        def read(line: Any) -> RemoteResult | Unread | None:
             return self._read(line, request_of)
 
         results = self._http.results(_results_path(batch), read)
@@ -120,8 +120,8 @@ class AnthropicBatches:
     async def _is_of(self, batch: RemoteBatch, key: str) -> bool:
         """Whether the first result has a custom id of ours."""
 
-        def read(line: Any) -> BatchResult:
-            return BatchResult(str(line["custom_id"]), "ok")
+        def read(line: Any) -> RemoteResult:
+            return RemoteResult(str(line["custom_id"]), "ok")
 
         async with aclosing(self._http.results(_results_path(batch), read)) as results:
             async for result in results:
@@ -141,13 +141,13 @@ class AnthropicBatches:
 
         return await self._http.asked(asked())
 
-    def _read(self, line: Any, request_of: RequestOf) -> BatchResult | Unread | None:
+    def _read(self, line: Any, request_of: RequestOf) -> RemoteResult | Unread | None:
         custom_id, result = line["custom_id"], line["result"]
         request, kind = request_of(custom_id), result["type"]
         if request is None:
             return None
         if kind in _NOT_DONE:
-            return BatchResult(custom_id, _NOT_DONE[kind])
+            return RemoteResult(custom_id, _NOT_DONE[kind])
         if kind == "succeeded":
             return Unread(custom_id, result["message"], request)
         return self._http.refused(custom_id, failure_from_data(result["error"]), request.model)

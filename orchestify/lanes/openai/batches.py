@@ -21,7 +21,7 @@ from orchestify.lanes.batch_api import (
     BatchHttp,
     BatchingLane,
     BatchLine,
-    BatchResult,
+    RemoteResult,
     EncodedRequest,
     Prepared,
     RemoteBatch,
@@ -137,10 +137,10 @@ class OpenAIBatches:
 
     async def results(
         self, batch: RemoteBatch, request_of: RequestOf
-    ) -> AsyncGenerator[BatchResult | None, None]:
+    ) -> AsyncGenerator[RemoteResult | None, None]:
         """Yield what the files of answers and of errors have."""
 
-        def read(line: Any) -> BatchResult | Unread | None:
+        def read(line: Any) -> RemoteResult | Unread | None:
             return self._read(line, request_of)
 
         for file_id in batch.results:
@@ -167,13 +167,13 @@ class OpenAIBatches:
 
         return await self._http.asked(asked())
 
-    def _read(self, line: Any, request_of: RequestOf) -> BatchResult | Unread | None:
+    def _read(self, line: Any, request_of: RequestOf) -> RemoteResult | Unread | None:
         custom_id, answer, error = line["custom_id"], line.get("response"), line.get("error")
         request = request_of(custom_id)
         if request is None:
             return None
         if isinstance(error, Mapping) and error.get("code") in _NOT_DONE:
-            return BatchResult(custom_id, _NOT_DONE[error.get("code")])
+            return RemoteResult(custom_id, _NOT_DONE[error.get("code")])
         if answer is None:
             failure = failure_from_data({"error": error})
             return self._http.refused(custom_id, failure, request.model)
