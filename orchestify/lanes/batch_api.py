@@ -301,6 +301,7 @@ class BatchHttp:
         codes = ", ".join(sorted(each for each in failure.words if _NAME.fullmatch(each)))
         message = f"{kind.default_message} ({codes})" if codes else ""
         error = kind(message, provider=self._lane.provider_id, model=model, status=failure.status)
+        error.may_be_billed = False  # neither vendor bills what failed in a batch
         return RemoteResult(custom_id, "failed", error=error)
 
 
