@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestify import BatchResult, ProviderRegistry
+from orchestify import ProviderRegistry
 from orchestify.errors import (
     APIConnectionError,
     BatchStateError,
@@ -20,11 +22,13 @@ from orchestify.errors import (
     InvalidResponseError,
     ServerError,
 )
+from orchestify.events.events import BudgetThreshold
+from orchestify.ledger.budgets.sql_store import lapse
 from orchestify.testing import Reply, StubServer
-from tests.ledgers import sqlite_rows
+from tests.batches import batch_registry, fetched, prompts
+from tests.ledgers import database, sqlite_rows, until
 from tests.registries import registry_on
 
-PRICE = {"input_usd_per_mtok": 2, "output_usd_per_mtok": 10}
 KINDS = ["openai", "anthropic"]
 
 
@@ -37,24 +41,18 @@ async def server() -> AsyncIterator[StubServer]:
 def registry(
     server: StubServer, folder: Path, kind: str = "openai", **top: Any
 ) -> ProviderRegistry:
-    """A registry as each process would open it: one provider, priced, one agent, one ledger."""
-    providers = {"main": {"type": kind, "default_model": "stub", "price": PRICE, "max_tokens": 100}}
-    return registry_on(
-        server,
-        providers,
-        {"writer": {"provider": "main"}},
-        ledger={"url": f"sqlite:///{folder}/usage.db"},
-        **top,
-    )
+    """A registry as each process would open it; without a budget, if the test names none."""
+    ledger = f"sqlite:///{folder}/usage.db"
+    return batch_registry(server.url, ledger, kind, **({"budgets": []} | top))
 
 
-def prompts(count: int, **more: Any) -> list[dict[str, Any]]:
-    return [{"custom_id": f"r{n}", "prompt": f"hello {n}", **more} for n in range(count)]
-
-
-async def fetched(on: ProviderRegistry, batch_id: str) -> list[BatchResult]:
-    async with aclosing(on.batches.fetch(batch_id)) as results:
-        return sorted([each async for each in results], key=lambda each: each.index)
+def expire_lease(folder: Path, owner: str) -> None:
+    """Let a lease run out, as the time that it lasts would."""
+    with closing(sqlite3.connect(folder / "usage.db", timeout=30)) as connection:
+        connection.execute(
+            "UPDATE ledger_leases SET expires_at = '2020-01-01 00:00:00' WHERE owner = ?", (owner,)
+        )
+        connection.commit()
 
 
 def records(folder: Path) -> list[tuple[Any, ...]]:
@@ -159,7 +157,7 @@ async def test_one_that_fails_is_an_error_and_costs_nothing(
 async def test_a_batch_that_ends_early_books_what_was_done(
     server: StubServer, tmp_path: Path, kind: str, ending: Any, outcome: str
 ) -> None:
-    budget = {"name": "all", "limit_usd": 1}
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
     server.batches.holds = True
     async with registry(server, tmp_path, kind, budgets=[budget]) as on:
         batch = await on.get_for_agent("writer").batch(prompts(4))
@@ -177,7 +175,7 @@ async def test_cancelling_ends_a_batch_and_what_it_holds(
     server: StubServer, tmp_path: Path, kind: str
 ) -> None:
     server.batches.holds = True
-    budget = {"name": "all", "limit_usd": 1}
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
     async with registry(server, tmp_path, kind, budgets=[budget]) as on:
         batch = await on.get_for_agent("writer").batch(prompts(2))
         assert (await on.batches.cancel(batch.id)).status in ("cancelling", "canceling")
@@ -200,7 +198,7 @@ async def test_a_running_batch_cannot_be_fetched(server: StubServer, tmp_path: P
 async def test_the_worst_case_is_held_until_the_batch_is_fetched(
     server: StubServer, tmp_path: Path
 ) -> None:
-    budget = {"name": "all", "limit_usd": 1}
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
     async with registry(server, tmp_path, budgets=[budget]) as on:
         batch = await on.get_for_agent("writer").batch(prompts(2))
     async with registry(server, tmp_path, budgets=[budget]) as other:
@@ -217,7 +215,7 @@ async def test_the_worst_case_is_held_until_the_batch_is_fetched(
 async def test_what_has_no_room_is_refused_with_the_sum_and_nothing_is_sent(
     server: StubServer, tmp_path: Path
 ) -> None:
-    budget = {"name": "small", "limit_usd": 0.001}
+    budget = {"name": "small", "limit_usd": 0.001, "period": "ever"}
     async with registry(server, tmp_path, budgets=[budget]) as on:
         with pytest.raises(BudgetExceededError, match=r"the batch may cost 0\.001022") as refused:
             await on.get_for_agent("writer").batch(prompts(2))
@@ -234,7 +232,7 @@ async def test_requests_without_a_price_are_refused_where_a_budget_says_so(
         server,
         {"main": {"default_model": "nobody-knows-it"}},
         ledger={"url": f"sqlite:///{tmp_path}/usage.db"},
-        budgets=[{"name": "all", "limit_usd": 1}],
+        budgets=[{"name": "all", "limit_usd": 1, "period": "ever"}],
     )
     async with on:
         with pytest.raises(BudgetExceededError, match="price is unknown"):
@@ -289,7 +287,7 @@ async def test_one_that_runs_at_a_provider_without_metadata_is_unsure_until_it_e
 async def test_a_refused_submission_holds_nothing(
     server: StubServer, tmp_path: Path, kind: str
 ) -> None:
-    budget = {"name": "all", "limit_usd": 1}
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
     server.batches.script("create", Reply(status=400, error="no"))
     async with registry(server, tmp_path, kind, budgets=[budget]) as on:
         with pytest.raises(InvalidRequestError):
@@ -417,7 +415,7 @@ async def test_what_cannot_be_a_batch_is_refused_at_its_place(
 async def test_models_may_differ_where_the_provider_takes_that_and_count_apart(
     server: StubServer, tmp_path: Path
 ) -> None:
-    budget = {"name": "large", "limit_usd": 1, "match": {"model": "large"}}
+    budget = {"name": "large", "limit_usd": 1, "period": "ever", "match": {"model": "large"}}
     async with registry(server, tmp_path, "anthropic", budgets=[budget]) as on:
         requests = [*prompts(2), {"custom_id": "l", "prompt": "hello 9", "model": "large"}]
         batch = await on.get_for_agent("writer").batch(requests)
@@ -427,3 +425,81 @@ async def test_models_may_differ_where_the_provider_takes_that_and_count_apart(
         (state,) = on.budgets()
         assert (state.held_calls, state.spent_calls) == (0, 1)
     assert sorted(row[1] for row in records(tmp_path)) == ["large", "stub", "stub"]
+
+
+async def test_a_batch_that_nobody_fetches_counts_as_possibly_spent_until_somebody_does(
+    server: StubServer, tmp_path: Path
+) -> None:
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
+    async with registry(server, tmp_path, budgets=[budget]) as on:
+        batch = await on.get_for_agent("writer").batch(prompts(2))
+        expire_lease(tmp_path, batch.id)
+        lapsed = database(f"sqlite:///{tmp_path}/usage.db", tmp_path).run(lambda c: lapse(c, 100))
+        assert lapsed <= 1  # the ledger's own thread may have been first
+        (state,) = on.budgets()
+        assert (state.held_usd, state.possible_usd) == (0, Decimal("0.001022"))
+        await fetched(on, batch.id)
+        (state,) = on.budgets()
+        assert (state.held_usd, state.possible_usd, state.possible_calls) == (0, 0, 0)
+        assert (state.spent_usd, state.spent_calls) == (Decimal("0.00006"), 2)
+
+
+async def test_a_batch_outlives_the_leases_of_processes(server: StubServer, tmp_path: Path) -> None:
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
+    async with registry(server, tmp_path, budgets=[budget]) as on:
+        await on.get_for_agent("writer").batch(prompts(2))
+    assert database(f"sqlite:///{tmp_path}/usage.db", tmp_path).run(lambda c: lapse(c, 100)) == 0
+    assert held(tmp_path) == [(1_022_000_000,)]
+
+
+async def test_two_that_fetch_at_once_book_once(server: StubServer, tmp_path: Path) -> None:
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
+    async with (
+        registry(server, tmp_path, budgets=[budget]) as one,
+        registry(server, tmp_path, budgets=[budget]) as other,
+    ):
+        batch = await one.get_for_agent("writer").batch(prompts(20))
+        both = await asyncio.gather(fetched(one, batch.id), fetched(other, batch.id))
+        (state,) = one.budgets()
+        report = await one.usage()
+    assert [len(each) for each in both] == [20, 20]
+    assert (len(records(tmp_path)), report.total.calls) == (20, 20)
+    assert (state.spent_usd, state.spent_calls, state.held_calls) == (Decimal("0.0006"), 20, 0)
+
+
+async def test_a_fetched_batch_reports_the_thresholds_it_crosses(
+    server: StubServer, tmp_path: Path
+) -> None:
+    budget = {"name": "all", "limit_usd": 0.1, "period": "ever", "alert_at": [0.0005]}
+    told: list[BudgetThreshold] = []
+    async with registry(server, tmp_path, budgets=[budget]) as on:
+        on.on(told.append, BudgetThreshold)
+        batch = await on.get_for_agent("writer").batch(prompts(2))
+        await fetched(on, batch.id)
+        await until(lambda: len(told) == 1)
+    assert (told[0].budget, told[0].spent_usd) == ("all", Decimal("0.00006"))
+
+
+async def test_a_rolling_budget_counts_a_batch_when_it_is_fetched(
+    server: StubServer, tmp_path: Path
+) -> None:
+    budget = {"name": "all", "limit_usd": 1, "period": "rolling_24h"}
+    async with registry(server, tmp_path, budgets=[budget]) as on:
+        batch = await on.get_for_agent("writer").batch(prompts(2))
+        (state,) = on.budgets()
+        assert state.held_usd == Decimal("0.001022")
+        await fetched(on, batch.id)
+        (state,) = on.budgets()
+    assert (state.held_usd, state.spent_usd) == (0, Decimal("0.00006"))
+
+
+async def test_a_batch_settles_in_a_budget_that_is_configured_no_more(
+    server: StubServer, tmp_path: Path
+) -> None:
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
+    async with registry(server, tmp_path, budgets=[budget]) as on:
+        batch = await on.get_for_agent("writer").batch(prompts(2))
+    async with registry(server, tmp_path) as other:
+        await fetched(other, batch.id)
+    query = "SELECT spent_picousd FROM budget_periods"
+    assert (sqlite_rows(tmp_path / "usage.db", query), held(tmp_path)) == ([(60_000_000,)], [])
