@@ -15,7 +15,14 @@ BUDGET = {"name": "all", "limit_usd": 100, "period": "ever"}
 
 
 def batch_registry(server: str, ledger: str, kind: str = "openai", **top: Any) -> ProviderRegistry:
-    """A registry of one provider at a stub server, priced, of one agent, with a ledger.
+    """A registry of `batch_config`."""
+    return ProviderRegistry.from_config(
+        parse_config(json.dumps(batch_config(server, ledger, kind, **top)))
+    )
+
+
+def batch_config(server: str, ledger: str, kind: str = "openai", **top: Any) -> dict[str, Any]:
+    """A configuration of one provider at a stub server, priced, of one agent, with a ledger.
 
     A batch is priced at 1 USD a million tokens in, and 5 USD out.
     """
@@ -27,13 +34,12 @@ def batch_registry(server: str, ledger: str, kind: str = "openai", **top: Any) -
         "price": PRICE,
         "max_tokens": 100,
     }
-    config = {
+    return {
         "providers": {"main": main},
         "agents": {"writer": {"provider": "main"}},
         "ledger": {"url": ledger},
         **({"budgets": [BUDGET]} | top),
     }
-    return ProviderRegistry.from_config(parse_config(json.dumps(config)))
 
 
 def prompts(count: int, **more: Any) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ MOST_PAGES = 100
 CLOCK_SLACK = timedelta(hours=1)
 """How far the provider's clock may be behind ours, where batches are searched by time."""
 
-_NAME = re.compile(r"[\w.:-]{1,200}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][\w.:-]{0,199}", re.ASCII)
 
 ResultOutcome: TypeAlias = Literal["ok", "failed", "expired", "cancelled"]
 RequestOf: TypeAlias = Callable[[str], CompletionRequest | None]

@@ -50,7 +50,15 @@ def rows(url: str, query: Any) -> list[tuple[Any, ...]]:
 
 def end_leases_of_processes(url: str) -> None:
     """Let the leases of processes run out, as half a minute would; those of batches stay."""
-    query = "DELETE FROM ledger_leases WHERE owner NOT IN (SELECT id FROM provider_batches)"
+    change(url, "DELETE FROM ledger_leases WHERE owner NOT IN (SELECT id FROM provider_batches)")
+
+
+def keep_leases_of_processes(url: str) -> None:
+    """Let the leases of processes last, however slow the test is."""
+    change(url, "UPDATE ledger_leases SET expires_at = '2100-01-01 00:00:00'")
+
+
+def change(url: str, query: Any) -> None:
     if url.startswith("sqlite"):
         path = url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(path, timeout=30)) as connection:
@@ -81,7 +89,7 @@ def asked_for(server: StubServer, path: str) -> Callable[[], bool]:
 async def test_one_killed_while_it_uploads_has_sent_nothing(server: StubServer, url: str) -> None:
     server.batches.script("upload", Reply(stall_after=0))
     async with killed_when(asked_for(server, "/files"), server.url, url, "openai", 3):
-        pass
+        keep_leases_of_processes(url)
     async with batch_registry(server.url, url) as on:
         (batch,) = await on.batches.all()
         assert (await on.batches.status(batch.id)).state == "submitting"  # its lease still runs
