@@ -21,7 +21,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias, TypeVar
@@ -66,6 +66,9 @@ BOOKED_AT_ONCE = 500
 
 LISTED_AFTER = timedelta(minutes=5)
 """How long after it was sent a batch may yet appear in the provider's list."""
+
+_MOST_LINES = 2
+"""How many lines of results there may be for each request."""
 
 _NO_SUCH_API = frozenset({404, 405, 501})
 _GONE = 404
@@ -139,7 +142,9 @@ class ProviderBatches:
             BatchStateError: there is no such batch.
             APIError: the provider could not be asked.
         """
-        batch, _ = await self._refreshed(batch_id)
+        batch = await self._row(batch_id)
+        if batch.state not in OVER:
+            batch, _ = await self._refreshed(batch_id)
         return _told(batch)
 
     async def fetch(self, batch_id: str) -> AsyncGenerator[BatchResult, None]:
@@ -193,7 +198,9 @@ class ProviderBatches:
         except BaseException as error:
             await _all_the_same(store.give_up(batch.id, _state_after(error)))
             raise _translated(error, batch) from None
-        await store.update(batch.id, file_id=prepared.file_id, sent_at=self._now())
+        if not await store.update(batch.id, file_id=prepared.file_id, sent_at=self._now()):
+            await self._tidy(replace(batch, file_id=prepared.file_id), plan.target)
+            raise _given_up(batch)
         try:
             remote = await plan.api.create(batch.id, prepared)
         except BaseException as error:
@@ -203,7 +210,10 @@ class ProviderBatches:
             await _all_the_same(store.give_up(batch.id, _state_after(error)))
             await _all_the_same(self._tidy(await self._row(batch.id), plan.target))
             raise _translated(error, batch) from None
-        await self._note(batch.id, remote)
+        if not await self._note(batch.id, remote):
+            with suppress(APIError):
+                await plan.api.cancel(remote.id)
+            raise _given_up(batch)
         return await self._row(batch.id)
 
     async def _found_again(self, store: BatchStore, plan: BatchPlan) -> BatchRow | None:
@@ -267,13 +277,13 @@ class ProviderBatches:
 
     async def _note(
         self, batch_id: str, remote: RemoteBatch, held_until: datetime | None = None
-    ) -> None:
-        """Write what the provider says of a batch."""
+    ) -> bool:
+        """Write what the provider says of a batch, if it is not over; return whether it is not."""
         batch = await self._row(batch_id)
         expires_at = remote.expires_at or batch.expires_at or batch.submitted_at + WINDOW
         if held_until is None and not batch.remote_id:
             held_until = expires_at + HELD_AFTER
-        await self._store().update(
+        return await self._store().update(
             batch_id,
             held_until=held_until,
             owner=None,
@@ -338,7 +348,7 @@ class _Fetching:
         """Yield a result for each request, in no order.
 
         Raises:
-            InvalidResponseError: the provider has done more than it tells.
+            InvalidResponseError: the provider has done more than it tells, or tells without end.
         """
         seen: set[int] = set()
         lines = 0
@@ -347,6 +357,8 @@ class _Fetching:
         async with aclosing(api.results(remote, self._asked)) as results:
             async for result in results:
                 lines += 1
+                if lines > _MOST_LINES * len(self.items):
+                    raise self._incomplete(lines)
                 item = None if result is None else self._item(result.custom_id)
                 if result is None or item is None or item.number in seen:
                     continue
@@ -359,12 +371,7 @@ class _Fetching:
         for each in await self._booked(waiting):
             yield each
         if lines < remote.succeeded:
-            batch = self.settlement.batch
-            raise InvalidResponseError(
-                f"{lines:,} results came of batch {batch.id}, and {remote.succeeded:,} requests "
-                "succeeded; fetch it again",
-                provider=batch.provider,
-            )
+            raise self._incomplete(lines)
         left = [item for item in self.items if item.number not in seen]
         for begin in range(0, len(left), BOOKED_AT_ONCE):
             rest = [self.settlement.of_nothing(item) for item in left[begin:][:BOOKED_AT_ONCE]]
@@ -378,6 +385,14 @@ class _Fetching:
         if settled and batch.state != "fetched":
             await self.store.book(batch, [booking for booking, _ in settled], self.budgets)
         return [result for _, result in settled]
+
+    def _incomplete(self, lines: int) -> InvalidResponseError:
+        batch, succeeded = self.settlement.batch, self.settlement.remote.succeeded
+        return InvalidResponseError(
+            f"{lines:,} results came of batch {batch.id}, of which {succeeded:,} of "
+            f"{batch.total:,} requests succeeded; fetch it again",
+            provider=batch.provider,
+        )
 
     def _item(self, custom_id: str) -> BatchItem | None:
         key, _, number = custom_id.rpartition("-")
@@ -451,6 +466,15 @@ def _lost(error: BaseException, batch: BatchRow) -> BaseException:
         f"made: `orchestify batch status {batch.id}` finds out",
         batch_id=batch.id,
         state="submitting",
+    )
+
+
+def _given_up(batch: BatchRow) -> BatchStateError:
+    return BatchStateError(
+        f"batch {batch.id} was given up by another process while this one was away; submit the "
+        "requests again",
+        batch_id=batch.id,
+        state="not_sent",
     )
 
 

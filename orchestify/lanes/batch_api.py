@@ -163,7 +163,7 @@ class BatchApi(Protocol):
     def results(
         self, batch: RemoteBatch, request_of: RequestOf
     ) -> AsyncGenerator[RemoteResult | None, None]:
-        """Yield the results of a batch that has ended, in no order; None for a line that is none.
+        """Yield the results of a batch that has ended, in no order; None for any other line.
 
         Raises:
             APIError: they did not come whole. What was yielded holds.
@@ -247,7 +247,7 @@ class BatchHttp:
     async def results(
         self, path: str, read: Callable[[Any], RemoteResult | Unread | None]
     ) -> AsyncGenerator[RemoteResult | None, None]:
-        """Yield what `read` makes of each line at a path; None for a line that is no result.
+        """Yield what `read` makes of each line at a path; None for a line that is none of ours.
 
         What `read` returns as `Unread` is an answer that is yet to be read.
         """
@@ -256,8 +256,7 @@ class BatchHttp:
             async with aclosing(lines):
                 async for line in lines:
                     if line.strip():
-                        async for result in self._result(line, read):
-                            yield result
+                        yield await self._result(line, read)
             return
         except asyncio.CancelledError as error:
             raise bare(error)  # noqa: B904
@@ -267,7 +266,7 @@ class BatchHttp:
 
     async def _result(
         self, line: bytes, read: Callable[[Any], RemoteResult | Unread | None]
-    ) -> AsyncGenerator[RemoteResult | None, None]:
+    ) -> RemoteResult | None:
         try:
             if len(line) >= LARGE:
                 value = await self._lane.endpoint.off_loop(self._lane.json_in, line)
@@ -275,12 +274,8 @@ class BatchHttp:
                 value = self._lane.json_in(line)
             found = read(value)
         except (UnusableError, *MISSHAPEN):
-            yield None
-            return
-        if isinstance(found, Unread):
-            found = await self._answered(found)
-        if found is not None:
-            yield found
+            return None
+        return await self._answered(found) if isinstance(found, Unread) else found
 
     async def _answered(self, unread: Unread) -> RemoteResult:
         try:

@@ -122,10 +122,11 @@ class BatchStore(Protocol):
 
     async def update(
         self, batch_id: str, *, held_until: datetime | None = None, **changes: object
-    ) -> None:
-        """Change fields of a batch that is not over; `held_until` is how long its hold stands.
+    ) -> bool:
+        """Change fields of a batch, if it is not over, and return whether it is not.
 
-        `owner=None` says that no process submits it any more.
+        `held_until` is how long its hold stands; `owner=None` says that no process submits it any
+        more.
         """
 
     async def give_up(self, batch_id: str, state: BatchState) -> None:

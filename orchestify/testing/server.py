@@ -222,6 +222,7 @@ class StubServer:
         try:
             check_headers(wire, http.headers, self.keys)
             reply, carry_out = self.batches.prepared(seen, http.query_string)
+            reply = await self._chosen(seen) or reply
             if reply is not None:
                 exchange.reply = reply
                 if reply.is_error:
@@ -235,15 +236,18 @@ class StubServer:
 
     async def _reply(self, seen: StubRequest, directed: Reply) -> Reply:
         """Return the reply: the function's, else the model's queue's, everyone's, the name's."""
-        if self.respond is not None:
-            chosen = self.respond(seen)
-            reply = await chosen if inspect.isawaitable(chosen) else chosen
-            if reply is not None:
-                return reply
+        reply = await self._chosen(seen)
+        if reply is not None:
+            return reply
         for queue in (self._scripts.get(seen.model), self._scripts[None]):
             if queue:
                 return queue.popleft()
         return directed
+
+    async def _chosen(self, seen: StubRequest) -> Reply | None:
+        """Return what `respond` chooses for a request."""
+        chosen = None if self.respond is None else self.respond(seen)
+        return await chosen if inspect.isawaitable(chosen) else chosen
 
     def _was_cached(self, model: str, ask: ParsedRequest) -> bool:
         """Whether a prefix marked for caching was there before; from now on it is."""

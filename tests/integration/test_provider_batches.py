@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import aclosing, closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestify import ProviderRegistry
+from orchestify import ProviderRegistry, RunBudget, scope
+from orchestify.core.config import parse_config
 from orchestify.errors import (
     APIConnectionError,
     BatchStateError,
@@ -24,12 +27,15 @@ from orchestify.errors import (
 )
 from orchestify.events.events import BudgetThreshold
 from orchestify.ledger.budgets.sql_store import lapse
-from orchestify.testing import Reply, StubServer
-from tests.batches import batch_registry, fetched, prompts
+from orchestify.ledger.sql.ledger import SqlLedger
+from orchestify.providers.shared import SharedParts
+from orchestify.testing import Reply, StubRequest, StubServer
+from tests.batches import PRICE, batch_config, batch_registry, fetched, prompts
 from tests.ledgers import database, sqlite_rows, until
 from tests.registries import registry_on
 
 KINDS = ["openai", "anthropic"]
+USER = {"role": "user", "content": "hello"}
 
 
 @pytest.fixture
@@ -503,3 +509,165 @@ async def test_a_batch_settles_in_a_budget_that_is_configured_no_more(
         await fetched(other, batch.id)
     query = "SELECT spent_picousd FROM budget_periods"
     assert (sqlite_rows(tmp_path / "usage.db", query), held(tmp_path)) == ([(60_000_000,)], [])
+
+
+async def test_what_lapsed_in_part_is_settled_in_full(server: StubServer, tmp_path: Path) -> None:
+    budget = {"name": "all", "limit_usd": 100, "period": "ever"}
+    async with registry(server, tmp_path, budgets=[budget]) as on:
+        batch = await on.get_for_agent("writer").batch(prompts(600))
+        async with aclosing(on.batches.fetch(batch.id)) as results:
+            await anext(results)  # 500 are booked together
+        expire_lease(tmp_path, batch.id)
+        database(f"sqlite:///{tmp_path}/usage.db", tmp_path).run(lambda c: lapse(c, 100))
+        (state,) = on.budgets()
+        assert (state.held_calls, state.spent_calls, state.possible_calls) == (0, 500, 100)
+        assert len(await fetched(on, batch.id)) == 600
+        (state,) = on.budgets()
+    assert (state.held_calls, state.spent_calls, state.possible_calls) == (0, 600, 0)
+    assert (state.held_usd, state.possible_usd) == (0, 0)
+
+
+async def test_a_scopes_budget_and_labels_go_with_a_batch(
+    server: StubServer, tmp_path: Path
+) -> None:
+    requests = [
+        *prompts(1),
+        {"custom_id": "m", "body": {"messages": [USER], "metadata": {"team": "blue"}}},
+    ]
+    async with registry(server, tmp_path) as on:
+        with scope(run="r1", budget=RunBudget(usd=1)):
+            batch = await on.get_for_agent("writer").batch(requests)
+            (state,) = on.budgets()
+            assert state.held_calls == 2
+        await fetched(on, batch.id)
+        with scope(run="r1", budget=RunBudget(usd=1)):
+            (state,) = on.budgets()
+            assert (state.held_calls, state.spent_calls) == (0, 2)
+        by_run = await on.usage(by="label:run")
+        by_team = await on.usage(by="label:team")
+    assert [(row.key, row.total.calls) for row in by_run.rows] == [(("r1",), 2)]
+    assert [(row.key, row.total.calls) for row in by_team.rows] == [(("blue",), 1)]
+
+
+async def test_a_scopes_budget_has_no_room_for_a_batch(server: StubServer, tmp_path: Path) -> None:
+    async with registry(server, tmp_path) as on:
+        with (
+            scope(run="r1", budget=RunBudget(calls=2)),
+            pytest.raises(BudgetExceededError, match=r"2 of 2 calls left, the batch has 3"),
+        ):
+            await on.get_for_agent("writer").batch(prompts(3))
+
+
+async def test_responses_are_left_to_the_batch_api_as_well(
+    server: StubServer, tmp_path: Path
+) -> None:
+    main = {"default_model": "stub", "api": "responses", "price": PRICE}
+    ledger = {"url": f"sqlite:///{tmp_path}/usage.db"}
+    async with registry_on(server, {"main": main}, ledger=ledger) as on:
+        batch = await on.get("main").batch(prompts(1))
+        (result,) = await fetched(on, batch.id)
+    assert [each.url for each in server.batches.batches.values()] == ["/v1/responses"]
+    assert result.response is not None
+    assert result.response.content == "stub read 2 words."
+
+
+async def test_a_batch_stays_with_the_key_that_it_went_out_with(
+    server: StubServer, tmp_path: Path
+) -> None:
+    main = {"default_model": "stub", "api_key": None, "api_keys": ["key-one", "key-two"]}
+    ledger = {"url": f"sqlite:///{tmp_path}/usage.db"}
+    providers = {"main": main | {"spread": "least_used"}}
+    async with registry_on(server, providers, ledger=ledger) as on:
+        batches = [await on.get("main").batch(prompts(1)) for _ in range(2)]
+        for batch in batches:
+            await fetched(on, batch.id)
+    by_id: dict[str, set[str]] = {}
+    for request in server.requests:
+        for batch in batches:
+            if batch.remote_id in request.path:
+                by_id.setdefault(batch.id, set()).add(request.headers["Authorization"])
+    assert sorted(map(sorted, by_id.values())) == [["Bearer key-one"], ["Bearer key-two"]]
+
+
+async def test_tenants_do_not_see_each_others_batches(server: StubServer, tmp_path: Path) -> None:
+    ledger = SqlLedger(database("sqlite:///usage.db", tmp_path))
+    config = parse_config(json.dumps(batch_config(server.url, "sqlite:///unused.db")))
+    one, other = (
+        ProviderRegistry.assemble(config, SharedParts(ledger=ledger.for_tenant(name)))
+        for name in ("one", "other")
+    )
+    batch = await one.get_for_agent("writer").batch(prompts(1))
+    assert await other.batches.all() == []
+    with pytest.raises(BatchStateError, match="there is no batch"):
+        await fetched(other, batch.id)
+    await fetched(one, batch.id)
+    report = await ledger.usage(by="tenant")
+    for each in (one, other, ledger):
+        await each.aclose()
+    assert [row.key for row in report.rows] == [("one",)]
+
+
+async def test_a_process_that_was_given_up_while_it_slept_cancels_what_it_made(
+    server: StubServer, tmp_path: Path
+) -> None:
+    server.batches.holds = True
+    async with registry(server, tmp_path) as on:
+
+        def give_up(request: StubRequest) -> None:
+            if request.path == "/v1/batches" and request.method == "POST":
+                with closing(sqlite3.connect(tmp_path / "usage.db", timeout=30)) as connection:
+                    connection.execute("UPDATE provider_batches SET state = 'not_sent'")
+                    connection.commit()
+
+        server.respond = give_up
+        with pytest.raises(BatchStateError, match="given up by another process"):
+            await on.get_for_agent("writer").batch(prompts(1))
+    assert [each.is_cancelling for each in server.batches.batches.values()] == [True]
+
+
+async def test_results_without_end_are_broken_off(server: StubServer, tmp_path: Path) -> None:
+    async with registry(server, tmp_path) as on:
+        batch = await on.get_for_agent("writer").batch(prompts(2))
+        await on.batches.status(batch.id)
+        name = f"file-output-{batch.remote_id}"
+        filename, content = server.batches.files[name]
+        server.batches.files[name] = (filename, content + b'{"custom_id": "x"}\n' * 50)
+        with pytest.raises(InvalidResponseError, match="fetch it again"):
+            await fetched(on, batch.id)
+
+
+async def test_a_line_that_cannot_be_read_is_possibly_spent(
+    server: StubServer, tmp_path: Path
+) -> None:
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
+    async with registry(server, tmp_path, budgets=[budget]) as on:
+        batch = await on.get_for_agent("writer").batch(prompts(2))
+        await on.batches.status(batch.id)
+        name = f"file-output-{batch.remote_id}"
+        filename, content = server.batches.files[name]
+        lines = content.splitlines()
+        server.batches.files[name] = (filename, lines[0][:-9] + b"\n" + lines[1] + b"\n")
+        results = await fetched(on, batch.id)
+        (state,) = on.budgets()
+    assert [type(each.error).__name__ for each in results] == ["NoneType", "InvalidResponseError"]
+    assert (state.spent_usd, state.possible_usd, state.held_usd) == (
+        Decimal("0.00003"),
+        Decimal("0.000511"),
+        0,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_lost_batch_is_found_behind_many_others(
+    server: StubServer, tmp_path: Path, kind: str
+) -> None:
+    async with registry(server, tmp_path, kind) as on:
+        server.batches.script("create", Reply(reset=True))
+        with pytest.raises(BatchStateError) as lost:
+            await on.get_for_agent("writer").batch(prompts(1))
+        (made,) = server.batches.batches.values()
+        for number in range(250):
+            name = f"{made.id}{number}"
+            server.batches.batches[name] = replace(made, id=name, metadata={}, ending="failed")
+        server.batches.end()
+        assert (await on.batches.status(lost.value.batch_id)).remote_id == made.id

@@ -173,10 +173,10 @@ def read_items(
     ]
 
 
-def change_batch(connection: Connection, batch_id: str, changes: Mapping[str, Any]) -> None:
-    """Change columns of a batch that is not over."""
+def change_batch(connection: Connection, batch_id: str, changes: Mapping[str, Any]) -> bool:
+    """Change columns of a batch, if it is not over; return whether it is not."""
     there = (batches.c.id == batch_id) & batches.c.state.not_in(OVER)
-    connection.execute(update(batches).where(there).values(**changes))
+    return connection.execute(update(batches).where(there).values(**changes)).rowcount > 0
 
 
 def keep_held(connection: Connection, batch_id: str, until: datetime) -> None:
@@ -189,7 +189,10 @@ def keep_held(connection: Connection, batch_id: str, until: datetime) -> None:
 
 
 def let_go(connection: Connection, batch_id: str) -> None:
-    """Drop what is held for a batch, and what it counts as possible where that has lapsed."""
+    """Drop what is held for a batch, and what it counts as possible where that has lapsed.
+
+    Of one that is fetched nothing of either is left.
+    """
     keys = select(budget_holds.c.period_id).where(budget_holds.c.id == batch_id)
     periods = _locked(connection, connection.scalars(keys).all(), {}, database_now(connection))
     for row in _holds(connection, batch_id):

@@ -63,15 +63,16 @@ class SqlBatches:
 
     async def update(
         self, batch_id: str, *, held_until: datetime | None = None, **changes: object
-    ) -> None:
-        """Change fields of a batch that is not over; see `BatchStore.update`."""
+    ) -> bool:
+        """Change fields of a batch, if it is not over; see `BatchStore.update`."""
 
-        def write(connection: Connection) -> None:
-            change_batch(connection, batch_id, changes)
-            if held_until is not None:
+        def write(connection: Connection) -> bool:
+            is_open = change_batch(connection, batch_id, changes)
+            if is_open and held_until is not None:
                 keep_held(connection, batch_id, held_until)
+            return is_open
 
-        await self._run(write)
+        return await self._run(write)
 
     async def give_up(self, batch_id: str, state: BatchState) -> None:
         """End a batch that its provider does not have: nothing is held any more."""
