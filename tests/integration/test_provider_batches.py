@@ -27,6 +27,7 @@ from orchestify.errors import (
 )
 from orchestify.events.events import BudgetThreshold
 from orchestify.ledger.budgets.sql_store import lapse
+from orchestify.ledger.sql.batch_rows import prune_batches
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.shared import SharedParts
 from orchestify.testing import Reply, StubRequest, StubServer
@@ -671,3 +672,19 @@ async def test_a_lost_batch_is_found_behind_many_others(
             server.batches.batches[name] = replace(made, id=name, metadata={}, ending="failed")
         server.batches.end()
         assert (await on.batches.status(lost.value.batch_id)).remote_id == made.id
+
+
+async def test_batches_are_deleted_after_forty_days(server: StubServer, tmp_path: Path) -> None:
+    async with registry(server, tmp_path) as on:
+        old = await on.get_for_agent("writer").batch(prompts(2))
+        new = await on.get_for_agent("writer").batch(prompts(1))
+        with closing(sqlite3.connect(tmp_path / "usage.db", timeout=30)) as connection:
+            connection.execute(
+                "UPDATE provider_batches SET submitted_at = '2020-01-01 00:00:00' WHERE id = ?",
+                (old.id,),
+            )
+            connection.commit()
+        database(f"sqlite:///{tmp_path}/usage.db", tmp_path).run(prune_batches)
+        assert [each.id for each in await on.batches.all()] == [new.id]
+    query = "SELECT DISTINCT batch_id FROM provider_batch_requests"
+    assert sqlite_rows(tmp_path / "usage.db", query) == [(new.id,)]
