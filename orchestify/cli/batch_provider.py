@@ -60,7 +60,7 @@ def submit_command(
     The id of the batch goes to stdout. The most that it may cost is held in the budgets until it
     is fetched. The ledger has to be a database; nothing of the requests is kept in it.
     """
-    asked = _read(requests, model)
+    asked = _read(requests, agent, model)
     config = load(path)
     check_agent(config, agent)
     batch = _run(config, lambda registry: registry.get_for_agent(agent).batch(asked))
@@ -180,15 +180,15 @@ async def _write(batches: ProviderBatches, batch_id: str, file: BinaryIO, tally:
                 tally.unpriced += result.response.cost_usd is None
 
 
-def _read(requests: Path, model: str | None) -> list[BatchRequest]:
+def _read(requests: Path, agent: str, model: str | None) -> list[BatchRequest]:
+    """Return a file's requests; what is wrong with them is told all at once."""
     from dataclasses import replace  # noqa: PLC0415 - as the next
 
-    from orchestify.batches.requests import parse_line, read_lines  # noqa: PLC0415 - slow to import
+    from orchestify.batches.request_file import RequestFile  # noqa: PLC0415 - slow to import
 
-    try:
-        asked = [parse_line(line, requests) for line in read_lines(requests)]
-    except OSError as error:
-        raise click.ClickException(f"{requests} cannot be read: {error.strerror}") from None
+    file = RequestFile(requests, agent)
+    file.check()
+    asked = [request for _, request in file.requests(bytearray(len(file.digests)))]
     if model is not None:
         asked = [replace(each, arguments={**each.arguments, "model": model}) for each in asked]
     return asked

@@ -130,7 +130,10 @@ class BatchStore(Protocol):
         """
 
     async def give_up(self, batch_id: str, state: BatchState) -> None:
-        """End a batch that its provider does not have: nothing is held any more."""
+        """End a batch that its provider does not have: nothing is held any more.
+
+        One that another process has found there meanwhile stays.
+        """
 
     async def get(self, batch_id: str) -> BatchRow | None:
         """Return a batch, None where there is none."""

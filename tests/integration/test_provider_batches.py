@@ -688,3 +688,16 @@ async def test_batches_are_deleted_after_forty_days(server: StubServer, tmp_path
         assert [each.id for each in await on.batches.all()] == [new.id]
     query = "SELECT DISTINCT batch_id FROM provider_batch_requests"
     assert sqlite_rows(tmp_path / "usage.db", query) == [(new.id,)]
+
+
+async def test_a_batch_that_was_found_meanwhile_is_not_given_up(
+    server: StubServer, tmp_path: Path
+) -> None:
+    budget = {"name": "all", "limit_usd": 1, "period": "ever"}
+    async with registry(server, tmp_path, budgets=[budget]) as on:
+        batch = await on.get_for_agent("writer").batch(prompts(2))
+        store = SqlLedger(database("sqlite:///usage.db", tmp_path)).batch_store()
+        await store.give_up(batch.id, "not_sent")
+        assert [each.state for each in await on.batches.all()] == ["running"]
+        (state,) = on.budgets()
+        assert state.held_calls == 2

@@ -173,9 +173,19 @@ def read_items(
     ]
 
 
-def change_batch(connection: Connection, batch_id: str, changes: Mapping[str, Any]) -> bool:
-    """Change columns of a batch, if it is not over; return whether it is not."""
-    there = (batches.c.id == batch_id) & batches.c.state.not_in(OVER)
+def change_batch(
+    connection: Connection,
+    batch_id: str,
+    changes: Mapping[str, Any],
+    *,
+    only_in: BatchState | None = None,
+) -> bool:
+    """Change columns of a batch that is not over, or only in one state; return whether it was.
+
+    It comes before the rows of budgets in every transaction, as in `book_results`.
+    """
+    is_open = batches.c.state.not_in(OVER) if only_in is None else batches.c.state == only_in
+    there = (batches.c.id == batch_id) & is_open
     return connection.execute(update(batches).where(there).values(**changes)).rowcount > 0
 
 

@@ -75,11 +75,12 @@ class SqlBatches:
         return await self._run(write)
 
     async def give_up(self, batch_id: str, state: BatchState) -> None:
-        """End a batch that its provider does not have: nothing is held any more."""
+        """End a batch that its provider does not have; see `BatchStore.give_up`."""
+        changes = {"state": state, "owner": None}
 
         def write(connection: Connection) -> None:
-            let_go(connection, batch_id)
-            change_batch(connection, batch_id, {"state": state, "owner": None})
+            if change_batch(connection, batch_id, changes, only_in="submitting"):
+                let_go(connection, batch_id)
 
         await self._run(write)
 
@@ -116,8 +117,8 @@ class SqlBatches:
         def write(connection: Connection) -> bool:
             if not is_booked(connection, batch_id):
                 return False
-            let_go(connection, batch_id)
-            change_batch(connection, batch_id, {"state": "fetched", "owner": None})
+            if change_batch(connection, batch_id, {"state": "fetched", "owner": None}):
+                let_go(connection, batch_id)
             return True
 
         return await self._run(write)
