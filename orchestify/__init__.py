@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from orchestify.batches.many import (
         BatchResult as BatchResult,
     )
+    from orchestify.batches.provider_batches import (
+        ProviderBatch as ProviderBatch,
+        ProviderBatches as ProviderBatches,
+    )
     from orchestify.batches.requests import (
         BatchRequest as BatchRequest,
     )
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
         APIError as APIError,
         AuthenticationError as AuthenticationError,
         BatchFileError as BatchFileError,
+        BatchStateError as BatchStateError,
         BudgetExceededError as BudgetExceededError,
         CircuitOpenError as CircuitOpenError,
         ConfigError as ConfigError,

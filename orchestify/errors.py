@@ -15,6 +15,7 @@
     ├── ConflictError                         the change meets another row, or a bound
     ├── AccessError                           the service refuses a request: 401, 403 or 429
     ├── BudgetExceededError                   a hard budget has no room for the call
+    ├── BatchStateError                       a batch left to a provider is not where it has to be
     ├── RunLimitError                         a run of the tool loop reached one of its limits
     ├── AllTargetsFailedError                 every target of a route failed; see `errors`
     └── APIError                              a provider, or the way to it
@@ -175,6 +176,19 @@ class BudgetExceededError(OrchestifyError):
         self.remaining_tokens = remaining_tokens
         self.worst_case_tokens = worst_case_tokens
         self.remaining_calls = remaining_calls
+
+
+class BatchStateError(OrchestifyError):
+    """A batch that was left to a provider is not in the state that this needs.
+
+    As the error of one request: the batch ended before that was done. `state` is the batch's, or
+    `expired` or `cancelled`.
+    """
+
+    def __init__(self, message: str, *, batch_id: str = "", state: str = "") -> None:
+        super().__init__(message)
+        self.batch_id = batch_id
+        self.state = state
 
 
 class RunLimitError(OrchestifyError):

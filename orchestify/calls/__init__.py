@@ -38,6 +38,6 @@ imports from providers/. `embedding.py` has what `embed` adds: batches, each sen
 `Lane.embed_inputs`. `sync.py` is the synchronous face, `tracing.py` what a tracer is told,
 `chat_completion.py` an answer in OpenAI's words.
 
-Other rooms import from: chat_completion, embedding, messages, request, route, runtime, stream,
-sync, target, tracing.
+Other rooms import from: attempt_usage, chat_completion, embedding, key_pool, messages, request,
+route, runtime, stream, sync, target, tracing.
 """

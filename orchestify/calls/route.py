@@ -94,6 +94,11 @@ class Route:
         chain = ", ".join(f"{each.provider_id}/{each.model}" for each in self.targets)
         return f"<Route {self._agent or self.targets[0].provider_id}: {chain}>"
 
+    @property
+    def agent(self) -> str:
+        """The agent whose calls take the route, "" where it is none's."""
+        return self._agent
+
     async def complete(self, call: Call) -> LLMResponse:
         """Send a call and return the whole answer."""
         return await self._until_one_answers(self._begun(call), _send)

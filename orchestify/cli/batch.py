@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import click
 
+from orchestify.cli.batch_provider import (
+    cancel_command,
+    fetch_command,
+    status_command,
+    submit_command,
+)
 from orchestify.cli.batch_run import run_command
 
 
@@ -13,3 +19,7 @@ def command() -> None:
 
 
 command.add_command(run_command)
+command.add_command(submit_command)
+command.add_command(status_command)
+command.add_command(fetch_command)
+command.add_command(cancel_command)

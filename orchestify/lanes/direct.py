@@ -22,9 +22,11 @@ from orchestify.core.providers import ProviderConfig
 from orchestify.errors import APIError, InvalidParameterError
 from orchestify.lanes.answers import Answer
 from orchestify.lanes.anthropic import answer as anthropic_answer
+from orchestify.lanes.anthropic.batches import AnthropicBatches
 from orchestify.lanes.anthropic.fitting import fitted as fitted_message
 from orchestify.lanes.anthropic.native import BETA_HEADER, PROTOCOL, fitted_native, growing
 from orchestify.lanes.anthropic.request import VERSION, betas, body_of as messages_body
+from orchestify.lanes.batch_api import BatchApi, BatchingLane, EncodedRequest
 from orchestify.lanes.classify import Failure, build_error
 from orchestify.lanes.failures import (
     MISSHAPEN,
@@ -40,6 +42,7 @@ from orchestify.lanes.lane import DEFAULT_URLS
 from orchestify.lanes.large_json import OversizeError
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.openai.answer import ChatAnswer
+from orchestify.lanes.openai.batches import OpenAIBatches
 from orchestify.lanes.openai.dialects import dialect_of
 from orchestify.lanes.openai.embeddings import (
     PATH as EMBEDDINGS_PATH,
@@ -266,6 +269,23 @@ class DirectLane:
         except MISSHAPEN:
             raise MalformedError("the list of models is not of the protocol") from None
 
+    def _batching(self) -> BatchingLane:
+        """Return what a batch API does through this lane."""
+        return BatchingLane(
+            provider_id=self._provider_id,
+            path=self.path,
+            endpoint=self._endpoint,
+            encoded=self._batched,
+            json_in=self._json_in,
+            answer_in=lambda body, request: self._answer(body, request, NOTHING),
+            explained=self._explained,
+        )
+
+    def _batched(self, request: CompletionRequest) -> EncodedRequest:
+        request = self._fitted(request).request
+        own = None if self._request_headers is None else self._request_headers(request)
+        return EncodedRequest(self._encoded(request, stream=False), own or NOTHING)
+
     async def _explained(self, error: BaseException, request: CompletionRequest | None) -> APIError:
         model = request.model if request else None
         if isinstance(error, RefusedError):
@@ -308,6 +328,11 @@ class OpenAILane(DirectLane):
         if self._dialect.counts_tokens:
             headers = _sealed(config, COUNT_KEY_HEADER, self.headers)
             self._counting = Endpoint(base_url.removesuffix("/openai"), headers, rule)
+
+    @property
+    def batch_api(self) -> BatchApi | None:
+        """The endpoint's batch API; None where it is known to have none."""
+        return OpenAIBatches(self._batching()) if self._dialect.has_batches else None
 
     async def list_models(self) -> list[str] | None:
         """Return the models the provider lists, None where it lists none."""
@@ -385,6 +410,11 @@ class AnthropicLane(DirectLane):
         own = {name.lower(): value for name, value in config.headers.items()}
         beta = own.get(BETA_HEADER)
         self._own_betas = [beta.get_secret_value()] if beta else []
+
+    @property
+    def batch_api(self) -> BatchApi:
+        """Anthropic's batch API."""
+        return AnthropicBatches(self._batching())
 
     def _fitted(self, request: CompletionRequest) -> Fitting:
         if request.native is not None and request.native.protocol == PROTOCOL:

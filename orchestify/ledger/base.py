@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestify.errors import InvalidParameterError
+from orchestify.ledger.batches import BatchStore
 from orchestify.ledger.budgets.reservation import OnThreshold
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
@@ -100,6 +101,9 @@ class Ledger(Protocol):
         `on_threshold` is called once a period for each threshold that is crossed, in any
         thread; it must not raise.
         """
+
+    def batch_store(self) -> BatchStore | None:
+        """Return what keeps the batches that are left to providers; None where nothing lasts."""
 
     def keep_health(self, take: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         """Write the providers' present health, as `take` returns it, from time to time.

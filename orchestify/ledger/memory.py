@@ -304,6 +304,9 @@ class MemoryLedger:
         """Return budgets of this process alone."""
         return BudgetBook(MemoryStore(on_threshold=on_threshold))
 
+    def batch_store(self) -> None:
+        """Return None: a batch outlasts the process, and nothing here would know of it."""
+
     def keep_health(self, take: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         """Do nothing: there is no database to keep it in."""
 

@@ -290,11 +290,18 @@ def _lifted(name: str, value: Any, factor: Decimal) -> Any:
 
 
 def _at_tier(standard: Mapping[str, Decimal], own: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """The rates at a service tier; a kind that it does not name is as much dearer as input."""
+    """The rates at a service tier; a kind that it does not name is as much dearer as input.
+
+    A cache for an hour, which only Anthropic has, is as much dearer or cheaper as one for minutes.
+    """
     factor = Decimal(1)
     if own.get("input") and standard.get("input"):
         factor = max(factor, own["input"] / standard["input"])
-    return {**{kind: rate * factor for kind, rate in standard.items()}, **own}
+    rates = {**{kind: rate * factor for kind, rate in standard.items()}, **own}
+    if own.get("cache_write") and standard.get("cache_write") and "cache_write_1h" in standard:
+        for_an_hour = standard["cache_write_1h"] * own["cache_write"] / standard["cache_write"]
+        rates["cache_write_1h"] = own.get("cache_write_1h", for_an_hour)
+    return rates
 
 
 def _litellm_multipliers(raw: Entry) -> dict[str, Decimal]:

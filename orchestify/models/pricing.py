@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
@@ -18,6 +18,16 @@ STANDARD_TIERS = frozenset({None, "", "standard", "default", "auto", "on_demand"
 
 _DEARER = ("service_tier", "speed", "inference_geo")
 """What a request may ask for that makes it dearer."""
+
+BATCH = "batch"
+"""The service tier of what goes through a provider's batch API."""
+
+BATCH_SHARE = Decimal("0.5")
+"""What a batch costs of the usual price, where the price's source does not say.
+
+Sources, read in November 2026: OpenAI, "Batch API" and "Pricing"; Anthropic, "Batch processing" and
+"Pricing" (the share is taken of cached and cache-writing tokens as well).
+"""
 
 _MILLION = Decimal(1_000_000)
 _ZERO = Decimal(0)
@@ -79,6 +89,24 @@ class Price:
     def at_tier(self, service_tier: str | None) -> Price:
         """Return the price at a service tier; the standard one where the source has none."""
         return self.service_tiers.get(service_tier or "", self)
+
+
+def batch_price(price: Price) -> Price:
+    """Return the price of what goes through a batch API: the source's own, else half of all rates.
+
+    Fees for requests and searches stay.
+    """
+    own = price.service_tiers.get(BATCH)
+    if own is not None:
+        return replace(own, service_tiers={BATCH: own})
+    tiers = tuple((tokens, _share(rates)) for tokens, rates in price.tiers)
+    half = replace(price, rates=_share(price.rates), tiers=tiers, service_tiers={})
+    return replace(half, service_tiers={BATCH: half})
+
+
+def _share(rates: Rates) -> Rates:
+    known = {each.name: getattr(rates, each.name) for each in fields(rates)}
+    return Rates(**{name: rate and rate * BATCH_SHARE for name, rate in known.items()})
 
 
 @dataclass(slots=True)  # not frozen: made for every call, and read only

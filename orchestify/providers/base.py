@@ -9,6 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar, Unpack, overload
 
+from orchestify.batches.batch_plan import ONE_BY_ONE
 from orchestify.batches.many import (
     CONCURRENCY,
     BatchResult,
@@ -16,6 +17,7 @@ from orchestify.batches.many import (
     Requests,
     map_requests,
 )
+from orchestify.batches.provider_batches import ProviderBatch, ProviderBatches
 from orchestify.calls.embedding import EmbeddingKeywords, TextsLike, embedding_call_of
 from orchestify.calls.messages import MessagesLike
 from orchestify.calls.request import (
@@ -30,6 +32,7 @@ from orchestify.calls.request import (
 from orchestify.calls.route import Route
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import synchronous, synchronous_stream
+from orchestify.calls.target import Target
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import InvalidParameterError
 from orchestify.health.health import Health, ProviderHealth
@@ -266,6 +269,34 @@ class LLMProvider:
             found = [result async for result in results]
         return sorted(found, key=lambda result: result.index)
 
+    async def batch(self, requests: Requests, **keywords: Unpack[ManyKeywords]) -> ProviderBatch:
+        """Leave many requests to the provider's batch API, at its lower price, within 24 hours.
+
+        Requests are those of `map`; all go to the first target, with no retry and no fallback.
+        The most that the batch may cost is held in its budgets, until it is fetched or a day after
+        it expired or was cancelled. Go on with `ProviderRegistry.batches`, in any process.
+        Where an earlier submission of the same requests was left open, and the provider has the
+        batch, that one is returned. Nothing of the requests is kept here.
+
+        Raises:
+            InvalidParameterError: a request cannot be used, the provider has no batch API, or the
+                ledger is in memory.
+            BudgetExceededError: a hard budget has no room for the whole batch; nothing was sent.
+            BatchStateError: whether the batch was made is not known; its id is in the error.
+            APIError: the provider refused it.
+        """
+        route = self._call_route or self._make_call_route()
+        if route is None:
+            raise InvalidParameterError(
+                f"{self.provider_id or type(self).__name__} has no batch API; {ONE_BY_ONE}"
+            )
+
+        def resolve(provider_id: str, model: str, _: str) -> Target:
+            return route.found(provider_id, model)
+
+        return await ProviderBatches(route.runtime, resolve).submit(route, requests, keywords)
+
+    batch_sync = synchronous(batch)
     complete_sync = synchronous(complete)
     complete_many_sync = synchronous(complete_many)
     stream_sync = synchronous_stream(stream)

@@ -279,6 +279,15 @@ class ProviderLookup:
             )
         return self._targets_of(agent_id, agent)
 
+    def batch_target(self, provider_id: str, model: str, agent_id: str) -> Target:
+        """Return the target that has a batch of an agent, "" for none, as it is configured now.
+
+        Raises:
+            ProviderNotFoundError: the provider is not registered any more, or is off.
+        """
+        agent = self._agents.get(agent_id, NO_AGENT)
+        return self.target(provider_id, model, agent_id=agent_id, agent=agent)
+
     def _targets_of(self, agent_id: str, agent: AgentConfig) -> list[Target]:
         first = agent.provider or self.settings.default_provider
         if first is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+from orchestify.batches.provider_batches import ProviderBatches
 from orchestify.calls.route import CLOSED
 from orchestify.calls.runtime import LimiterKey, Runtime
 from orchestify.calls.tracing import Tracer
@@ -392,6 +393,14 @@ class ProviderRegistry:
             LedgerError: the database could not be read.
         """
         return await self._runtime.ledger.usage(by, since=since, until=until, where=where)
+
+    @property
+    def batches(self) -> ProviderBatches:
+        """The batches that were left to providers, of all processes with this ledger.
+
+        `agent.batch(requests)` submits one; here they are listed, followed, fetched and cancelled.
+        """
+        return ProviderBatches(self._runtime, self._lookup.batch_target)
 
     def explain(
         self, agent_id: str, *, input_tokens: int = INPUT_TOKENS, max_tokens: int | None = None

@@ -15,7 +15,7 @@ from orchestify.core.config import Config
 from orchestify.ledger.record import Record
 from orchestify.ledger.sql.repricing import Comparison, PriceOf, Repricing
 from orchestify.models.price_book import PriceBook
-from orchestify.models.pricing import Price
+from orchestify.models.pricing import BATCH, Price, batch_price
 from orchestify.report.caveats import coverage, unpriced_caveat
 from orchestify.report.data import Cell, csv_text, json_text, write_exact
 from orchestify.report.formatting import (
@@ -163,6 +163,8 @@ def _first(record: Record, find: Callable[[str], Price | None]) -> Price | None:
     price = find(record.model)
     if price is None and record.model_answered not in ("", record.model):
         price = find(record.model_answered)
+    if price is not None and record.usage.service_tier == BATCH:
+        return batch_price(price)
     return price
 
 

@@ -24,6 +24,10 @@ What it answers is told by `script`, by a function in `respond`, or in the name 
 needs no state shared between tests: `stub;status=529`, `stub;chunks=50;cut_after=3` (the grammar is
 in `orchestify.testing.reply`). What it saw is in `requests`, `account`, `connections`, `active`.
 
+Batches of both APIs are in `batches`: they end when they are first asked for, or, with
+`server.batches.holds = True`, as `server.batches.end("expired", done=3)` says; its `script` takes
+the faults of an operation (`create`, `results`...).
+
 `Recordings` keep what real providers answered, for tests without them.
 
 `with StubServer.in_thread() as server` serves scripts and synchronous tests, `python -m
@@ -43,6 +47,10 @@ if TYPE_CHECKING:
         Outcome as Outcome,
         StubRequest as StubRequest,
         UsageSum as UsageSum,
+    )
+    from orchestify.testing.batches import (
+        StubBatch as StubBatch,
+        StubBatches as StubBatches,
     )
     from orchestify.testing.recordings import (
         Recordings as Recordings,

@@ -22,6 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from orchestify.testing.account import Account, Connections, StubRequest
 from orchestify.testing.answer import ParsedRequest, RefusedError, compose
 from orchestify.testing.anthropic import read_prompt
+from orchestify.testing.batches import StubBatches
 from orchestify.testing.embeddings import billed, encode_vectors, read_inputs
 from orchestify.testing.exchange import Exchange
 from orchestify.testing.reply import Reply, Writes, split_model
@@ -30,6 +31,7 @@ from orchestify.testing.wire import (
     EMBEDDINGS_PATH,
     MODELS_PATH,
     Wire,
+    check_headers,
     check_request,
     wire_of,
 )
@@ -55,6 +57,8 @@ class StubServer:
     of models says (every other name is answered to as well, but `missing-model`). Of the requests
     the last `history` are kept in `requests`; `account` counts all of them.
 
+    `batches` are the batches of both APIs, and the faults of these.
+
     `respond` may be set to a function (or coroutine function) that chooses the reply for a
     request; None leaves it to the scripts.
     """
@@ -76,6 +80,7 @@ class StubServer:
         self.models = tuple(models)
         self.requests: deque[StubRequest] = deque(maxlen=history)
         self.account = Account()
+        self.batches = StubBatches()
         self.respond: Respond | None = None
         self._scripts: defaultdict[str | None, deque[Reply]] = defaultdict(deque)
         self._prefixes: set[int] = set()
@@ -169,6 +174,8 @@ class StubServer:
         self.requests.append(seen)
         self._tasks.add(http.task)
         try:
+            if self.batches.serves(seen.path):
+                return await self._answer_batch(http, seen)
             return await self._answer(http, seen)
         except asyncio.CancelledError:
             seen.outcome = "client_left" if self._runner else "server_closed"
@@ -213,17 +220,40 @@ class StubServer:
         answer = compose(ask, reply, model, seen.index, self.words, self._was_cached(model, ask))
         return await exchange.send_answer(answer, reply.writes or self.writes)
 
+    async def _answer_batch(self, http: web.BaseRequest, seen: StubRequest) -> web.StreamResponse:
+        """Answer a request about batches or their files; a fault loses the answer alone."""
+        wire = wire_of(seen.path, http.headers)
+        exchange = Exchange(http, seen, wire)
+        seen.raw_body = await http.read()
+        try:
+            check_headers(wire, http.headers, self.keys)
+            reply, carry_out = self.batches.prepared(seen, http.query_string)
+            reply = await self._chosen(seen) or reply
+            if reply is not None:
+                exchange.reply = reply
+                if reply.is_error:
+                    return await exchange.send_failure()
+            body = carry_out()
+        except RefusedError as refused:
+            return await exchange.send_refused(refused)
+        if exchange.reply.is_failure:
+            return await exchange.send_failure()
+        return await exchange.send_whole(body, None)
+
     async def _reply(self, seen: StubRequest, directed: Reply) -> Reply:
         """Return the reply: the function's, else the model's queue's, everyone's, the name's."""
-        if self.respond is not None:
-            chosen = self.respond(seen)
-            reply = await chosen if inspect.isawaitable(chosen) else chosen
-            if reply is not None:
-                return reply
+        reply = await self._chosen(seen)
+        if reply is not None:
+            return reply
         for queue in (self._scripts.get(seen.model), self._scripts[None]):
             if queue:
                 return queue.popleft()
         return directed
+
+    async def _chosen(self, seen: StubRequest) -> Reply | None:
+        """Return what `respond` chooses for a request."""
+        chosen = None if self.respond is None else self.respond(seen)
+        return await chosen if inspect.isawaitable(chosen) else chosen
 
     def _was_cached(self, model: str, ask: ParsedRequest) -> bool:
         """Whether a prefix marked for caching was there before; from now on it is."""

@@ -87,14 +87,22 @@ def check_request(
 ) -> None:
     """Refuse what the real server refuses before it looks at the body.
 
-    Raises: RefusedError with 404 for a path, 405 for a method, 401 for a key (none, one that begins
-    with `wrong`, or one that is not among `keys`), 400 for a header.
+    Raises: RefusedError with 404 for a path, 405 for a method, and as `check_headers` does.
     """
     allowed = METHODS.get(path)
     if allowed is None:
         raise RefusedError(404, f"Invalid URL ({method} {path})")
     if method != allowed:
         raise RefusedError(405, f"Not allowed to {method} on {path}.")
+    check_headers(wire, headers, keys)
+
+
+def check_headers(wire: Wire, headers: Mapping[str, str], keys: frozenset[str] | None) -> None:
+    """Refuse a key or headers that the real server refuses.
+
+    Raises: RefusedError with 401 for a key (none, one that begins with `wrong`, or one that is not
+    among `keys`), 400 for a header.
+    """
     key = wire.api_key(headers)
     if not key or key.startswith("wrong") or (keys is not None and key not in keys):
         raise RefusedError(401, wire.wrong_key(key))

@@ -118,11 +118,57 @@ class Endpoint:
 
     async def get(self, path: str, *, timeout_s: float) -> bytes:
         """Return the body that a path answers with. Raises as `post` does, and MalformedError."""
+        return await self.ask("GET", path, timeout_s=timeout_s)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout_s: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Return the body that a request is answered with, within `timeout_s`.
+
+        Raises as `post` does, and MalformedError.
+        """
         timeout = aiohttp.ClientTimeout(total=timeout_s)
-        response = await self.request("GET", self._url(path), timeout=timeout)
+        url = self._url(path)
+        self._urls.pop(path, None)  # it may be asked for once only
+        response = await self.request(method, url, body=body, headers=headers, timeout=timeout)
         if response.status >= 300:
             raise await refusal(response)
         return await read_body(response)
+
+    async def lines(self, path: str, *, silence_s: float) -> AsyncGenerator[bytes, None]:
+        """Yield the lines that a path answers with, however many, each as it has come.
+
+        Raises as `post` does; MalformedError where a line is longer than a body may be; where
+        nothing more comes for `silence_s`, what aiohttp raises.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, connect=silence_s, sock_read=silence_s)
+        url = self._url(path)
+        self._urls.pop(path, None)
+        response = await self.request("GET", url, timeout=timeout)
+        if response.status >= 300:
+            raise await refusal(response)
+        begun: list[bytes] = []
+        size = 0
+        try:
+            while piece := await response.content.readany():
+                *ended, rest = piece.split(b"\n")
+                for line in ended:
+                    yield b"".join((*begun, line))
+                    begun, size = [], 0
+                begun.append(rest)
+                size += len(rest)
+                if size > MAX_BODY_BYTES:
+                    raise too_long(MAX_BODY_BYTES)
+            if size:
+                yield b"".join(begun)
+        finally:
+            response.close()
 
     async def request(
         self,

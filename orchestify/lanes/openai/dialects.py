@@ -108,7 +108,8 @@ class Dialect:
     pattern of models whose sampling cannot be changed. `signs_calls`: Gemini's, whose calls have
     signatures. `counts_tokens`: Gemini's own API counts them. `cache_control`: marks in messages
     and tools are taken. `files`: parts with a file are read, as far as is known.
-    `packed_vectors`: embeddings come as base64 where that is asked for. `extras` are the fields
+    `packed_vectors`: embeddings come as base64 where that is asked for. `has_batches`: it has
+    OpenAI's Batch API at half the price, or nobody knows. `extras` are the fields
     that are taken beside OpenAI's, of those that change neither the price nor who answers.
 
     What is read: `usage` and `costs`, where tokens and cost are reported; `reasoning`, the fields
@@ -145,6 +146,7 @@ class Dialect:
     extras: frozenset[str] = frozenset()
     files: bool = False
     packed_vectors: bool = False
+    has_batches: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     usage: UsageFields = USAGE
     costs: tuple[CostField, ...] = COSTS
@@ -225,6 +227,7 @@ OPENAI = Dialect(
     pairs_results=True,
     files=True,
     packed_vectors=True,
+    has_batches=True,
 )
 UNKNOWN = Dialect(
     max_tokens="by_model",
@@ -232,6 +235,7 @@ UNKNOWN = Dialect(
     off=((_HYBRIDS, _TEMPLATE_OFF),),
     cache_control=True,
     files=True,
+    has_batches=True,
     extras=_SELF_HOSTED,
 )
 

@@ -164,24 +164,26 @@ def check_unpriced(states: Sequence[BudgetState], warned: MutableMapping[str, da
             )
 
 
-def refusal(state: BudgetState, amount: Amount | None, until: str = "") -> BudgetExceededError:
+def refusal(
+    state: BudgetState, amount: Amount | None, until: str = "", *, what: str = "call"
+) -> BudgetExceededError:
     """Return the error that says why a call has no room: what is left, needed, and until when.
 
-    `amount` is None for a call whose price is unknown.
+    `amount` is None for a call whose price is unknown; `what` is the word for what has no room.
     """
     budget, ends_at = state.budget, state.end
     if budget.period == "rolling_24h" and ends_at is not None:
         ends_at += WINDOW
-    what = "the call's price is unknown; give the model a price or set on_unpriced"
+    why = "the call's price is unknown; give the model a price or set on_unpriced"
     if amount is not None:
-        what, is_too_large = _shortage(state, amount, until)
+        why, is_too_large = _shortage(state, amount, until, what)
         if is_too_large:  # no period has room for it
-            what += ", more than the whole limit; lower max_tokens or raise the limit"
+            why += ", more than the whole limit; lower max_tokens or raise the limit"
             ends_at = None
         elif ends_at is not None:
-            what += f"; {_renewal(budget, ends_at)}"
+            why += f"; {_renewal(budget, ends_at)}"
     return BudgetExceededError(
-        f"budget {budget.title}: {what}",
+        f"budget {budget.title}: {why}",
         budget=budget.name,
         value=budget.value,
         remaining_usd=state.remaining_usd,
@@ -193,19 +195,21 @@ def refusal(state: BudgetState, amount: Amount | None, until: str = "") -> Budge
     )
 
 
-def _shortage(state: BudgetState, amount: Amount, until: str) -> tuple[str, bool]:
+def _shortage(state: BudgetState, amount: Amount, until: str, what: str) -> tuple[str, bool]:
     """Say of which limit too little is left, and whether all of it would be too little."""
     budget = state.budget
-    left = f"left{until and ' ' + until}, the call may"
+    left = f"left{until and ' ' + until}, the {what} may"
     if budget.limit_usd is not None and amount.usd > (state.remaining_usd or 0):
         usd, limit_usd = _plain(state.remaining_usd or ZERO), _plain(budget.limit_usd)
-        what = f"{usd} of {limit_usd} USD {left} cost {_plain(amount.usd)}"
-        return what, amount.usd > budget.limit_usd
+        short = f"{usd} of {limit_usd} USD {left} cost {_plain(amount.usd)}"
+        return short, amount.usd > budget.limit_usd
     if budget.limit_tokens is not None and amount.tokens > (state.remaining_tokens or 0):
         tokens = f"{state.remaining_tokens:,} of {budget.limit_tokens:,} tokens"
         return f"{tokens} {left} use {amount.tokens:,}", amount.tokens > budget.limit_tokens
     left = f"left{until and ' ' + until}"
     calls = f"{state.remaining_calls or 0:,} of {budget.limit_calls or 0:,} calls"
+    if what != "call":
+        left += f", the {what} has {amount.calls:,}"
     return f"{calls} {left}", amount.calls > (budget.limit_calls or 0)
 
 

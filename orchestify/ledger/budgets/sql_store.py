@@ -2,7 +2,8 @@
 
 The reservations of a process that dies lapse once its lease is over. Where the attempt's record
 was opened, something may have been sent: its cost is booked as spent, or the whole amount as
-possibly spent where the record does not say. A reservation without a record is dropped. The row
+possibly spent where the record does not say. A reservation without a record is dropped. That of a
+batch has the batch's own lease, and then counts as possibly spent, if the batch was sent. The row
 stays for a while, so that an owner that comes back still settles it at what the attempt cost.
 """
 
@@ -36,6 +37,7 @@ from orchestify.ledger.sql.rows import COUNT_KEPT, Row, cut_text
 from orchestify.ledger.sql.schema import (
     PICO,
     STANDS,
+    batches,
     budget_holds,
     budget_periods,
     database_now,
@@ -341,8 +343,10 @@ def lapse(connection: Connection, limit: int) -> int:
             usage_records.c.cost_at_most_picousd,
             usage_records.c.outcome,
             (usage_records.c.input_tokens + usage_records.c.output_tokens).label("used_tokens"),
+            batches.c.sent_at.label("batch_sent_at"),
         )
         .outerjoin_from(budget_holds, usage_records, usage_records.c.id == budget_holds.c.id)
+        .outerjoin(batches, batches.c.id == budget_holds.c.id)
         .where(abandoned, budget_holds.c.period_id.in_(keys))
         .limit(limit)
     ).mappings()
@@ -475,6 +479,8 @@ def _lapsed(row: RowMapping) -> Row:
         if at_most_usd != 0 or not held.usd:
             least_usd = held.usd if at_most_usd is None else min(at_most_usd, held.usd)
             possible = held._replace(usd=least_usd)
+    elif row["batch_sent_at"] is not None:
+        possible = _amount(row, "amount")
     return {
         f"{name}_{unit}": value
         for name, amount in (("booked", booked), ("possible", possible))

@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -97,6 +97,13 @@ class ReservationWorker:
             if self._listeners.get(tenant) is on_threshold:
                 self._listeners.pop(tenant, None)
 
+    def tell(self, crossed: Iterable[tuple[BudgetState, float]]) -> None:
+        """Report thresholds to whoever listens for the tenants of their budgets."""
+        for state, share in crossed:
+            on_threshold = self._listeners.get(state.budget.tenant)
+            if on_threshold is not None:
+                on_threshold(state, share)
+
     @property
     def due_at(self) -> float:
         """When there is something to do, on the monotonic clock."""
@@ -159,10 +166,7 @@ class ReservationWorker:
                 request.postpone(verdict)
             else:
                 self._end(request, verdict)
-        for state, share in batch.crossed:
-            on_threshold = self._listeners.get(state.budget.tenant)
-            if on_threshold is not None:
-                on_threshold(state, share)
+        self.tell(batch.crossed)
 
     def _remember(self, batch: Batch) -> None:
         """Keep the state that a new database would need."""

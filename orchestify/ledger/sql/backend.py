@@ -188,6 +188,14 @@ class Backend:
         """
         return self._looking(lambda: self.database.run(work, read_only=True))
 
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in a transaction of its own, beside the thread's; it may run twice.
+
+        Raises:
+            LedgerError: the database could not be written.
+        """
+        return self._looking(lambda: self.database.run(work))
+
     def close(self) -> int:
         """Write all pending records, end the thread, and return how many were not written."""
         self._is_closed = True

@@ -14,6 +14,7 @@ from orchestify.database.sql import Database, OwnConnection
 from orchestify.errors import LedgerError
 from orchestify.ledger.budgets.sql_store import lapse, prune as prune_budgets
 from orchestify.ledger.record import Record, new_id, utc_now
+from orchestify.ledger.sql.batch_rows import prune_batches
 from orchestify.ledger.sql.booking import book
 from orchestify.ledger.sql.file_watch import FileWatch, Loss
 from orchestify.ledger.sql.rows import opening_of, storable
@@ -108,6 +109,10 @@ class Journal:
         except LedgerError as error:
             self._leave(error)
             raise
+
+    def renew(self, connection: Connection) -> None:
+        """Renew the owner's lease in another thread's transaction."""
+        renew(connection, self.owner, self._lease_s)
 
     def check_file(self) -> None:
         """Check that the SQLite file is unchanged; write what is known to a new one."""
@@ -236,6 +241,7 @@ class Journal:
             more |= lapse(connection, CHUNK) == CHUNK
         if self._clock.is_steady(connection):
             prune_budgets(connection)
+            prune_batches(connection)
             if self._keep_days is not None:
                 more |= prune(connection, self._keep_days) == PRUNE_CHUNK
         return more

@@ -18,6 +18,7 @@ from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.memory import Totals
 from orchestify.ledger.record import Record, unsent, utc_now
 from orchestify.ledger.sql.backend import Backend
+from orchestify.ledger.sql.batches import SqlBatches
 from orchestify.ledger.sql.health_history import Snapshot, Take
 from orchestify.ledger.sql.rows import TEXT_KEPT
 from orchestify.ledger.sql.spool import Spool
@@ -183,6 +184,10 @@ class SqlLedger:
         book = BudgetBook(store, tenant=self.tenant, clock=clock, call_later=call_later)
         self._books.add(book)
         return book
+
+    def batch_store(self) -> SqlBatches:
+        """Return what keeps the batches that are left to providers."""
+        return SqlBatches(self._backend, self.tenant, self.totals)
 
     def keep_health(self, take: Callable[[], Sequence[Snapshot]]) -> None:
         """Write the providers' present health, as `take` returns it, from time to time."""

@@ -47,7 +47,7 @@ from orchestify.ledger.record import utc_now
 
 Upgrade: TypeAlias = Callable[[Connection], None]
 
-VERSION = 4
+VERSION = 5
 PICO = 12
 """Money is kept as whole 1e-12 USD: a token at 0.000001 USD a million is exact, and a 64-bit
 sum reaches 9.2 million USD. What is finer is rounded half to even."""
@@ -279,6 +279,52 @@ health_history = Table(
     Column("snapshot", JSON, nullable=False),
 )
 
+batches = Table(
+    "provider_batches",
+    metadata,
+    # of a batch left to a provider; also the id of its reservation, and the owner of that
+    Column("id", String, primary_key=True),
+    _tenant(),
+    Column("provider", String, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("model", String, nullable=False),
+    # the fingerprint of the key that it went out with
+    Column("key", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    # the process that submits it; NULL once it has ended that
+    Column("owner", String),
+    Column("submitted_at", UtcTime, nullable=False, index=True),
+    Column("sent_at", UtcTime),
+    Column("file_id", String, nullable=False),
+    Column("remote_id", String, nullable=False),
+    Column("remote_status", String, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("succeeded", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("at_most_picousd", PicoUsd),
+    # model, labels and the budgets' periods of the requests that share these
+    Column("parts", JSON, nullable=False),
+)
+
+batch_items = Table(
+    "provider_batch_requests",
+    metadata,
+    Column("batch_id", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("custom_id", String, nullable=False),
+    # the place in `parts`
+    Column("part", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("most_tokens", BigInteger, nullable=False),
+    Column("at_most_picousd", PicoUsd),
+    # NULL until it is booked
+    Column("outcome", String),
+    sqlite_with_rowid=False,
+)
+
 RECORD_COLUMNS = tuple(column for column in usage_records.c if column.computed is None)
 SUM_COLUMNS = {
     each.name: usage_days.c[each.name.replace("_usd", "_picousd")] for each in fields(Total)
@@ -334,7 +380,13 @@ def add_run_budgets(connection: Connection) -> None:
     _PERIODS_BY_END.create(connection)
 
 
-UPGRADES: tuple[Upgrade, ...] = (add_tenants, add_possible, add_run_budgets)
+def add_batches(connection: Connection) -> None:
+    """Version 4 to 5: batches that are left to providers."""
+    batches.create(connection)
+    batch_items.create(connection)
+
+
+UPGRADES: tuple[Upgrade, ...] = (add_tenants, add_possible, add_run_budgets, add_batches)
 """The steps from version 1 to 2, from 2 to 3, and so on up to the present one."""
 
 

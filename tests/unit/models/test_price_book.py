@@ -197,6 +197,24 @@ def test_an_entrys_service_tiers_have_prices_and_thresholds_of_their_own():
     assert found.tiers == ((272_000, Rates(Decimal("2.5"), Decimal("7.5"), Decimal("0.25"))),)
 
 
+def test_a_cache_for_an_hour_has_the_share_of_one_for_minutes_in_a_batch():
+    found = price(
+        input_cost_per_token=3e-06,
+        output_cost_per_token=1.5e-05,
+        cache_creation_input_token_cost=3.75e-06,
+        cache_creation_input_token_cost_above_1hr=6e-06,
+        input_cost_per_token_batches=1.5e-06,
+        output_cost_per_token_batches=7.5e-06,
+        cache_creation_input_token_cost_batches=1.875e-06,
+    ).at_tier("batch")
+    assert found.rates == Rates(
+        Decimal("1.5"),
+        Decimal("7.5"),
+        cache_write=Decimal("1.875"),
+        cache_write_1h=Decimal(3),
+    )
+
+
 def test_a_kind_without_a_rate_at_a_dearer_tier_is_as_much_dearer_as_input():
     found = price(
         input_cost_per_token=1e-06,

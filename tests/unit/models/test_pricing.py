@@ -10,6 +10,7 @@ from orchestify.models.pricing import (
     Cost,
     Price,
     Rates,
+    batch_price,
     cost_of,
     cost_usd,
     highest_cost_usd,
@@ -239,3 +240,24 @@ def test_iterations_pass_a_threshold_each_by_itself():
 
 def test_the_worst_case_takes_the_dearest_output():
     assert highest_cost_usd(AUDIO, 1_000_000, 1_000_000) == Decimal("82.5")
+
+
+def test_a_batch_costs_half_where_the_source_does_not_say() -> None:
+    rates = Rates(Decimal(4), Decimal(20), Decimal("0.4"), Decimal(5), Decimal(8))
+    above = Rates(Decimal(8), Decimal(30))
+    price = Price(rates, "config", tiers=((200_000, above),), request_usd=Decimal("0.01"))
+    half = batch_price(price)
+    cached = Usage(200_000, 0, 100_000, 100_000, 100_000, service_tier="batch")
+    assert half.rates == Rates(Decimal(2), Decimal(10), Decimal("0.2"), Decimal("2.5"), Decimal(4))
+    assert half.tiers == ((200_000, Rates(Decimal(4), Decimal(15))),)
+    assert half.request_usd == Decimal("0.01")
+    assert cost_usd(half, cached) == Decimal("0.43")
+
+
+def test_a_batch_costs_what_the_source_says() -> None:
+    own = Price(Rates(Decimal(3), Decimal(4)), "litellm")
+    price = Price(SONNET, "litellm", service_tiers={"batch": own})
+    found = batch_price(price)
+    assert found.rates == own.rates
+    cost = cost_of(Usage(1_000_000, 1_000_000, service_tier="batch"), None, found)
+    assert (cost.usd, cost.assumed) == (Decimal(7), False)

@@ -8,6 +8,7 @@ import pytest
 from orchestify.core.config import parse_config
 from orchestify.models.pricing import Rates
 from orchestify.report import dated_prices, todays_prices
+from orchestify.values import Usage
 from tests.ledgers import opened
 
 CONFIG = parse_config("""
@@ -23,6 +24,13 @@ def test_todays_price_is_the_configurations_first() -> None:
     assert price is not None
     assert price.source == "config"
     assert price.rates == Rates(Decimal(3), Decimal(4))
+
+
+def test_what_went_through_a_batch_api_has_the_price_of_batches() -> None:
+    record = opened(provider="own", model="m", usage=Usage(10, 5, service_tier="batch"))
+    price = todays_prices(CONFIG)(record)
+    assert price is not None
+    assert price.rates == Rates(Decimal("1.5"), Decimal(2))
 
 
 def test_price_at_an_unknown_endpoint_is_assumed() -> None:
