@@ -21,6 +21,7 @@ from orchestify.ledger.sql.backend import Backend
 from orchestify.ledger.sql.batches import SqlBatches
 from orchestify.ledger.sql.health_history import Snapshot, Take
 from orchestify.ledger.sql.rows import TEXT_KEPT
+from orchestify.ledger.sql.schema import claim_setting
 from orchestify.ledger.sql.spool import Spool
 from orchestify.ledger.sql.upkeep import PRUNE_CHUNK, prune
 from orchestify.policy.wait_queue import CallLater, call_later
@@ -203,6 +204,17 @@ class SqlLedger:
             LedgerError: the database could not be read.
         """
         return await self._backend.health_history(self.tenant, provider, since)
+
+    async def claim(self, name: str, period: str) -> bool:
+        """Return whether no process claimed this period of a name before, and claim it.
+
+        Raises:
+            LedgerError: the database could not be written.
+        """
+        own = f"{name}:{self.tenant}" if self.tenant else name
+        return await asyncio.to_thread(
+            self._backend.database.run, lambda connection: claim_setting(connection, own, period)
+        )
 
     async def aclose(self) -> None:
         """Write all pending records and close; a tenant's ledger leaves the others open.
