@@ -1,10 +1,10 @@
 """Forecast of daily sums: weekdays, a damped trend, and a band from the past's own errors.
 
-Sources: E. S. Gardner and E. McKenzie, "Forecasting Trends in Time Series", Management Science
-31(10), 1985 (the damped trend); R. J. Hyndman and G. Athanasopoulos, "Forecasting: Principles and
-Practice", 3rd edition, 3.4 (seasonal factors) and 5.10 (origins that move through the past); J. Lei
-and others, "Distribution-Free Predictive Inference for Regression", JASA 113, 2018 (bands from the
-order statistics of past errors).
+Sources: J. W. Taylor, "Exponential Smoothing with a Damped Multiplicative Trend", International
+Journal of Forecasting 19(4), 2003; R. J. Hyndman and G. Athanasopoulos, "Forecasting: Principles
+and Practice", 3rd edition, 3.4 (seasonal factors) and 5.10 (origins that move through the past);
+J. Lei and others, "Distribution-Free Predictive Inference for Regression", JASA 113, 2018 (bands
+from the order statistics of past errors).
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ BAND = 0.8
 """About so many truths lie between `low` and `high`."""
 
 _FACTOR_WEEKS = 8  # weekdays are learned from these
-_LEVEL, _TREND, _DAMPING = 0.3, 0.2, 0.95  # of weekly means
+_LEVEL, _TREND, _DAMPING = 0.3, 0.2, 0.9  # of weekly means
+_LEAST_WEEK = 0.01  # of the mean week
+_MOST_GROWTH = math.log(2)
 _LEAST_ERRORS = 5  # fewer make no band
 _WITHIN = 0.9  # of the past's errors; sums overlap, so that they are fewer than they look
 _PLACES = Decimal("0.000001")
@@ -49,7 +51,10 @@ class Forecast:
 
     def after(self, elapsed: Decimal) -> Forecast:
         """Return what is to come once a share (0 to 1) of the first day has passed."""
-        return Forecast(*(_after(each, elapsed) for each in (self.expected, self.low, self.high)))
+        gone = elapsed * self.expected[0]
+        shares = [(each - gone) / each if each else 1 - elapsed for each in self.expected]
+        sums = (self.expected, self.low, self.high)
+        return Forecast(*(_times(each, shares) for each in sums))
 
 
 def forecast(history: Sequence[Decimal], days: int) -> Forecast | None:
@@ -70,23 +75,31 @@ def forecast(history: Sequence[Decimal], days: int) -> Forecast | None:
     return Forecast(_money(expected), _money(low), _money(high))
 
 
-def _after(sums: tuple[Decimal, ...], elapsed: Decimal) -> tuple[Decimal, ...]:
-    return tuple((each - elapsed * sums[0]).quantize(_PLACES) for each in sums)
+def _times(sums: Sequence[Decimal], shares: Sequence[Decimal]) -> tuple[Decimal, ...]:
+    return tuple((a * b).quantize(_PLACES) for a, b in zip(sums, shares, strict=True))
 
 
 def _ahead(known: Sequence[float], days: int) -> list[float]:
-    """Return each day ahead: a damped trend over weeks, times the weekday's factor."""
+    """Return each day ahead: a damped multiplicative trend over weeks, times the weekday's factor.
+
+    Growth is in per cent and lasts for some weeks; more than a doubling is not foreseen.
+    """
+    if not any(known):
+        return [0.0] * days
     weeks = [known[start : start + WEEK] for start in range(len(known) % WEEK, len(known), WEEK)]
     factors = _factors(weeks[-_FACTOR_WEEKS:])
-    level, trend = fmean(weeks[0]), 0.0
-    for week in weeks[1:]:
+    least = _LEAST_WEEK * fmean(known)  # a week without calls has no logarithm
+    logs = [math.log(max(fmean(week), least)) for week in weeks]
+    level, trend = logs[0], 0.0
+    for each in logs[1:]:
         before = level
-        level = _LEVEL * fmean(week) + (1 - _LEVEL) * (level + _DAMPING * trend)
+        level = _LEVEL * each + (1 - _LEVEL) * (level + _DAMPING * trend)
         trend = _TREND * (level - before) + (1 - _TREND) * _DAMPING * trend
     # a day lies so many weeks after the middle of the last week
     distances = [(day + WEEK // 2 + 1) / WEEK for day in range(days)]
     damped = [_DAMPING * (1 - _DAMPING**each) / (1 - _DAMPING) for each in distances]
-    return [max(0.0, level + trend * d) * factors[day % WEEK] for day, d in enumerate(damped)]
+    growth = (min(trend * each, _MOST_GROWTH) for each in damped)
+    return [math.exp(level + each) * factors[day % WEEK] for day, each in enumerate(growth)]
 
 
 def _factors(weeks: Sequence[Sequence[float]]) -> list[float]:
