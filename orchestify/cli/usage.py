@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,8 @@ from orchestify.cli.usage_query import (
     show,
     write,
 )
+from orchestify.cli.usage_serve import serve_command
+from orchestify.cli.usage_watch import watch
 from orchestify.report import DataFormatName
 
 if TYPE_CHECKING:
@@ -39,9 +42,14 @@ if TYPE_CHECKING:
 @query_options
 @format_option("table", *DATA_FORMATS, "html")
 @output_option
+@click.option("--watch", "-w", "is_watched", is_flag=True, help="Draw the table anew until Ctrl-C.")
 @click.pass_context
 def command(
-    ctx: click.Context, query: Callable[..., LedgerQuery], kind: str, output: Path | None
+    ctx: click.Context,
+    query: Callable[..., LedgerQuery],
+    kind: str,
+    output: Path | None,
+    is_watched: bool,
 ) -> None:
     """Report tokens and money from the ledger, by provider or what --by says.
 
@@ -53,7 +61,13 @@ def command(
         if any(ctx.get_parameter_source(name) is _TYPED for name in ctx.params):
             raise click.UsageError(f"write the options behind `{ctx.invoked_subcommand}`")
         return
+    if is_watched and (kind != "table" or output is not None):
+        raise click.UsageError("--watch draws a table in a terminal: no --format, no --output")
     asked = query() if kind in DATA_FORMATS else query("provider")
+    if is_watched:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_watch(asked))
+        return
     if kind == "html":
         write(asyncio.run(_page(asked)), output)
         return
@@ -101,6 +115,7 @@ def reprice_command(
 
 
 command.add_command(forecast_command)
+command.add_command(serve_command)
 
 _TYPED = ParameterSource.COMMANDLINE
 _PRICES = {"today": "today's prices", "dated": "genai-prices of the record's date"}
@@ -119,6 +134,13 @@ async def _table(query: LedgerQuery) -> UsageTable:
         report = await ledger.usage(query.by, **query.selection)
         budgets = await budgets_ahead(query, ledger, datetime.now(UTC))
         return UsageTable(report, tuple(map(budget_line, budgets)))
+
+
+async def _watch(query: LedgerQuery) -> None:
+    async def draw() -> UsageTable:
+        return await _table(replace(query, is_new=query.is_new and not query.is_there()))
+
+    await watch(draw)
 
 
 async def _page(query: LedgerQuery) -> str:

@@ -21,6 +21,7 @@ from orchestify.cli.output import console
 from orchestify.errors import ConfigError, InvalidParameterError
 from orchestify.ledger.axes import axes_in_words, axes_of
 from orchestify.report import DataFormatName
+from orchestify.values import NOTHING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,6 +102,13 @@ class LedgerQuery:
     where: Mapping[str, str]
     is_new: bool = False  # the configuration's, before its first call
 
+    def is_there(self) -> bool:
+        """Whether the ledger's file is there now; a server's database always is."""
+        from orchestify.database.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow
+
+        found = database_url(self.url, Path())
+        return found.get_backend_name() != "sqlite" or Path(str(found.database)).exists()
+
     @property
     def selection(self) -> dict[str, Any]:
         """What else than the axes a ledger's `usage` takes."""
@@ -114,6 +122,11 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
     configuration; the query then has one only where `--config` is given too.
     """
     return _with_query(command, (*_OPTIONS, *_SPAN))
+
+
+def query_options_of_all(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--config` and `--ledger` alone."""
+    return _with_query(command, _OPTIONS[:1])
 
 
 def query_options_of_now(command: Callable[..., None]) -> Callable[..., None]:
@@ -130,8 +143,8 @@ def _with_query(
         *,
         path: Path,
         url: str | None,
-        by: tuple[str, ...],
-        where: dict[str, str],
+        by: tuple[str, ...] = (),
+        where: Mapping[str, str] = NOTHING,
         since: datetime | None = None,
         until: datetime | None = None,
         **given: Any,

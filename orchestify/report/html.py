@@ -22,6 +22,7 @@ from orchestify.ledger.forecasts import (
 from orchestify.ledger.memory import Total
 from orchestify.ledger.record import utc_now
 from orchestify.policy.budget import BudgetState
+from orchestify.report.budgets import budget_limits
 from orchestify.report.caveats import ALL_PRICED, coverage, usage_caveats
 from orchestify.report.charts import Chart, charts_of, draw
 from orchestify.report.data import SHARE_PLACES, write_exact
@@ -244,7 +245,7 @@ def _budget(state: BudgetState, outlook: str | None) -> Element:
 
     The bar is of the limit that is fullest, where a budget has several.
     """
-    limits = _limits(state)
+    limits = budget_limits(state)
     parts = max((parts for parts, _ in limits), key=sum)
     bars = (
         node("i", class_=name, style=f"width:{min(part, Decimal(1)):.2%}")
@@ -260,31 +261,6 @@ def _budget(state: BudgetState, outlook: str | None) -> Element:
         node("div", *bars, class_="meter", aria_hidden="true"),
         class_="budget over" if sum(parts) >= 1 else "budget",
     )
-
-
-def _limits(state: BudgetState) -> list[tuple[list[Decimal], list[str]]]:
-    """Each limit of a budget: the shares that are spent, possibly billed and held; in words."""
-    budget = state.budget
-    period = "" if budget.period == "ever" else f" a {budget.period}"
-    usd = (state.spent_usd, state.possible_usd, state.held_usd)
-    tokens = (state.spent_tokens, state.possible_tokens, state.held_tokens)
-    calls = (state.spent_calls, state.possible_calls, state.held_calls)
-    found: list[tuple[list[Decimal], list[str]]] = []
-    for limit, amounts, unit in (
-        (budget.limit_usd, usd, ""),
-        (budget.limit_tokens, tokens, " tokens"),
-        (budget.limit_calls, calls, " calls"),
-    ):
-        if limit is None:
-            continue
-        whole, spent, possible, held = (
-            f"{each:,}{unit}" if unit else write_usd(Decimal(each)) for each in (limit, *amounts)
-        )
-        words = [f"{spent} of {whole}{period} spent"]
-        words += [f"{possible} possibly billed"] if amounts[1] else []
-        words += [f"{held} held by calls under way"] if amounts[2] else []
-        found.append(([Decimal(each) / (Decimal(limit) or 1) for each in amounts], words))
-    return found
 
 
 def _outcome_section(report: UsageReport) -> Element:

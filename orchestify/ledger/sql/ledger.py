@@ -20,6 +20,7 @@ from orchestify.ledger.record import Record, unsent, utc_now
 from orchestify.ledger.sql.backend import Backend
 from orchestify.ledger.sql.batches import SqlBatches
 from orchestify.ledger.sql.health_history import Snapshot, Take
+from orchestify.ledger.sql.reading import read_failures
 from orchestify.ledger.sql.rows import TEXT_KEPT
 from orchestify.ledger.sql.schema import claim_setting
 from orchestify.ledger.sql.spool import Spool
@@ -150,6 +151,20 @@ class SqlLedger:
                 f"the ledger of the tenant {self.tenant} reports no other tenant"
             )
         return await self._backend.usage(by, since, until, where or {}, self._tenant)
+
+    async def recent_failures(self, most: int) -> list[tuple[datetime, str, str, str, str]]:
+        """Return the latest attempts that were not ok, at most so many, the latest first.
+
+        Each is when it began, provider, model, agent and the error's class. They are looked for
+        among the latest 2,000 attempts.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        return await asyncio.to_thread(
+            self._backend.read,
+            lambda connection: read_failures(connection, self._tenant, most),
+        )
 
     async def prune(self, keep_days: int) -> int:
         """Delete completed records from before the last `keep_days` days; return how many.
