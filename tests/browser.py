@@ -117,7 +117,11 @@ async def tab(address: str) -> AsyncIterator[Tab]:
         async with session.put(f"{address}/json/new?about:blank") as answer:
             found = await answer.json()
         async with session.ws_connect(found["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-            yield Tab(socket)
+            try:
+                yield Tab(socket)
+            finally:
+                async with session.get(f"{address}/json/close/{found['id']}"):
+                    pass
 
 
 def _port(file: Path) -> str:

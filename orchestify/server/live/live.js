@@ -40,8 +40,9 @@ function table(rows) {
     key.scope = "row";
     bar.style.width = 100 * row.share + "%";
     key.append(bar);
-    const calls = row.not_ok === "0" ? row.calls : row.calls + " (+" + row.not_ok + " not ok)";
-    line.append(key, make("td", row.cost), make("td", row.tokens), make("td", calls));
+    const calls = make("td", row.calls);
+    if (row.not_ok !== "0") calls.append(make("small", "+" + row.not_ok + " not ok"));
+    line.append(key, make("td", row.cost), make("td", row.tokens), calls);
     body.append(line);
   }
   made.append(make("thead"), body);
@@ -136,10 +137,10 @@ function drawPace() {
   const words = rate === null ? "Measuring."
     : digits(rate.usd) + " and " + Math.round(rate.tokens).toLocaleString("en") + " tokens a minute, over the last minute";
   renew("pace-words", words, (text) => [text]);
-  const now = Date.now(), from = now - KEPT * 1000, first = samples[0].usd;
+  const now = Date.now(), span = Math.max(now - samples[0].t, 60000), first = samples[0].usd;
   const most = Math.max(samples[samples.length - 1].usd - first, 1e-9);
   const points = samples.map((each) =>
-    (720 * Math.max(each.t - from, 0) / (KEPT * 1000)).toFixed(1) + "," + (112 - 104 * (each.usd - first) / most).toFixed(1));
+    (720 - 720 * (now - each.t) / span).toFixed(1) + "," + (112 - 104 * (each.usd - first) / most).toFixed(1));
   const line = document.createElementNS(SVG, "path"), floor = document.createElementNS(SVG, "line");
   for (const [name, value] of [["x1", 0], ["x2", 720], ["y1", 112], ["y2", 112]]) floor.setAttribute(name, value);
   line.setAttribute("d", "M" + points.join("L") + "L720," + points[points.length - 1].split(",")[1]);
@@ -220,7 +221,7 @@ async function read() {
       for (const event of events) if (event.startsWith("data: ")) live(JSON.parse(event.slice(6)));
     }
   } catch {
-    return true;
+    return document.hidden ? null : true;
   } finally {
     clearTimeout(silence);
   }
@@ -237,8 +238,15 @@ function live(found) {
   draw();
 }
 
+// A tab that nobody sees reads nothing: a browser has six connections for all of a server's tabs.
+function seen() {
+  say("paused while it is hidden", "");
+  return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+}
+
 async function follow() {
   for (;;) {
+    while (document.hidden) await seen();
     const failed = await read();
     if (failed === false) return;
     if (failed) {
@@ -256,6 +264,9 @@ at("form").addEventListener("submit", (event) => {
   sessionStorage.setItem(KEY, token);
   at("refused").textContent = "";
   follow();
+});
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && stop !== null) stop.abort();
 });
 at("periods").addEventListener("change", draw);
 at("forget").addEventListener("click", () => {

@@ -252,7 +252,7 @@ def provider_condition(health: Mapping[str, Any]) -> Condition:
     if health.get("error_rate") is not None:
         words.append(f"{write_share(Decimal(str(health['error_rate'])))} errors")
     if health.get("latency_p50_s") is not None:
-        words.append(f"{health['latency_p50_s']:.2f} s in the middle")
+        words.append(f"median {health['latency_p50_s']:.2f} s")
     if health.get("last_error"):
         words.append(f"last error {health['last_error']}")
     return Condition(str(health["provider"]), str(health["status"]), ", ".join(words))

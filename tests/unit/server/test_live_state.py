@@ -133,7 +133,7 @@ def test_health_is_told_in_words() -> None:
     health = {"provider": "a", "status": "degraded", "error_rate": 0.125, "latency_p50_s": 1.5}
     said = provider_condition({**health, "last_error": "ServerError", "message": "12% errors"})
     assert said == Condition(
-        "a", "degraded", "12% errors, 12.5% errors, 1.50 s in the middle, last error ServerError"
+        "a", "degraded", "12% errors, 12.5% errors, median 1.50 s, last error ServerError"
     )
 
 
