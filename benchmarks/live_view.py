@@ -4,8 +4,9 @@
 
 One process books so many calls a minute (what it got to is printed) into a SQLite ledger of four
 providers and ten agents, `orchestify usage serve` shows it, and Chromium (/usr/bin/chromium) looks
-on; then with 20 more readers, and with nothing booked. CPU is per cent of one core: the server's from /proc, the page's
-as Chromium counts what its tasks take. Paints are the browser's own, of ten openings, medians.
+on; then with 20 more readers, and with nothing booked. CPU is per cent of one core: the server's
+from /proc, the page's as Chromium counts what its tasks take. Paints are the browser's own, medians
+of ten openings.
 """
 
 from __future__ import annotations

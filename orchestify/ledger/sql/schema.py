@@ -451,11 +451,18 @@ def claim_setting(connection: Connection, name: str, value: str) -> bool:
     )
     if changed.rowcount:
         return True
-    make = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    made = connection.execute(
-        make(settings).values(name=name, value=value).on_conflict_do_nothing()
+    if connection.dialect.name == "sqlite":  # one writer at a time
+        made = connection.execute(
+            sqlite_insert(settings).values(name=name, value=value).on_conflict_do_nothing()
+        )
+        return made.rowcount > 0
+    mine_now = (
+        postgresql_insert(settings)
+        .values(name=name, value=value)
+        .on_conflict_do_nothing()
+        .returning(settings.c.name)
     )
-    return made.rowcount > 0
+    return connection.execute(mine_now).first() is not None
 
 
 def database_now(connection: Connection) -> datetime:
