@@ -365,7 +365,7 @@ class Runtime:
     def observe(self, record: Record) -> None:
         """Tell the statistics of a completed attempt; say once what cannot be true of it."""
         self.health.observe(record)
-        if self.forecast is not None:
+        if self.forecast is not None and self.forecast.limit_usd is not None:
             self.forecast.observe()
         for observer in self.observers:
             try:

@@ -40,7 +40,7 @@ class ForecastAlert:
     ) -> None:
         self._ledger = ledger
         self._emit = emit
-        self._limit_usd = limit_usd
+        self.limit_usd = limit_usd
         self._clock = clock
         self._now = now
         self._next_at = float("-inf")
@@ -49,11 +49,11 @@ class ForecastAlert:
 
     def alert_at(self, limit_usd: Decimal | None) -> None:
         """Take another limit; None for none."""
-        self._limit_usd, self._next_at, self._told = limit_usd, float("-inf"), ""
+        self.limit_usd, self._next_at, self._told = limit_usd, float("-inf"), ""
 
     def observe(self) -> None:
         """Take note that an attempt has ended; never waits and never raises."""
-        if self._limit_usd is None or self._clock() < self._next_at:
+        if self.limit_usd is None or self._clock() < self._next_at:
             return
         try:
             loop = asyncio.get_running_loop()
@@ -64,7 +64,7 @@ class ForecastAlert:
 
     async def check(self) -> None:
         """Forecast the month, and tell where it is expected to reach the limit."""
-        now, limit_usd = self._now(), self._limit_usd
+        now, limit_usd = self._now(), self.limit_usd
         month = f"{now:%Y-%m}"
         if limit_usd is None or self._told == month:
             return
