@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         ErrorRateHigh as ErrorRateHigh,
         EventsDropped as EventsDropped,
         FallbackTaken as FallbackTaken,
+        ForecastHigh as ForecastHigh,
         ProviderUnavailable as ProviderUnavailable,
         SlowCall as SlowCall,
         TargetSkipped as TargetSkipped,

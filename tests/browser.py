@@ -5,6 +5,7 @@ Source: chromedevtools.github.io/devtools-protocol.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import time
@@ -60,16 +61,42 @@ class Tab:
 
     async def open(self, path: Path) -> None:
         """Load a file; return when all of it is there."""
+        await self.visit(path.as_uri())
+
+    async def visit(self, url: str) -> None:
+        """Load a page; return when all of it is there, but what its script does later."""
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.run(f"{domain}.enable")
-        await self.run("Page.navigate", url=path.as_uri())
+        await self.run("Page.navigate", url=url)
         while (await self._next()).get("method") != "Page.loadEventFired":
             pass
 
     async def value(self, expression: str) -> Any:
         """Return what a JavaScript expression is worth on the page."""
         answer = await self.run("Runtime.evaluate", expression=expression, returnByValue=True)
-        return answer["result"]["value"]
+        return answer["result"].get("value")
+
+    async def holds(self, expression: str) -> None:
+        """Return when a JavaScript expression is true on the page; fail where it does not."""
+        async with asyncio.timeout(START_S):
+            while await self.value(expression) is not True:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+
+    async def press(self, key: str, code: int = 0, text: str = "") -> None:
+        """Press a key and let it go; `text` is what it types."""
+        given = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        await self.run("Input.dispatchKeyEvent", type="keyDown", **given, text=text)
+        await self.run("Input.dispatchKeyEvent", type="keyUp", **given)
+
+    async def on_phone(self) -> None:
+        """Be 360 points wide, as a small phone is."""
+        await self.run(
+            "Emulation.setDeviceMetricsOverride",
+            width=360,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
 
     async def _next(self) -> dict[str, Any]:
         message = await self._socket.receive_json(timeout=START_S)
@@ -90,7 +117,11 @@ async def tab(address: str) -> AsyncIterator[Tab]:
         async with session.put(f"{address}/json/new?about:blank") as answer:
             found = await answer.json()
         async with session.ws_connect(found["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-            yield Tab(socket)
+            try:
+                yield Tab(socket)
+            finally:
+                async with session.get(f"{address}/json/close/{found['id']}"):
+                    pass
 
 
 def _port(file: Path) -> str:

@@ -38,6 +38,8 @@ TABLE = {
     "POST /api/v1/agent-llm-configs/{id}/test":  Row(401, 403, 403, 200, 200, 404, 401, 401),
     "GET /api/v1/agent-llm-configs/{id}/usage":  Row(401, 403, 200, 403, 200, 404, 401, 401),
     "GET /api/v1/usage":                         Row(401, 403, 200, 403, 200, 200, 401, 401),
+    "GET /api/v1/live":                          Row(401, 403, 200, 403, 200, 200, 401, 401),
+    "GET /":                                     Row(*OPEN),
     "POST /api/v1/tokens":                       Row(401, 403, 403, 403, 201, 201, 401, 401),
     "GET /api/v1/tokens":                        Row(401, 403, 403, 403, 200, 200, 401, 401),
     "DELETE /api/v1/tokens/{id}":                Row(401, 403, 403, 403, 204, 404, 401, 401),

@@ -19,6 +19,7 @@ from orchestify.calls.tracing import Tracer
 from orchestify.core.policies import RateLimitConfig
 from orchestify.errors import APIError, RateLimitError
 from orchestify.events.events import BudgetSteppedDown, Events
+from orchestify.health.forecast_alert import ForecastAlert
 from orchestify.health.health import Health
 from orchestify.lanes.anthropic.claude_models import MAX_TOKENS
 from orchestify.lanes.lane import Lane
@@ -103,6 +104,7 @@ class Runtime:
     book: BudgetBook = field(default_factory=BudgetBook)
     events: Events = field(default_factory=Events)
     health: Health = field(default_factory=Health)
+    forecast: ForecastAlert | None = None
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
@@ -363,6 +365,8 @@ class Runtime:
     def observe(self, record: Record) -> None:
         """Tell the statistics of a completed attempt; say once what cannot be true of it."""
         self.health.observe(record)
+        if self.forecast is not None and self.forecast.limit_usd is not None:
+            self.forecast.observe()
         for observer in self.observers:
             try:
                 observer(record)

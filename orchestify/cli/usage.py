@@ -3,231 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import wraps
-from io import StringIO
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, cast
 
 import click
 from click.core import ParameterSource
 
-from orchestify.cli.options import DATABASE_VARIABLE, config_option, find_database, load, moment
-from orchestify.cli.output import console
-from orchestify.errors import ConfigError, InvalidParameterError
-from orchestify.ledger.axes import axes_in_words, axes_of
+from orchestify.cli.usage_forecast import budgets_ahead, forecast_command
+from orchestify.cli.usage_query import (
+    DATA_FORMATS,
+    LedgerQuery,
+    NothingBooked,
+    budget_states,
+    format_option,
+    note,
+    opened_ledger,
+    output_option,
+    query_options,
+    show,
+    write,
+)
+from orchestify.cli.usage_serve import serve_command
+from orchestify.cli.usage_watch import watch
 from orchestify.report import DataFormatName
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from orchestify.core.config import Config
-    from orchestify.ledger.base import Ledger, UsageReport
+    from orchestify.ledger.base import UsageReport
     from orchestify.ledger.sql.repricing import Repricing
     from orchestify.policy.budget import BudgetState
-
-
-def _axes(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
-    if any("," in name and not name.startswith("label:") for name in names):
-        raise click.BadParameter("name one axis each, as in --by agent --by model")
-    try:
-        return axes_of(tuple(dict.fromkeys(names)), None)
-    except InvalidParameterError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def _filters(
-    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, str]:
-    where: dict[str, str] = {}
-    for text in texts:
-        axis, equals, value = text.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{text!r} has no value; write it as agent=reviewer")
-        if axis in where:
-            raise click.BadParameter(f"{axis} is given twice")
-        where[axis] = value
-    _axes(_ctx, _param, tuple(where))
-    return where
-
-
-_OPTIONS = (
-    click.option(
-        "--ledger",
-        "url",
-        metavar="URL",
-        help="A ledger's database, instead of the configuration's.",
-    ),
-    click.option(
-        "--by",
-        callback=_axes,
-        multiple=True,
-        metavar="AXIS",
-        help=f"{axes_in_words('KEY')}; may be given several times.",
-    ),
-    click.option(
-        "--since",
-        callback=moment,
-        metavar="TIME",
-        help="24h or 30m ago; 7d or 2w, from midnight UTC; a date; a time in ISO 8601.",
-    ),
-    click.option("--until", callback=moment, metavar="TIME", help="The same; not included."),
-    click.option(
-        "--where",
-        callback=_filters,
-        multiple=True,
-        metavar="AXIS=VALUE",
-        help="Only these, as agent=reviewer or label:run=r1; may be given several times.",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerQuery:
-    """Which ledger to read, and what of it, as a command line says."""
-
-    url: str = field(repr=False)  # it may hold a password
-    config: Config | None
-    by: tuple[str, ...]
-    since: datetime | None
-    until: datetime | None
-    where: Mapping[str, str]
-    is_new: bool = False  # the configuration's, before its first call
-
-    @property
-    def selection(self) -> dict[str, Any]:
-        """What else than the axes a ledger's `usage` takes."""
-        return {"since": self.since, "until": self.until, "where": self.where}
-
-
-def query_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add `--config`, `--ledger`, `--by`, `--since`, `--until` and `--where`.
-
-    The command takes a function that makes of them a `query`. A ledger that is named needs no
-    configuration; the query then has one only where `--config` is given too.
-    """
-
-    @wraps(command)
-    def with_query(
-        *,
-        path: Path,
-        url: str | None,
-        by: tuple[str, ...],
-        since: datetime | None,
-        until: datetime | None,
-        where: dict[str, str],
-        **given: Any,
-    ) -> None:
-        def query(*default: str) -> LedgerQuery:
-            source = click.get_current_context().get_parameter_source("path")
-            is_needed = url is None or source is not ParameterSource.DEFAULT
-            try:
-                config = load(path) if is_needed else None
-                found, missing = _ledger_url(config, url)
-            except (click.ClickException, ConfigError):
-                if url is None:
-                    _hint_at_service_ledger()
-                raise
-            if missing is not None:
-                click.echo(f"note: nothing was booked yet; the ledger will be {missing}", err=True)
-            is_new = missing is not None
-            return LedgerQuery(found, config, by or default, since, until, where, is_new)
-
-        command(query=query, **given)
-
-    made: Callable[..., None] = with_query
-    for option in reversed(_OPTIONS):
-        made = option(made)
-    return config_option(made)
-
-
-def _hint_at_service_ledger() -> None:
-    """Say where the service's ledger is, where there is one: the configuration does not."""
-    database = find_database()
-    if database is not None:
-        shown = f'"${DATABASE_VARIABLE}"' if os.environ.get(DATABASE_VARIABLE) else database
-        click.echo(f"note: the service's ledger is read with --ledger {shown}", err=True)
-
-
-def _ledger_url(config: Config | None, url: str | None) -> tuple[str, str | None]:
-    """Return the ledger's URL, and the file of a configured one that is not there yet."""
-    is_named, name = url is not None, "ledger.url" if url is None else "--ledger"
-    if url is None and config is not None and config.ledger and config.ledger.url:
-        url = config.ledger.url.get_secret_value()
-    if url is None:
-        raise click.ClickException(
-            "the configuration's ledger is in memory, which ends with its process; "
-            "write `ledger: {url: sqlite:///.orchestify/usage.db}`, or name one with --ledger"
-        )
-    from orchestify.database.sql import database_url  # noqa: PLC0415 - SQLAlchemy is slow
-
-    found = database_url(url, Path(), name=name)
-    if found.get_backend_name() != "sqlite" or Path(str(found.database)).exists():
-        return url, None
-    if is_named:
-        raise click.ClickException(f"there is no ledger at {found.database}: nothing was booked")
-    return url, found.database
-
-
-class _NothingBooked:
-    """A ledger before its first call."""
-
-    async def usage(
-        self,
-        by: str | Sequence[str] = "provider",
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        where: Mapping[str, str] | None = None,
-    ) -> UsageReport:
-        """Return a report without rows."""
-        from orchestify.ledger.base import UsageReport  # noqa: PLC0415 - as above
-        from orchestify.ledger.memory import Total  # noqa: PLC0415
-
-        return UsageReport(axes_of(by, where), (), Total(), since, until, where or {})
-
-
-@asynccontextmanager
-async def _opened(query: LedgerQuery) -> AsyncIterator[Ledger | _NothingBooked]:
-    if query.is_new:
-        yield _NothingBooked()
-        return
-    from orchestify.ledger.opening import open_ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
-
-    async with aclosing(open_ledger(query.url, base_dir=Path())) as ledger:
-        yield ledger
-
-
-DATA_FORMATS: tuple[str, ...] = get_args(DataFormatName)
-_FILE_WIDTH = 100  # of a table that is written to a file
-
-
-def _format_option(*kinds: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return click.option(
-        "--format", "kind", type=click.Choice(kinds), default=kinds[0], show_default=True
-    )
-
-
-_output_option = click.option(
-    *("--output", "-o"),
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write to a file instead of stdout.",
-)
+    from orchestify.report import UsageTable
 
 
 @click.group(invoke_without_command=True)
 @query_options
-@_format_option("table", *DATA_FORMATS, "html")
-@_output_option
+@format_option("table", *DATA_FORMATS, "html")
+@output_option
+@click.option("--watch", "-w", "is_watched", is_flag=True, help="Draw the table anew until Ctrl-C.")
 @click.pass_context
 def command(
-    ctx: click.Context, query: Callable[..., LedgerQuery], kind: str, output: Path | None
+    ctx: click.Context,
+    query: Callable[..., LedgerQuery],
+    kind: str,
+    output: Path | None,
+    is_watched: bool,
 ) -> None:
     """Report tokens and money from the ledger, by provider or what --by says.
 
@@ -237,27 +59,33 @@ def command(
     """
     if ctx.invoked_subcommand is not None:
         if any(ctx.get_parameter_source(name) is _TYPED for name in ctx.params):
-            raise click.UsageError("write the options behind `reprice`")
+            raise click.UsageError(f"write the options behind `{ctx.invoked_subcommand}`")
         return
+    if is_watched and (kind != "table" or output is not None):
+        raise click.UsageError("--watch draws a table in a terminal: no --format, no --output")
     asked = query() if kind in DATA_FORMATS else query("provider")
-    if kind == "html":
-        _write(asyncio.run(_page(asked)), output)
+    if is_watched:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_watch(asked))
         return
-    from orchestify.report import FORMATS, UsageTable, usage_caveats  # noqa: PLC0415
+    if kind == "html":
+        write(asyncio.run(_page(asked)), output)
+        return
+    from orchestify.report import FORMATS, usage_caveats  # noqa: PLC0415
 
     if kind == "table":
-        _show(UsageTable(asyncio.run(_usage(asked))), output)
+        show(asyncio.run(_table(asked)), output)
         return
     found = FORMATS[cast("DataFormatName", kind)]
     report = asyncio.run(_usage(replace(asked, by=found.axes(asked.by, "provider"))))
-    _write(found.write(report), output)
+    write(found.write(report), output)
     if not found.has_caveats:
-        _note(usage_caveats(report))
+        note(usage_caveats(report))
 
 
 @command.command("reprice", short_help="Compare what was booked with other prices.")
 @query_options
-@_format_option("table", "json", "csv")
+@format_option("table", "json", "csv")
 @click.option(
     "--prices",
     type=click.Choice(["today", "dated"]),
@@ -265,7 +93,7 @@ def command(
     show_default=True,
     help="Today's, as calls are booked now, or genai-prices' at each record's date.",
 )
-@_output_option
+@output_option
 def reprice_command(
     query: Callable[..., LedgerQuery], kind: str, prices: str, output: Path | None
 ) -> None:
@@ -278,41 +106,51 @@ def reprice_command(
 
     repricing = _reprice(query("provider", "model"), prices)
     if kind == "table":
-        _show(comparison.RepricingTable(repricing, _PRICES[prices]), output)
+        show(comparison.RepricingTable(repricing, _PRICES[prices]), output)
     elif kind == "json":
-        _write(comparison.repricing_json(repricing), output)
+        write(comparison.repricing_json(repricing), output)
     else:
-        _write(comparison.repricing_csv(repricing), output)
-        _note(comparison.repricing_caveats(repricing))
+        write(comparison.repricing_csv(repricing), output)
+        note(comparison.repricing_caveats(repricing))
 
+
+command.add_command(forecast_command)
+command.add_command(serve_command)
 
 _TYPED = ParameterSource.COMMANDLINE
 _PRICES = {"today": "today's prices", "dated": "genai-prices of the record's date"}
 
 
 async def _usage(query: LedgerQuery) -> UsageReport:
-    async with _opened(query) as ledger:
+    async with opened_ledger(query) as ledger:
         return await ledger.usage(query.by, **query.selection)
+
+
+async def _table(query: LedgerQuery) -> UsageTable:
+    from orchestify.report import UsageTable  # noqa: PLC0415 - as above
+    from orchestify.report.forecasts import budget_line  # noqa: PLC0415 - as above
+
+    async with opened_ledger(query) as ledger:
+        report = await ledger.usage(query.by, **query.selection)
+        budgets = await budgets_ahead(query, ledger, datetime.now(UTC))
+        return UsageTable(report, tuple(map(budget_line, budgets)))
+
+
+async def _watch(query: LedgerQuery) -> None:
+    async def draw() -> UsageTable:
+        return await _table(replace(query, is_new=query.is_new and not query.is_there()))
+
+    await watch(draw)
 
 
 async def _page(query: LedgerQuery) -> str:
     from orchestify.report import usage_page  # noqa: PLC0415 - only where it is used
 
-    async with _opened(query) as ledger:
+    async with opened_ledger(query) as ledger:
         budgets: list[BudgetState] = []
-        if not isinstance(ledger, _NothingBooked):
-            budgets = await asyncio.to_thread(_budgets, query.config, ledger)
+        if not isinstance(ledger, NothingBooked):
+            budgets = await asyncio.to_thread(budget_states, query.config, ledger)
         return await usage_page(ledger, query.by, budgets=budgets, **query.selection)
-
-
-def _budgets(config: Config | None, ledger: Ledger) -> list[BudgetState]:
-    """Return how a configuration's budgets stand, as its ledger's database says."""
-    if config is None or not config.budgets:
-        return []
-    from orchestify.providers.building import configured_budgets  # noqa: PLC0415 - as above
-
-    book = ledger.budget_book()
-    return [book.state(each) for each in configured_budgets(config)]
 
 
 def _reprice(query: LedgerQuery, prices: str) -> Repricing:
@@ -329,35 +167,3 @@ def _reprice(query: LedgerQuery, prices: str) -> Repricing:
         return reprice(database, price_of, query.by, **query.selection)
     finally:
         database.dispose()
-
-
-def _show(table: RenderableType, output: Path | None) -> None:
-    if output is None:
-        console().print(table)
-        return
-    from rich.console import Console  # noqa: PLC0415
-
-    text = StringIO()
-    Console(file=text, width=_FILE_WIDTH, markup=False, highlight=False).print(table)
-    _write(text.getvalue(), output)
-
-
-def _write(written: str | bytes, output: Path | None) -> None:
-    if output is None:
-        if isinstance(written, bytes) and sys.stdout.isatty():
-            raise click.ClickException("this format is not for a terminal; name a file by --output")
-        click.echo(written, nl=isinstance(written, str) and not written.endswith("\n"))
-        return
-    if isinstance(written, str):
-        written = (written if written.endswith("\n") else f"{written}\n").encode()
-    try:
-        output.write_bytes(written)
-    except OSError as error:
-        reason = (error.strerror or "no reason given").lower()
-        raise click.ClickException(f"{output} cannot be written: {reason}") from None
-
-
-def _note(lines: list[str]) -> None:
-    """Say on stderr what a table of bare figures has no place for."""
-    for line in lines:
-        click.echo(f"note: {line}", err=True)

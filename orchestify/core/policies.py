@@ -328,6 +328,9 @@ class AlertsConfig(Model):
     error_rate: Share | None = Field(default=None, description="Share of failed calls, as 0.1")
     slow_s: Seconds | None = Field(default=None, description="A call that takes as long is told")
     daily_cost_usd: Usd | None = Field(default=None, description="Of all calls of a day, UTC")
+    forecast_usd: Usd | None = Field(
+        default=None, description="Of all calls of a month, as it is forecast"
+    )
     webhook: WebhookConfig | None = Field(default=None, description="Told of every alert")
 
 

@@ -136,6 +136,21 @@ class SlowCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ForecastHigh:
+    """A month (as 2026-11) is expected to cost `limit_usd` or more; told once a month.
+
+    `low_usd` and `high_usd` bound what is likely; `spent_usd` is booked already.
+    """
+
+    month: str
+    expected_usd: Decimal
+    low_usd: Decimal
+    high_usd: Decimal
+    spent_usd: Decimal
+    limit_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigReloaded:
     """A changed configuration came into force without a restart.
 
@@ -176,6 +191,7 @@ Event: TypeAlias = (
     | ErrorRateHigh
     | ProviderUnavailable
     | SlowCall
+    | ForecastHigh
     | ConfigReloaded
     | ConfigRefused
     | EventsDropped
@@ -187,6 +203,7 @@ ALERTS: Mapping[type[Any], str] = {
     ErrorRateHigh: "error_rate.high",
     ProviderUnavailable: "provider.unavailable",
     SlowCall: "call.slow",
+    ForecastHigh: "forecast.high",
 }
 """The events that are alerts, and what a webhook calls them."""
 

@@ -4,5 +4,6 @@ Read `base` first, the interface of every ledger; `memory` and `sql/` implement 
 reserves money before a call. `axes` lists what reports are by. `sql/` is imported only where a
 ledger has a URL, since SQLAlchemy is slow to import.
 
-Other rooms import from: axes, base, batches, budgets, memory, opening, record, sql, summary.
+Other rooms import from: axes, base, batches, budgets, forecasts, memory, opening, record, sql,
+summary.
 """

@@ -121,6 +121,16 @@ class Ledger(Protocol):
             LedgerError: the database could not be read.
         """
 
+    async def claim(self, name: str, period: str) -> bool:
+        """Return whether nobody claimed this period of a name before, and claim it.
+
+        So that of many processes one tells what is told once a period. Of each name the latest
+        claim is kept.
+
+        Raises:
+            LedgerError: the database could not be written.
+        """
+
     async def aclose(self) -> None:
         """Write all pending records and close."""
 

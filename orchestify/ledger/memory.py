@@ -248,6 +248,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.totals = Totals()
         self._open = 0
+        self._claims: dict[str, str] = {}
 
     @property
     def is_behind(self) -> bool:
@@ -315,6 +316,11 @@ class MemoryLedger:
     ) -> list[Mapping[str, Any]]:
         """Return nothing."""
         return []
+
+    async def claim(self, name: str, period: str) -> bool:
+        """Return whether nobody claimed this period of a name before, in this process."""
+        before, self._claims[name] = self._claims.get(name), period
+        return before != period
 
     async def aclose(self) -> None:
         """Do nothing: memory is closed with its process."""

@@ -3,6 +3,6 @@
 Read `retry.py` first; the breaker, the rate limit, the budget and the strategy have its form.
 Below the rate limit stand its algorithms and its wait queue.
 
-Other rooms import from: breaker, budget, limit_algorithms, rate_limit, rate_limit_headers, retry,
-strategy, wait_queue.
+Other rooms import from: breaker, budget, forecast, limit_algorithms, rate_limit,
+rate_limit_headers, retry, strategy, wait_queue.
 """

@@ -14,6 +14,7 @@ from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError
 from orchestify.events.events import ALERTS, BudgetThreshold, Events
 from orchestify.events.webhook import Webhook
+from orchestify.health.forecast_alert import ForecastAlert
 from orchestify.health.health import Health
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.memory import MemoryLedger
@@ -98,13 +99,24 @@ def health_of(alerts: AlertsConfig | None, events: Events) -> Health:
     )
 
 
+def forecast_alert_of(alerts: AlertsConfig | None, events: Events, ledger: Ledger) -> ForecastAlert:
+    """Return what tells when a month's forecast reaches the alert's sum."""
+    return ForecastAlert(ledger, events.emit, alerts.forecast_usd if alerts else None)
+
+
 async def change_alerts(
-    alerts: AlertsConfig | None, events: Events, health: Health, tenant: str = ""
+    alerts: AlertsConfig | None,
+    events: Events,
+    health: Health,
+    forecast: ForecastAlert | None,
+    tenant: str = "",
 ) -> None:
     """Put other alerts in force; what a webhook before has still to send is waited for, shortly."""
     health.alert_at(
         error_rate=alerts.error_rate if alerts else None, slow_s=alerts.slow_s if alerts else None
     )
+    if forecast is not None:
+        forecast.alert_at(alerts.forecast_usd if alerts else None)
     before = events.send_to(_webhook(alerts, tenant))
     if before is not None:
         await asyncio.to_thread(before.close)
@@ -138,6 +150,7 @@ def runtime_of(
 
     ledger = shared.ledger or _ledger(settings.ledger)
     health = shared.health or health_of(alerts, events)
+    forecast = shared.forecast_alert or forecast_alert_of(alerts, events, ledger)
     ledger.keep_health(lambda: [each.as_dict() for each in health.all().values()])
     return Runtime(
         ledger=ledger,
@@ -146,6 +159,7 @@ def runtime_of(
         book=shared.book or ledger.budget_book(tell),
         events=events,
         health=health,
+        forecast=forecast,
         estimates=bool(budgets) or not isinstance(ledger, MemoryLedger),
         make_limiter=shared.make_limiter,
         observers=shared.observers,

@@ -257,7 +257,8 @@ class ProviderRegistry:
             self._earlier = {at: each for at, each in bound if at[0] in kept}
             self._agents = {}
             if "alerts" in change.settings:
-                await change_alerts(whole.alerts, self._runtime.events, self._runtime.health)
+                runtime = self._runtime
+                await change_alerts(whole.alerts, runtime.events, runtime.health, runtime.forecast)
         if change != ConfigReloaded():
             self._runtime.events.emit(change)
         return change
@@ -554,6 +555,8 @@ class ProviderRegistry:
             for provider in self._over:
                 await provider.aclose()
         finally:
+            if self._runtime.forecast is not None:
+                await self._runtime.forecast.aclose()
             await self._runtime.ledger.aclose()
             await asyncio.to_thread(self._runtime.events.close)
 

@@ -10,6 +10,7 @@ from orchestify.calls.runtime import MakeLimiter
 from orchestify.calls.tracing import Tracer
 from orchestify.core.addresses import AddressRule
 from orchestify.events.events import Events
+from orchestify.health.forecast_alert import ForecastAlert
 from orchestify.health.health import Health
 from orchestify.lanes.lane import Lane
 from orchestify.ledger.base import Ledger
@@ -30,11 +31,11 @@ class SharedParts:
     where it ended; they must be quick and raise nothing. `guarded` names the providers whose
     configuration strangers wrote: they reach what `addresses` allows (public addresses where it
     is None), and no credentials of this process. `tracer` follows every call. A registry that
-    takes another's place goes on with its `events` and `health`. Unless it `fetches`, no image is
-    fetched by this process from the URL that a caller gives, as LiteLLM does for most backends.
-    Unless it `takes_unbounded`, no call goes out whose answer nothing bounds: some of LiteLLM's
-    backends are of that kind. `book` keeps the budgets in place of the ledger. `recordings` answers
-    in place of the lanes, or records what they answer.
+    takes another's place goes on with its `events`, `health` and `forecast_alert`. Unless it
+    `fetches`, no image is fetched by this process from the URL that a caller gives, as LiteLLM does
+    for most backends. Unless it `takes_unbounded`, no call goes out whose answer nothing bounds:
+    some of LiteLLM's backends are of that kind. `book` keeps the budgets in place of the ledger.
+    `recordings` answers in place of the lanes, or records what they answer.
     """
 
     ledger: Ledger | None = None
@@ -49,6 +50,7 @@ class SharedParts:
     takes_unbounded: bool = True
     book: BudgetBook | None = None
     recordings: Recordings | None = None
+    forecast_alert: ForecastAlert | None = None
 
     def rule_for(self, provider_id: str) -> AddressRule | None:
         """Return the rule that a provider's connections obey, None where they are free."""

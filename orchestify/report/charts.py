@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -24,7 +24,7 @@ from orchestify.report.formatting import (
     write_usd,
 )
 from orchestify.report.markup import node
-from orchestify.report.rows import regroup
+from orchestify.report.rows import largest, regroup
 from orchestify.resources.extras import missing_extra
 
 _ROWS = 12
@@ -40,7 +40,7 @@ def charts_of(report: UsageReport) -> list[Chart]:
 
 def _cost_by_day(report: UsageReport) -> Chart:
     cost = write_cost(known_cost(report.total), report.total.unpriced_calls)
-    models = _largest(regroup(report, ["model"]), PALETTE, lambda total: total.cost_usd)
+    models = largest(regroup(report, ["model"]), PALETTE, lambda total: total.cost_usd)
     days = _days([row.key[0] for row in regroup(report, ["day"]).rows])
     costs = {name: dict.fromkeys(days, _ZERO) for name, _ in models}
     rest = models[-1][0] if models else ""
@@ -63,7 +63,7 @@ def _cost_by_day(report: UsageReport) -> Chart:
 
 
 def _cost_by_agent(report: UsageReport) -> Chart:
-    agents = _largest(regroup(report, ["agent"]), _ROWS, lambda total: total.cost_usd)
+    agents = largest(regroup(report, ["agent"]), _ROWS, lambda total: total.cost_usd)
     cost = write_cost(known_cost(report.total), report.total.unpriced_calls)
     return Chart(
         id="cost-by-agent",
@@ -78,7 +78,7 @@ def _cost_by_agent(report: UsageReport) -> Chart:
 
 
 def _tokens_by_agent(report: UsageReport) -> Chart:
-    agents = _largest(regroup(report, ["agent"]), _ROWS, lambda total: total.total_tokens)
+    agents = largest(regroup(report, ["agent"]), _ROWS, lambda total: total.total_tokens)
     parts: Sequence[tuple[str, Callable[[Total], int]]] = (
         ("input", lambda total: max(total.input_tokens - total.cache_read, 0)),
         ("input read from a cache", lambda total: total.cache_read),
@@ -97,7 +97,7 @@ def _tokens_by_agent(report: UsageReport) -> Chart:
 
 
 def _latency(report: UsageReport) -> Chart:
-    models = _largest(regroup(report, ["model"]), _ROWS, lambda total: total.attempts)
+    models = largest(regroup(report, ["model"]), _ROWS, lambda total: total.attempts)
     means = [Decimal(str(total.latency_s)) / max(total.attempts, 1) for _, total in models]
     return Chart(
         id="latency-by-model",
@@ -112,7 +112,7 @@ def _latency(report: UsageReport) -> Chart:
 
 
 def _cache_hits(report: UsageReport) -> Chart:
-    models = _largest(regroup(report, ["model"]), _ROWS, lambda total: total.input_tokens)
+    models = largest(regroup(report, ["model"]), _ROWS, lambda total: total.input_tokens)
     shares = [cache_hit_share(total) or _ZERO for _, total in models]
     return Chart(
         id="cache-hits",
@@ -126,25 +126,6 @@ def _cache_hits(report: UsageReport) -> Chart:
         is_horizontal=True,
         most=1.0,
     )
-
-
-def _largest(
-    report: UsageReport, number: int, weight: Callable[[Total], Decimal | int]
-) -> list[tuple[str, Total]]:
-    """Return at most `number` rows of a report by one axis, largest first, the rest as one."""
-    rows = sorted(report.rows, key=lambda row: (-weight(row.total), row.key))
-    end = number if len(rows) <= number else number - 1
-    found = [(display_name(row.key[0]), row.total) for row in rows[:end]]
-    if rest := rows[end:]:
-        found.append((f"{len(rest)} others", _sum(row.total for row in rest)))
-    return found
-
-
-def _sum(totals: Iterable[Total]) -> Total:
-    result = Total()
-    for each in totals:
-        result.merge(each)
-    return result
 
 
 def _days(used: Sequence[str]) -> list[str]:

@@ -7,18 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from importlib.resources import files
-from typing import Protocol
 from xml.etree.ElementTree import Element
 
 from orchestify.errors import InvalidParameterError
 from orchestify.ledger.axes import axes_of
 from orchestify.ledger.base import UsageReport, UsageRow, as_utc
+from orchestify.ledger.forecasts import (
+    BudgetForecast,
+    SpendForecast,
+    UsageSource,
+    budget_forecasts,
+    spend_forecast,
+)
 from orchestify.ledger.memory import Total
 from orchestify.ledger.record import utc_now
 from orchestify.policy.budget import BudgetState
+from orchestify.report.budgets import budget_limits
 from orchestify.report.caveats import ALL_PRICED, coverage, usage_caveats
 from orchestify.report.charts import Chart, charts_of, draw
 from orchestify.report.data import SHARE_PLACES, write_exact
+from orchestify.report.forecast_chart import draw_forecast
+from orchestify.report.forecasts import budget_words, total_words
 from orchestify.report.formatting import (
     cache_hit_share,
     display_name,
@@ -32,20 +41,6 @@ from orchestify.report.formatting import (
 )
 from orchestify.report.markup import Child, document, node
 from orchestify.report.rows import in_reading_order, regroup
-
-
-class UsageSource(Protocol):
-    """A ledger or a registry: whatever reports usage."""
-
-    async def usage(
-        self,
-        by: str | Sequence[str] = "provider",
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        where: Mapping[str, str] | None = None,
-    ) -> UsageReport:
-        """Return usage by one or more axes."""
 
 
 async def usage_page(
@@ -72,8 +67,32 @@ async def usage_page(
     needed = tuple(dict.fromkeys((*axes, "day", "agent", "model")))
     moment = written_at or utc_now()
     report = await source.usage(needed, since=since, until=until, where=where)
+    is_present = until is None or as_utc(until) > as_utc(moment)
+    ahead = await _forecast(source, moment, where, budgets) if is_present else None
     before = None if since is None else await _before(source, since, until or moment, where)
-    return page(report, axes, moment, before=before, budgets=budgets)
+    return page(report, axes, moment, before=before, budgets=budgets, ahead=ahead)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is to come: the month's forecast, and when budgets will be spent."""
+
+    total: SpendForecast
+    budgets: Sequence[BudgetForecast]
+
+
+async def _forecast(
+    source: UsageSource,
+    now: datetime,
+    where: Mapping[str, str] | None,
+    budgets: Sequence[BudgetState],
+) -> Ahead | None:
+    """Forecast the month; None where the source has no daily sums of the selection."""
+    try:
+        report = await spend_forecast(source, now, where=where)
+    except InvalidParameterError:
+        return None
+    return Ahead(report.total, await budget_forecasts(source, budgets, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,7 @@ def page(
     *,
     before: Before | None = None,
     budgets: Sequence[BudgetState] = (),
+    ahead: Ahead | None = None,
 ) -> str:
     """Return the page of a report by day, agent and model at least, its table by `by`."""
     shown = regroup(report, by)
@@ -115,7 +135,8 @@ def page(
         node("header", node("h1", "Usage"), node("p", covers), *_days_line(report)),
         _tiles(report.total, before),
         _remarks(usage_caveats(report)),
-        *([_budget_section(budgets)] if budgets else []),
+        *([_budget_section(budgets, ahead)] if budgets else []),
+        *([_forecast_section(ahead.total)] if ahead else []),
         main,
         node("div", *others, class_="pair"),
         _outcome_section(regroup(report, ["model"])),
@@ -197,16 +218,34 @@ def _comparison(total: Total, before: Before) -> Element:
     return _tile("Time before", node("span", known), f"{span}; {note}")
 
 
-def _budget_section(budgets: Sequence[BudgetState]) -> Element:
-    return node("section", node("h2", "Budgets"), *map(_budget, budgets), id="budgets")
+def _budget_section(budgets: Sequence[BudgetState], ahead: Ahead | None) -> Element:
+    outlooks = {
+        each.state.budget.key: budget_words(each) for each in (ahead.budgets if ahead else ())
+    }
+    shown = (_budget(each, outlooks.get(each.budget.key)) for each in budgets)
+    return node("section", node("h2", "Budgets"), *shown, id="budgets")
 
 
-def _budget(state: BudgetState) -> Element:
+def _forecast_section(total: SpendForecast) -> Element:
+    """The month's forecast: one sentence, and a chart where enough is known."""
+    said = node("p", total_words(total))
+    title = node("h2", "Forecast of the month")
+    if total.end is None:
+        return node("section", title, said, id="forecast")
+    entries = [
+        node("li", node("i", class_=name), text)
+        for name, text in (("known", "spent"), ("expected", "expected"), ("band", "likely"))
+    ]
+    legend = node("ul", *entries, class_="legend")
+    return node("section", title, said, _scrolling(draw_forecast(total)), legend, id="forecast")
+
+
+def _budget(state: BudgetState, outlook: str | None) -> Element:
     """One budget: a bar of what is spent, possibly billed and held, and the same in words.
 
     The bar is of the limit that is fullest, where a budget has several.
     """
-    limits = _limits(state)
+    limits = budget_limits(state)
     parts = max((parts for parts, _ in limits), key=sum)
     bars = (
         node("i", class_=name, style=f"width:{min(part, Decimal(1)):.2%}")
@@ -214,6 +253,7 @@ def _budget(state: BudgetState) -> Element:
     )
     words = [text for _, said in limits for text in said]
     words += ["warns only"] if state.budget.mode == "warn" else []
+    words += [outlook] if outlook else []
     return node(
         "div",
         node("strong", display_name(state.budget.name)),
@@ -221,31 +261,6 @@ def _budget(state: BudgetState) -> Element:
         node("div", *bars, class_="meter", aria_hidden="true"),
         class_="budget over" if sum(parts) >= 1 else "budget",
     )
-
-
-def _limits(state: BudgetState) -> list[tuple[list[Decimal], list[str]]]:
-    """Each limit of a budget: the shares that are spent, possibly billed and held; in words."""
-    budget = state.budget
-    period = "" if budget.period == "ever" else f" a {budget.period}"
-    usd = (state.spent_usd, state.possible_usd, state.held_usd)
-    tokens = (state.spent_tokens, state.possible_tokens, state.held_tokens)
-    calls = (state.spent_calls, state.possible_calls, state.held_calls)
-    found: list[tuple[list[Decimal], list[str]]] = []
-    for limit, amounts, unit in (
-        (budget.limit_usd, usd, ""),
-        (budget.limit_tokens, tokens, " tokens"),
-        (budget.limit_calls, calls, " calls"),
-    ):
-        if limit is None:
-            continue
-        whole, spent, possible, held = (
-            f"{each:,}{unit}" if unit else write_usd(Decimal(each)) for each in (limit, *amounts)
-        )
-        words = [f"{spent} of {whole}{period} spent"]
-        words += [f"{possible} possibly billed"] if amounts[1] else []
-        words += [f"{held} held by calls under way"] if amounts[2] else []
-        found.append(([Decimal(each) / (Decimal(limit) or 1) for each in amounts], words))
-    return found
 
 
 def _outcome_section(report: UsageReport) -> Element:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from decimal import Decimal
 
 from orchestify.ledger.axes import TIME_AXES
 from orchestify.ledger.base import UsageReport, UsageRow
 from orchestify.ledger.memory import OTHER, Total
+from orchestify.report.formatting import display_name
 
 
 def in_reading_order(report: UsageReport) -> list[UsageRow]:
@@ -39,6 +41,24 @@ def shortened(report: UsageReport, limit: int) -> UsageReport:
         unpriced[OTHER] = sum(report.unpriced[name] for name in names[limit:])
     left = report.rows_left + len(report.rows) - len(rows)
     return replace(report, rows=tuple(rows), unpriced=unpriced, rows_left=left)
+
+
+def largest(
+    report: UsageReport, number: int, weight: Callable[[Total], Decimal | int]
+) -> list[tuple[str, Total]]:
+    """Return at most `number` rows of a report by one axis, largest first, the rest as one.
+
+    Each with its name as it can be shown.
+    """
+    rows = sorted(report.rows, key=lambda row: (-weight(row.total), row.key))
+    end = number if len(rows) <= number else number - 1
+    found = [(display_name(row.key[0]), row.total) for row in rows[:end]]
+    if rest := rows[end:]:
+        others = Total()
+        for row in rest:
+            others.merge(row.total)
+        found.append((f"{len(rest)} others", others))
+    return found
 
 
 def _dearest_first(report: UsageReport) -> list[UsageRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -40,10 +40,11 @@ class UsageTable:
 
     Where that is narrow, columns are left out and named below, the cost never. Days come as
     they passed, everything else dearest first. A bar is the row's share of the largest cost, or
-    of the most tokens where no cost is known; it has what room is left.
+    of the most tokens where no cost is known; it has what room is left. `more` ends the remarks.
     """
 
     report: UsageReport
+    more: Sequence[str] = ()
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -62,7 +63,7 @@ class UsageTable:
             remarks += [f"too narrow to show: {left_out}"] if left_out else []
         else:
             yield Text("No call was booked in this time.\n")
-        yield bullet_list(remarks, options)
+        yield bullet_list([*remarks, *self.more], options)
 
     def _columns(self, console: Console, options: ConsoleOptions) -> tuple[str, ...]:
         """Return which figures have room where long names are folded."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from orchestify.server.api import agents, conversations, health, providers, tokens, usage
+from orchestify.server.api import agents, conversations, health, live, providers, tokens, usage
 from orchestify.server.api.errors import Problem, answer_errors
 from orchestify.server.gateway.routes import add_gateway
 from orchestify.server.logs import AccessLog
@@ -34,9 +34,12 @@ def create_app(service: Service) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
+    app.state.feeds = live.TenantFeeds(service)
     add_gateway(app, service)  # first: a path is looked for in this order
     for module in (providers, agents, usage, tokens, conversations):
         app.include_router(module.router)
+    app.include_router(live.router)
+    app.include_router(live.page_router)
     app.include_router(health.router)
     app.include_router(health.metrics_router)
     answer_errors(app)

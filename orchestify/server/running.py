@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from orchestify.errors import InvalidParameterError
 from orchestify.models.model_map import ModelMap
@@ -38,6 +39,7 @@ _KEEP_ALIVE_S = 65  # longer than the usual 60 s of the proxies before it
 _SHUTDOWN_NOTICE_S = 2.0  # for requests that are cut off to say so
 _HANGUP = getattr(signal, "SIGHUP", None)  # not on Windows
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_OTHER_CONNECTIONS, _OTHER_GRACE_S = 200, 2
 
 CREATE_TOKEN = "orchestify tokens create --tenant NAME --scope admin"  # noqa: S105 - a command
 
@@ -153,10 +155,15 @@ def server_of(
 
     uvicorn logs no request: an address or a header may hold what is nobody's business.
     """
-    settings = service.settings
+    settings, app = service.settings, create_app(service)
+
+    def end(under_way: int) -> None:
+        app.state.feeds.close()
+        on_end(under_way)
+
     return _Server(
         uvicorn.Config(
-            create_app(service),
+            app,
             http=protocol_of(
                 Connections(most_connections(descriptors()), trusted=settings.proxies)
             ),
@@ -172,8 +179,26 @@ def server_of(
             timeout_graceful_shutdown=max(1, round(settings.grace_s)),
         ),
         on_start,
-        on_end,
+        end,
     )
+
+
+def run_app(app: ASGIApp, sockets: list[socket.socket], on_end: Callable[[], None]) -> None:
+    """Serve another application than the service's until SIGINT or SIGTERM; `on_end` then."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_OTHER_CONNECTIONS,
+        timeout_graceful_shutdown=_OTHER_GRACE_S,
+    )
+    server = _Server(config, lambda: None, lambda _: on_end())
+    with _recorded_signals():
+        asyncio.run(server.serve(sockets))
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

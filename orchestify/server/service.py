@@ -32,6 +32,7 @@ from orchestify.server.access.denied_requests import DeniedRequests
 from orchestify.server.access.limits import CallSlots
 from orchestify.server.access.tokens import Tokens
 from orchestify.server.conversations import RESPONSES, KeptConversations
+from orchestify.server.live.failures import RecentFailures
 from orchestify.server.rows.provider_records import read_records
 from orchestify.server.settings import ServiceSettings
 from orchestify.server.storage.audit import SYSTEM
@@ -69,8 +70,8 @@ class Service:
 
     `base` is the operator's configuration, beneath the tenants' rows. All is kept in one
     `database`, the ledger too. `models_of` are the models that the operator's configuration names,
-    by provider; `imported` is what was imported at the start; `events` are the
-    operator's. Whoever opens a service closes it.
+    by provider; `failures` are the tenants' last; `imported` is what was imported at the start;
+    `events` are the operator's. Whoever opens a service closes it.
     What a tenant `reads` and `writes` there is done in threads of its own.
     """
 
@@ -87,6 +88,7 @@ class Service:
     limits: RedisLimits | None
     conversations: KeptConversations
     responses: KeptConversations
+    failures: RecentFailures
     has_cipher: bool
     keys: KeyCheck
     imported: tuple[ImportedProvider, ...]
@@ -141,13 +143,13 @@ class Service:
             rule = AddressRule(settings.allowed_endpoints, settings.is_loopback)
             store = Store(database, base, cipher, rule, are_lost=settings.are_keys_lost)
             keys = await asyncio.to_thread(_checked_keys, store, settings, cipher)
-            metrics = Metrics()
+            metrics, failures = Metrics(), RecentFailures()
             tenants = TenantRegistry(
                 store,
                 ledger,
                 make_limits=None if limits is None else limits.for_tenant,
                 notices=notices,
-                watch=_watch(metrics, _telemetry(settings, environ, opened)),
+                watch=_watch(metrics, failures, _telemetry(settings, environ, opened)),
                 allows_unbounded=settings.allows_unbounded,
             )
             opened.push_async_callback(tenants.aclose)
@@ -173,6 +175,7 @@ class Service:
                 limits,
                 KeptConversations(cipher, shared),
                 KeptConversations(cipher, shared, RESPONSES),
+                failures,
                 cipher is not None,
                 keys,
                 imported,
@@ -392,9 +395,10 @@ def _telemetry(
     return telemetry
 
 
-def _watch(metrics: Metrics, telemetry: Telemetry | None) -> Watch:
+def _watch(metrics: Metrics, failures: RecentFailures, telemetry: Telemetry | None) -> Watch:
     def watch(registry: ProviderRegistry, tenant: str) -> None:
         metrics.watch(registry, tenant)
+        failures.watch(registry, tenant)
         if telemetry is not None:
             telemetry.watch(registry, tenant)
 

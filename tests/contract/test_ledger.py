@@ -74,6 +74,16 @@ async def test_an_opened_call_is_under_way_and_in_no_sum(ledger: Ledger) -> None
     assert report.total.attempts == 0
 
 
+async def test_a_period_of_a_name_is_claimed_once(ledger: Ledger) -> None:
+    claims = [
+        await ledger.claim("told", "2026-03"),
+        await ledger.claim("told", "2026-03"),
+        await ledger.claim("other", "2026-03"),
+        await ledger.claim("told", "2026-04"),
+    ]
+    assert claims == [True, False, True, True]
+
+
 async def test_a_completed_call_is_no_longer_under_way(ledger: Ledger) -> None:
     await book(ledger, answered(opened()))
     assert (await ledger.usage()).open == 0

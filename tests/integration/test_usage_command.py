@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -215,6 +216,70 @@ def test_table_fits_a_narrow_terminal(file: Path) -> None:
 )
 def test_wrong_command_line_is_told(arguments: list[str], said: str) -> None:
     result = _run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.fixture(scope="module")
+def daily(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a ledger with a call of 10 USD on each of the last 30 days, and its budgets."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('daily') / 'usage.db'}"
+    asyncio.run(_book_daily(url))
+    return url
+
+
+async def _book_daily(url: str) -> None:
+    ledger = SqlLedger(database(url, Path()))
+    for back in range(1, 31):
+        record = opened(started_at=datetime.now(UTC) - timedelta(days=back))
+        await ledger.open(record)
+        ledger.complete(answered(record, cost_usd=Decimal(10)))
+    await ledger.aclose()
+
+
+BUDGETS = """
+budgets:
+  - {name: all, limit_usd: 200, period: ever}
+  - {name: huge, limit_usd: 100000, period: ever}
+"""
+
+
+def test_forecast_is_by_agent_and_names_when_budgets_are_spent(daily: str, tmp_path: Path) -> None:
+    path = tmp_path / "orchestify.yaml"
+    path.write_text(CONFIG.format(url=daily) + BUDGETS)
+    arguments = ("--config", path, "--until", "14d", "--by", "agent", "--format", "json")
+    told = json.loads(_run("forecast", *arguments).stdout)
+    table = _run("forecast", "--config", path, "--until", "month-end")
+    usage = _run("--config", path)
+    page = _run("--config", path, "--format", "html")
+    assert [row["agent"] for row in told["rows"]] == ["reviewer"]
+    ahead = Decimal(told["total"]["expected_usd"]) - Decimal(told["total"]["spent_usd"])
+    assert 139 < ahead < 151  # fourteen days, and what is left of today
+    assert [each["outlook"] for each in told["budgets"]] == ["on", "lasts"]
+    line = f"budget all: spent on {told['budgets'][0]['day']} at this pace"
+    assert line in table.stdout
+    assert line in usage.stdout
+    assert f"spent on {told['budgets'][0]['day']} at this pace" in page.stdout
+
+
+def test_forecast_of_few_days_knows_too_little(file: Path) -> None:
+    result = _run("forecast", "--ledger", f"sqlite:///{file}", "--format", "csv", "--until", "3d")
+    new = _run("forecast", "--ledger", f"sqlite:///{file}", "--where", "agent=nobody")
+    assert result.exit_code == 0
+    assert "too little is known for a forecast: 0 of 14 whole days" in new.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--until", "soon"], "'soon' is no end; write month-end, 14d"),
+        (["--until", "93d"], "it reaches from tomorrow to 92 days ahead"),
+        (["--until", "2020-01-01"], "it reaches from tomorrow to 92 days ahead"),
+        (["--by", "day"], "leave out `day`"),
+    ],
+)
+def test_wrong_end_of_a_forecast_is_told(daily: str, arguments: list[str], said: str) -> None:
+    result = _run("forecast", "--ledger", daily, *arguments)
     assert result.exit_code == 2
     assert said in result.stderr
 

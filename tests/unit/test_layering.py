@@ -19,7 +19,7 @@ LAYERS = [
     ["server.api"],
     ["server.gateway"],
     ["server.service"],
-    ["server.tenants", "server.access", "server.conversations"],
+    ["server.tenants", "server.access", "server.conversations", "server.live"],
     ["server.storage"],
     ["server.rows"],
     ["server", "server.settings"],

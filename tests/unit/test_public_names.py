@@ -26,7 +26,7 @@ def test_so_does_one_of_the_providers(name: str) -> None:
 
 
 def test_none_is_lost_and_each_stands_once() -> None:
-    assert (len(set(orchestify.__all__)), len(set(providers.__all__))) == (105, 13)
+    assert (len(set(orchestify.__all__)), len(set(providers.__all__))) == (106, 13)
 
 
 def test_the_version_is_the_projects() -> None:

@@ -20,7 +20,9 @@ from orchestify.ledger.record import Record, unsent, utc_now
 from orchestify.ledger.sql.backend import Backend
 from orchestify.ledger.sql.batches import SqlBatches
 from orchestify.ledger.sql.health_history import Snapshot, Take
+from orchestify.ledger.sql.reading import read_failures
 from orchestify.ledger.sql.rows import TEXT_KEPT
+from orchestify.ledger.sql.schema import claim_setting
 from orchestify.ledger.sql.spool import Spool
 from orchestify.ledger.sql.upkeep import PRUNE_CHUNK, prune
 from orchestify.policy.wait_queue import CallLater, call_later
@@ -150,6 +152,20 @@ class SqlLedger:
             )
         return await self._backend.usage(by, since, until, where or {}, self._tenant)
 
+    async def recent_failures(self, most: int) -> list[tuple[datetime, str, str, str, str]]:
+        """Return the latest attempts that were not ok, at most so many, the latest first.
+
+        Each is when it began, provider, model, agent and the error's class. They are looked for
+        among the latest 2,000 attempts.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        return await asyncio.to_thread(
+            self._backend.read,
+            lambda connection: read_failures(connection, self._tenant, most),
+        )
+
     async def prune(self, keep_days: int) -> int:
         """Delete completed records from before the last `keep_days` days; return how many.
 
@@ -203,6 +219,17 @@ class SqlLedger:
             LedgerError: the database could not be read.
         """
         return await self._backend.health_history(self.tenant, provider, since)
+
+    async def claim(self, name: str, period: str) -> bool:
+        """Return whether no process claimed this period of a name before, and claim it.
+
+        Raises:
+            LedgerError: the database could not be written.
+        """
+        own = f"{name}:{self.tenant}" if self.tenant else name
+        return await asyncio.to_thread(
+            self._backend.database.run, lambda connection: claim_setting(connection, own, period)
+        )
 
     async def aclose(self) -> None:
         """Write all pending records and close; a tenant's ledger leaves the others open.

@@ -78,6 +78,32 @@ def read_usage(
     )
 
 
+def read_failures(
+    connection: Connection, tenant: str | None, most: int
+) -> list[tuple[datetime, str, str, str, str]]:
+    """Return the latest attempts that were not ok: begin, provider, model, agent, error.
+
+    Of the latest 2,000 attempts of all tenants, so that it costs the same however many there are.
+    """
+    columns = usage_records.c
+    latest = select(usage_records).order_by(columns.started_at.desc()).limit(_LATEST).subquery().c
+    query = (
+        select(
+            latest.started_at,
+            latest.provider,
+            latest.model,
+            latest.agent,
+            case((latest.error != "", latest.error), else_=latest.outcome),
+        )
+        .where(latest.outcome.in_(("failed", "interrupted")))
+        .order_by(latest.started_at.desc())
+        .limit(most)
+    )
+    if tenant is not None:
+        query = query.where(latest.tenant == tenant)
+    return [tuple(row) for row in connection.execute(query)]
+
+
 def cut(span: Span) -> tuple[tuple[str, str], list[Span]]:
     """Cut a span into the whole days [first, last) in it and the broken days at its ends.
 
@@ -241,6 +267,7 @@ def _is_some(piece: Span) -> bool:
 _SUMMED = tuple(axis for axis in AXES if axis in usage_days.c)
 """The axes of the daily sums; what is asked by others is read from the records."""
 
+_LATEST = 2_000  # attempts among which failures are looked for
 _NOTHING = Total()
 _TOKENS = ("input_tokens", "output_tokens", "cache_read", "cache_write", "reasoning")
 _MONEY = tuple(name for name in SUMS if isinstance(getattr(_NOTHING, name), Decimal))

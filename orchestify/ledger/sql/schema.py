@@ -37,6 +37,8 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.types import TypeDecorator
 
 from orchestify.database.sql import Database
@@ -439,6 +441,28 @@ def write_setting(connection: Connection, name: str, value: str) -> None:
     )
     if not changed.rowcount:
         connection.execute(insert(settings).values(name=name, value=value))
+
+
+def claim_setting(connection: Connection, name: str, value: str) -> bool:
+    """Note `value` under `name`, and return whether it was another: one process is told so."""
+    mine = settings.c.name == name
+    changed = connection.execute(
+        update(settings).where(mine, settings.c.value != value).values(value=value)
+    )
+    if changed.rowcount:
+        return True
+    if connection.dialect.name == "sqlite":  # one writer at a time
+        made = connection.execute(
+            sqlite_insert(settings).values(name=name, value=value).on_conflict_do_nothing()
+        )
+        return made.rowcount > 0
+    mine_now = (
+        postgresql_insert(settings)
+        .values(name=name, value=value)
+        .on_conflict_do_nothing()
+        .returning(settings.c.name)
+    )
+    return connection.execute(mine_now).first() is not None
 
 
 def database_now(connection: Connection) -> datetime:

@@ -15,7 +15,12 @@ from orchestify.core.config import Config
 from orchestify.errors import ConfigError, LedgerError, StoreError
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.building import change_alerts, events_of, health_of
+from orchestify.providers.building import (
+    change_alerts,
+    events_of,
+    forecast_alert_of,
+    health_of,
+)
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.resources.thread_pools import ThreadPools
@@ -148,7 +153,9 @@ class TenantRegistry:
         self._mark("*")
         if base.alerts != before:
             for state in list(self._known.values()):
-                await change_alerts(base.alerts, state.events, state.health, state.tenant_id)
+                await change_alerts(
+                    base.alerts, state.events, state.health, state.forecast, state.tenant_id
+                )
 
     async def aclose(self) -> None:
         """Close every registry; the ledger and the store stay open."""
@@ -193,7 +200,8 @@ class TenantRegistry:
         events = events_of(alerts, tenant_id)
         health = health_of(alerts, events)
         ledger = self._ledger.for_tenant(tenant_id)
-        state = TenantState(tenant_id, ledger, limits, events, health, self._clock())
+        forecast = forecast_alert_of(alerts, events, ledger)
+        state = TenantState(tenant_id, ledger, limits, events, health, forecast, self._clock())
         self._known[tenant_id] = state
         return state
 
@@ -227,6 +235,7 @@ class TenantRegistry:
             make_limiter=state.limits.of,
             events=state.events,
             health=state.health,
+            forecast_alert=state.forecast,
         )
         older = state.generation.registry if state.generation is not None else None
         registry = TenantProviders.build(made, shared, older)

@@ -10,6 +10,7 @@ from orchestify.calls.runtime import LimiterKey, MakeLimiter
 from orchestify.core.config import Config
 from orchestify.core.policies import RateLimitConfig
 from orchestify.events.events import Events
+from orchestify.health.forecast_alert import ForecastAlert
 from orchestify.health.health import Health
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.policy.rate_limit import Limiter, RateLimiter
@@ -68,6 +69,7 @@ class TenantState:
     limits: Limits
     events: Events
     health: Health
+    forecast: ForecastAlert
     used_at: float
     told: int = 1
     built: int = 0
@@ -114,6 +116,7 @@ class TenantState:
             self.retired.append(self.generation)
             self.generation = None
         await self.close_retired(at_once=at_once)
+        await self.forecast.aclose()
         try:
             await self.ledger.aclose()
         finally:
