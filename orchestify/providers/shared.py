@@ -15,6 +15,7 @@ from orchestify.lanes.lane import Lane
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
+from orchestify.response_cache.caches import ResponseCaches
 
 if TYPE_CHECKING:
     from orchestify.core.providers import ProviderConfig
@@ -33,8 +34,8 @@ class SharedParts:
     takes another's place goes on with its `events` and `health`. Unless it `fetches`, no image is
     fetched by this process from the URL that a caller gives, as LiteLLM does for most backends.
     Unless it `takes_unbounded`, no call goes out whose answer nothing bounds: some of LiteLLM's
-    backends are of that kind. `book` keeps the budgets in place of the ledger. `recordings` answers
-    in place of the lanes, or records what they answer.
+    backends are of that kind. `book` keeps the budgets in place of the ledger, and `caches` the
+    answers that are kept. `recordings` answers in place of the lanes, or records what they answer.
     """
 
     ledger: Ledger | None = None
@@ -49,6 +50,7 @@ class SharedParts:
     takes_unbounded: bool = True
     book: BudgetBook | None = None
     recordings: Recordings | None = None
+    caches: ResponseCaches | None = None
 
     def rule_for(self, provider_id: str) -> AddressRule | None:
         """Return the rule that a provider's connections obey, None where they are free."""
