@@ -347,7 +347,8 @@ class TokenUsage:
 class Attempt:
     """One try at one target: `outcome` is `ok`, `failed`, `skipped`, `cancelled`, `interrupted`.
 
-    While a stream is under way, the outcome of the attempt that answers is `open`.
+    It is `cached` where the response cache had the answer, and nothing was sent. While a stream is
+    under way, the outcome of the attempt that answers is `open`.
 
     `error` is the error's class name, None where it went well.
     """
@@ -371,7 +372,9 @@ class LLMResponse(Generic[ParsedT_co]):
     `headers` are those of the provider's that tell its rate limits and the request's id, with
     names in lower case. `warnings` are short words for programs: for what of the request was left
     out or changed, because the provider refuses it (`temperature_dropped`), and `unread:FIELD` for
-    a part of the answer that could not be read and was left out.
+    a part of the answer that could not be read and was left out. `is_cached` says that the response
+    cache had the answer: it used and cost nothing, and `saved_usd` is what it had cost, None where
+    nobody knows.
     """
 
     content: str = field(repr=False)
@@ -392,6 +395,8 @@ class LLMResponse(Generic[ParsedT_co]):
     call_id: str = ""
     headers: Mapping[str, str] = field(default=NOTHING, repr=False)
     warnings: tuple[str, ...] = ()
+    is_cached: bool = False
+    saved_usd: Decimal | None = None
 
     def to_message(self) -> LLMMessage:
         """Return the answer as the assistant's message, to be sent back with what follows."""

@@ -45,6 +45,7 @@ TABLE = {
     "DELETE /api/v1/tokens/{id}":                Row(401, 403, 403, 403, 204, 404, 401, 401),
     "GET /api/v1/audit":                         Row(401, 403, 403, 403, 200, 200, 401, 401),
     "DELETE /api/v1/conversations":              Row(401, 403, 403, 204, 204, 204, 401, 401),
+    "DELETE /api/v1/response-cache":             Row(401, 403, 403, 204, 204, 204, 401, 401),
     "GET /metrics":                              Row(401, 403, 200, 403, 200, 200, 401, 401),
     "POST /v1/chat/completions":                 Row(401, 404, 403, 403, 404, 404, 401, 401),
     "POST /v1/messages":                         Row(401, 404, 403, 403, 404, 404, 401, 401),

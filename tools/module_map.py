@@ -28,6 +28,7 @@ ROOMS = (
         "tools",
         "batches",
         "calls",
+        "response_cache",
         "health",
     ),
     *("ledger", "models", "lanes", "shared_limits", "core", "policy", "vault", "testing"),

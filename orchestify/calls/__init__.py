@@ -7,6 +7,7 @@
            strategy               which targets, in which order
             └ for each target, until one answers: Call.request -> CompletionRequest
                lacking            what the target cannot do: next target, nothing sent
+               kept answers       where they are kept, cached.py: a hit, or one asks for all
                └ for each attempt (the only retry anywhere): an AttemptState (call.py); a request
                                   the provider wants otherwise, and another key of a pool
                                   (key_pool.py), are attempts, too

@@ -40,6 +40,7 @@ from orchestify.policy.budget import NO_AMOUNT, ZERO, Amount, Budget, BudgetKey,
 from orchestify.policy.rate_limit import Grant, Limiter
 from orchestify.policy.rate_limit_headers import rate_headers
 from orchestify.resources.log_fields import log_fields
+from orchestify.response_cache.cache import Flight
 from orchestify.values import (
     UNKNOWN_USAGE,
     Attempt,
@@ -64,6 +65,7 @@ class CallState:
     `attempts` are those that have ended, `attempt` is the latest, `errors` holds each target
     that was given up with its last error. `stepped` has the budgets whose steps it has taken, and
     up to which share; `step_targets` has by provider and model the budget whose step leads there.
+    `flight` is what equal calls may wait for, where answers are kept.
     """
 
     call: Call = field(repr=False)
@@ -84,6 +86,7 @@ class CallState:
     loop: asyncio.AbstractEventLoop | None = None
     end_stream: Callable[[str], None] | None = field(default=None, repr=False)
     events: weakref.ref[AsyncGenerator[StreamEvent, None]] | None = None  # of a stream
+    flight: Flight | None = field(default=None, repr=False)
 
     @property
     def is_idle(self) -> bool:
@@ -221,6 +224,8 @@ class CallState:
         form = attempt.request.response_format
         if form is not None:
             complete = parsed_answer(complete, form)
+        if self.flight is not None:
+            self.flight.answered(complete, is_whole=LOWERED not in attempt.warnings)
         if self.trace is not None:
             self.ended(complete)
         return complete

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack, cast
 
 from orchestify.calls.call import AttemptState, CallState
-from orchestify.calls.request import Call, CallKeywords, Defaults, FallbackLike, call_of
+from orchestify.calls.request import (
+    Call,
+    CallKeywords,
+    Defaults,
+    FallbackLike,
+    ResponseCacheLike,
+    call_of,
+)
 from orchestify.calls.target import Target
 from orchestify.errors import InvalidParameterError
 from orchestify.models.estimate import count_tokens
@@ -84,6 +91,7 @@ class EmbeddingCall(Call):
 
     inputs: tuple[EmbeddingInput, ...] = field(default=(), repr=False)
     dimensions: int | None = None
+    response_cache: ResponseCacheLike | None = False  # vectors are not kept
 
     def request(self, defaults: Defaults, *, model: str) -> EmbeddingRequest:
         """Return what a target with these `defaults` is asked, at this `model`."""

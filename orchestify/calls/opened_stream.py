@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import NamedTuple
 
 from orchestify.calls.call import AttemptState, CallState
 from orchestify.errors import StreamInterruptedError
@@ -18,6 +19,12 @@ from orchestify.values import (
     ToolCallDelta,
     UsageUpdate,
 )
+
+
+class ReplayedStream(NamedTuple):
+    """A kept stream: all of its events, the whole answer at their end."""
+
+    events: tuple[StreamEvent, ...]
 
 
 class OpenedStream:
@@ -64,7 +71,7 @@ class OpenedStream:
 
     @staticmethod
     async def events(
-        opening: Callable[[], Awaitable[OpenedStream]],
+        opening: Callable[[], Awaitable[OpenedStream | ReplayedStream]],
     ) -> AsyncGenerator[StreamEvent, None]:
         """Open a stream and yield its events; whatever ends them closes the account.
 
@@ -73,6 +80,10 @@ class OpenedStream:
             APIError: another subclass. AllTargetsFailedError: none could be opened.
         """
         self = await opening()
+        if isinstance(self, ReplayedStream):
+            for event in self.events:
+                yield event
+            return
         attempt, loop = self._attempt, self._loop
         self._state.end_stream = self.end
         async with aclosing(self._source):
@@ -97,9 +108,7 @@ class OpenedStream:
                         self._check_bounds()
                     self._waiting_since = self._waiting_since or loop.time()
                     self._waiting = asyncio.current_task()
-                if not attempt.closed:
-                    target = attempt.target
-                    raise StreamInterruptedError(provider=target.provider_id, model=target.model)
+                self._require_end()
             except BaseException as error:
                 ended = self._meant_by(error)
                 attempt.fail(ended)
@@ -108,9 +117,7 @@ class OpenedStream:
                     raise ended from None
                 raise
             finally:
-                self._waiting = self._state.end_stream = None
-                if self._timer is not None:
-                    self._timer.cancel()
+                self._stop_waiting()
 
     def end(self, what: str) -> None:
         """End the stream, on its loop: now where an event is awaited, else as one is asked for."""
@@ -144,6 +151,17 @@ class OpenedStream:
         attempt.pieces.append(text)
         self._chars += len(text)
         return event
+
+    def _require_end(self) -> None:
+        """Raise StreamInterruptedError where the source is over, and the protocol's end was not."""
+        if not self._attempt.closed:
+            target = self._attempt.target
+            raise StreamInterruptedError(provider=target.provider_id, model=target.model)
+
+    def _stop_waiting(self) -> None:
+        self._waiting = self._state.end_stream = None
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _check_time(self) -> None:
         """End the stream where its time is up, else look again when that may be."""

@@ -29,6 +29,7 @@ from orchestify.values import (
 ThinkingLike: TypeAlias = bool | Effort | Literal["none"] | Mapping[str, int] | ThinkingConfig
 ToolLike: TypeAlias = Tool | Mapping[str, Any]
 ToolChoiceLike: TypeAlias = str | Mapping[str, Any] | ToolChoice
+ResponseCacheLike: TypeAlias = bool | Literal["refresh"]
 FallbackLike: TypeAlias = bool | Sequence[str | Mapping[str, str]]
 ResponseFormatLike: TypeAlias = ResponseFormat | Mapping[str, Any] | type[Any]
 
@@ -60,6 +61,7 @@ class SharedKeywords(TypedDict, total=False):
     fallback: FallbackLike | None
     max_attempts: int | None
     priority: Priority | None
+    response_cache: ResponseCacheLike | None
     options: Mapping[str, Any] | None
 
 
@@ -81,6 +83,8 @@ class CallKeywords(FormedCallKeywords, TurnKeywords, total=False):
 
     `timeout_s` covers the whole call in seconds, waits and fallbacks included; of a stream, the
     time until its first output. `fallback` replaces the agent's chain, False means none.
+    `response_cache` False neither reads nor keeps an answer, `"refresh"` asks and keeps a new one;
+    True means as it is configured.
     `options` are extra fields of the request's body, `native` is the request in the words of a
     protocol, for targets that speak it.
     """
@@ -141,6 +145,7 @@ class Call:
     timeout_s: float | None = None
     max_attempts: int | None = None
     priority: Priority | None = None
+    response_cache: ResponseCacheLike | None = None
     options: Mapping[str, Any] = field(default=NOTHING, repr=False)
     native: NativeRequest | None = None
 
@@ -327,6 +332,9 @@ def _take_keywords(call: Call, given: CallKeywords) -> None:
     call.priority = given.get("priority")
     if call.priority is not None and call.priority not in PRIORITIES:
         raise InvalidParameterError(f"priority is one of {', '.join(PRIORITIES)}")
+    call.response_cache = given.get("response_cache")
+    if call.response_cache not in (None, True, False, "refresh"):
+        raise InvalidParameterError("response_cache is true, false or 'refresh'")
     call.top_p, call.seed = given.get("top_p"), given.get("seed")
     call.timeout_s, call.max_attempts = given.get("timeout_s"), given.get("max_attempts")
     call.stop = stop_of(given.get("stop"))

@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
+from orchestify.calls.cached import from_cache, recorded
 from orchestify.calls.call import AttemptState, CallState, StepDue, TargetError
 from orchestify.calls.embedding import EmbeddingCall, booked, summed
 from orchestify.calls.key_pool import keyed, other_key
@@ -222,7 +223,10 @@ class Route:
                     raise InvalidParameterError(
                         f"{target.provider_id}/{target.model}: the model {lack}"
                     )
-                return await self._with_retries(state, target, request, send, len(targets))
+                if target.response_cache is None or state.call.response_cache is False:
+                    return await self._with_retries(state, target, request, send, len(targets))
+                ask = partial(self._with_retries, state, target, request, send, len(targets))
+                return await from_cache(state, target, target.response_cache, request, ask)
             except StepDue as due:
                 targets = [*self._stepped(state, target, due.budget, [due.step]), target, *targets]
                 continue
@@ -481,6 +485,8 @@ async def _open(state: CallState, attempt: AttemptState) -> OpenedStream:
     """Open a stream and read it until its first output."""
     target = attempt.target
     source = target.lane.open_stream(attempt.request)
+    if state.flight is not None:
+        source = recorded(state, state.flight, source)
     head: list[StreamEvent] = []
     try:
         async for event in source:

@@ -36,6 +36,7 @@ from orchestify.policy.breaker import BreakerSettings, CircuitBreaker
 from orchestify.policy.budget import Budget, BudgetKey, period_bounds
 from orchestify.policy.rate_limit import Limiter, RateLimiter, RateLimitState
 from orchestify.resources.bounded import bounded_setdefault
+from orchestify.response_cache.caches import ResponseCaches
 from orchestify.values import NOTHING, CircuitState, CompletionRequest, TokenUsage, Usage
 
 log = logging.getLogger("orchestify.usage")
@@ -94,7 +95,8 @@ class Runtime:
     `estimates` says whether somebody wants
     an attempt's worst case: a budget, a limit on tokens, a ledger that keeps records.
     `make_limiter` makes the limiters of providers and agents, where not in memory. `observers`
-    are told of every attempt that has ended; `tracer` follows every call. `under_way` has the
+    are told of every attempt that has ended; `tracer` follows every call. `caches` keeps answers
+    where that is configured. `under_way` has the
     calls that run, by id; once it `is_closed` none begins.
     """
 
@@ -112,6 +114,7 @@ class Runtime:
     make_limiter: MakeLimiter | None = None
     observers: tuple[Callable[[Record], None], ...] = ()
     tracer: Tracer | None = None
+    caches: ResponseCaches = field(default_factory=ResponseCaches, repr=False)
     is_closed: bool = False
     under_way: dict[str, Underway] = field(default_factory=dict, repr=False)
     _breakers: dict[tuple[str, str, BreakerSettings], CircuitBreaker] = field(

@@ -13,6 +13,7 @@ from orchestify.lanes.lane import Lane
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.rate_limit import Limiter
 from orchestify.policy.retry import RetryPolicy
+from orchestify.response_cache.cache import ResponseCache
 from orchestify.values import NOTHING
 
 
@@ -25,7 +26,8 @@ class Target:
     map knows it; `base_url` is where requests go, None where only LiteLLM or the host knows.
     `credential` is a digest of the key that is sent, "" where none is configured; `key` is its
     fingerprint, the same in every process, for reports. `rate_limit` is the provider's, which its
-    own 429s halve; `options` go into every body.
+    own 429s halve; `options` go into every body. `response_cache` has its kept answers, None where
+    none are kept.
 
     With several keys `keys` has this target with each of them (`is_of_pool`), `spread` says which
     of them a call goes out with, and `sticky_by` is the label by which `sticky` knows
@@ -51,6 +53,7 @@ class Target:
     rate_limit: RateLimitConfig | None = None
     options: Mapping[str, Any] = field(default=NOTHING, repr=False)
     weight: float = 1.0
+    response_cache: ResponseCache | None = field(default=None, repr=False)
 
     def with_model(self, model: str) -> Target:
         """Return the same target with another model, with each of its keys."""

@@ -26,9 +26,10 @@ class TracedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedAttempt:
-    """An attempt that has ended: `ok`, `failed`, `skipped`, `cancelled` or `interrupted`.
+    """An attempt that has ended: `ok`, `failed`, `skipped`, `cancelled`, `interrupted` or `cached`.
 
-    `skipped` is one for which nothing was sent: its circuit was open, a budget was used up.
+    `skipped` is one for which nothing was sent: its circuit was open, a budget was used up. Of one
+    that is `cached` the response cache had the answer.
     `error` is the error's class name, "" where there is none. `cost_usd` is None where nobody
     knows the price.
     """

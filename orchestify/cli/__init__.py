@@ -22,6 +22,7 @@ COMMANDS = {
     "batch": ("batch", "Ask an agent many requests from a file."),
     "models": ("models", "List models: context window, prices, capabilities."),
     "usage": ("usage", "Report tokens and money: a table, JSON, CSV or a page."),
+    "cache": ("cache", "Drop the answers that are kept for equal requests."),
     "providers": ("providers", "List the providers, or try each of them."),
     "keys": ("keys", "Keep providers' keys encrypted, and rotate what they are encrypted under."),
     "serve": ("serve", "Serve tenants over REST, and models through a gateway."),

@@ -145,6 +145,10 @@ def _shown(text: str, stream: Any) -> str:
 
 
 def _account(response: LLMResponse) -> str:
+    if response.is_cached:
+        saved = "" if response.saved_usd is None else f", saved {usd(response.saved_usd)}"
+        where = f"{response.provider}/{without_controls(response.model)}"
+        return f"{where} | from the response cache{saved} | {response.latency_s:.1f} s"
     parts = [
         f"{response.provider}/{without_controls(response.model)}",
         f"{count(response.tokens_input)} in, {count(response.tokens_output)} out",
@@ -179,4 +183,6 @@ def _as_dict(response: LLMResponse) -> dict[str, Any]:
         "latency_s": response.latency_s,
         "attempts": response.attempts,
         "call_id": response.call_id,
+        "is_cached": response.is_cached,
+        "saved_usd": response.saved_usd,
     }

@@ -28,6 +28,7 @@ from orchestify.core.fields import (
     Text,
     Usd,
 )
+from orchestify.core.scalars import reread
 from orchestify.events.signatures import secret_bytes
 from orchestify.policy.breaker import BreakerSettings
 from orchestify.policy.budget import Period
@@ -104,6 +105,46 @@ class RateLimitConfig(Model):
     )
 
 
+def _known_redis(url: SecretStr) -> SecretStr:
+    if url.get_secret_value().partition("://")[0] not in {"redis", "rediss", "unix"}:
+        raise ValueError("expected redis://host:port/number")
+    return url
+
+
+class ResponseCacheConfig(Model):
+    """Whether answers are kept for equal requests, where and how long; true or false alone."""
+
+    enabled: Flag = Field(default=True, description="False: none of an outer level's either")
+    ttl_s: Seconds = Field(default=3600.0, description="How long an answer is kept")
+    max_entries: Count = Field(
+        default=100_000, description="How many are kept; the oldest make room"
+    )
+    at: Literal["memory", "ledger", "redis"] = Field(
+        default="memory",
+        description="In each process by itself, in the ledger's database, or in Redis",
+    )
+    url: Annotated[SecretStr, Field(min_length=1), AfterValidator(_known_redis)] | None = Field(
+        default=None, description="Of Redis, as redis://host:port/number; a service has its own"
+    )
+
+    @model_validator(mode="after")
+    def _url_is_of_redis(self) -> Self:
+        if self.url is not None and self.at != "redis":
+            refuse([(("url",), "only with at: redis")])
+        return self
+
+
+def _cache_setting(value: object) -> object:
+    value = reread(value)
+    return {"enabled": value} if isinstance(value, bool) else value
+
+
+ResponseCacheEntry: TypeAlias = Annotated[
+    ResponseCacheConfig,
+    BeforeValidator(_cache_setting, json_schema_input_type=bool | ResponseCacheConfig),
+]
+
+
 class Policies(Model):
     """The policies of one level; None where the level sets none."""
 
@@ -126,6 +167,9 @@ class Policies(Model):
     )
     idle_timeout_s: Seconds | None = Field(default=None, description="Between a stream's chunks")
     stream_timeout_s: Seconds | None = Field(default=None, description="A whole stream")
+    response_cache: ResponseCacheEntry | None = Field(
+        default=None, description="Answers kept for equal requests; true, or how"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +185,7 @@ class EffectivePolicies:
     connect_timeout_s: float
     idle_timeout_s: float
     stream_timeout_s: float | None
+    response_cache: ResponseCacheConfig | None
     levels: Mapping[str, Level]
 
 
@@ -179,6 +224,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "connect_timeout_s": DEFAULT_CONNECT_TIMEOUT_S,
     "idle_timeout_s": DEFAULT_IDLE_TIMEOUT_S,
     "stream_timeout_s": None,
+    "response_cache": None,
 }
 
 

@@ -8,6 +8,7 @@ from orchestify.core.addresses import exposure
 from orchestify.core.agents import AgentConfig
 from orchestify.core.chains import ChainEntry, chain_of
 from orchestify.core.config import Config
+from orchestify.core.policies import Policies
 from orchestify.core.problems import KeyPath, Problem, in_file_order
 from orchestify.core.providers import ProviderConfig
 
@@ -31,6 +32,7 @@ def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
             yield ("providers", name, "base_url"), _IN_THE_CLEAR
         if lacks_key(provider):
             yield ("providers", name), "no api_key; the provider will refuse every call"
+    yield from _cache_places(config)
     yield from _lost_names(config)
     for name, agent in config.agents.agents.items():
         for index, entry in enumerate(chain_of(config, name, agent)[1:]):
@@ -40,6 +42,24 @@ def _found(config: Config) -> Iterator[tuple[KeyPath, str]]:
                 yield ("agents", name, "fallback", index), f"{what} and will refuse this agent's"
         if agent.api_key is not None and _is_exposed(_provider_of(config, agent)):
             yield ("agents", name, "api_key"), _IN_THE_CLEAR
+
+
+def _cache_places(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the response caches that are elsewhere than they say, outside the service."""
+    levels: list[tuple[KeyPath, Policies]] = [((), config)]
+    levels += [(("providers", name), each) for name, each in config.providers.providers.items()]
+    levels += [(("agents", name), each) for name, each in config.agents.agents.items()]
+    has_database = config.ledger is not None and config.ledger.url is not None
+    for path, each in levels:
+        cache = each.response_cache
+        if cache is None or not cache.enabled:
+            continue
+        if cache.at == "ledger" and not has_database:
+            what = "the ledger is in memory, so these answers are, too, but in the service"
+            yield (*path, "response_cache", "at"), what
+        if cache.at == "redis" and cache.url is None:
+            what = "no url; only the service has a Redis of its own, elsewhere it is needed"
+            yield (*path, "response_cache", "at"), what
 
 
 def _lost_names(config: Config) -> Iterator[tuple[KeyPath, str]]:

@@ -84,7 +84,7 @@ class Health:
     def observe(self, record: Record) -> None:
         """Count a completed attempt, unless its outcome says nothing about the provider."""
         error = "" if record.outcome == "ok" else record.error or record.outcome
-        if record.outcome in {"cancelled", "open"} or error in CALLERS_MISTAKES:
+        if record.outcome in {"cancelled", "cached", "open"} or error in CALLERS_MISTAKES:
             return
         target, rate = (record.provider, record.model), None
         with self._lock:

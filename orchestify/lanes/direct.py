@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -117,6 +118,7 @@ class DirectLane:
         self._endpoint = Endpoint(
             base_url, _sealed(config, key_header, self.headers), rule, bounds.max_header_bytes
         )
+        self._place = _place(type(self).__name__, base_url, self.path, self.headers, config)
 
     async def send(self, request: CompletionRequest) -> LLMResponse:
         """Send one request and return the whole answer."""
@@ -154,6 +156,13 @@ class DirectLane:
             bounds=self._bounds,
         ).events()
         return _with_warnings(events, fitting.warnings) if fitting.warnings else events
+
+    def wire_form(self, request: CompletionRequest, *, stream: bool) -> bytes | None:
+        """Return the address, the headers without the key, and the body."""
+        request = self._fitted(request).request
+        own = None if self._request_headers is None else self._request_headers(request)
+        headers = repr(sorted((own or NOTHING).items())).encode("utf-8", "replace")
+        return b"\0".join((self._place, headers, self._encoded(request, stream=stream)))
 
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Send one request and return a vector for each of its inputs, in order."""
@@ -501,6 +510,15 @@ async def _count(
         return int(json.loads(await read_body(response))[field])
     except MISSHAPEN:
         raise MalformedError("the count is of another shape than the protocol's") from None
+
+
+def _place(
+    lane: str, base_url: str, path: str, headers: Mapping[str, str], config: ProviderConfig
+) -> bytes:
+    """Return a digest of where a lane's requests go and with which headers; without the key."""
+    own = {name.lower(): value.get_secret_value() for name, value in config.headers.items()}
+    sent = sorted({**headers, **own}.items())
+    return hashlib.blake2b(repr((lane, base_url, path, sent)).encode("utf-8", "replace")).digest()
 
 
 def _sealed(config: ProviderConfig, key_header: str, headers: Mapping[str, str]) -> Sealed:

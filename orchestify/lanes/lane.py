@@ -40,6 +40,15 @@ class Lane(Protocol):
             APIError: another subclass, before any output.
         """
 
+    def wire_form(self, request: CompletionRequest, *, stream: bool) -> bytes | None:
+        """Return all of a request that decides its answer, but for the model and the credential.
+
+        That is where it goes, and what it is there; None where nobody can tell.
+
+        Raises:
+            InvalidParameterError: it cannot be sent.
+        """
+
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Send one request and return a vector for each of its inputs, in order.
 

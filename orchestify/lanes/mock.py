@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestify import errors
 from orchestify.errors import APIError, ConfigError, StreamInterruptedError
+from orchestify.lanes.wire_form import request_form
 from orchestify.values import (
     CompletionRequest,
     EmbeddingInput,
@@ -101,6 +102,10 @@ class MockLane:
             if isinstance(event, TextDelta):
                 sent.append(event.text)
             yield event
+
+    def wire_form(self, request: CompletionRequest, *, stream: bool) -> bytes | None:
+        """Return the request: equal ones are the same to a script, whatever it answers next."""
+        return request_form(request, "mock", self.provider_id, stream)
 
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Return made-up vectors, the same for the same input; the script's errors hold as well."""

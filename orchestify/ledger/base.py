@@ -13,7 +13,9 @@ from orchestify.ledger.budgets.reservation import OnThreshold
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
 
-if TYPE_CHECKING:  # the ledger in memory, and so its sums, stands on what is defined here
+# SQLAlchemy is slow to import; the ledger in memory, and so its sums, stands on this module
+if TYPE_CHECKING:
+    from orchestify.database.sql import Database
     from orchestify.ledger.memory import Total, Totals
 
 
@@ -59,6 +61,14 @@ class Ledger(Protocol):
     def is_behind(self) -> bool:
         """Whether the database is away, or records have yet to reach it: sums may be too low."""
 
+    @property
+    def database(self) -> Database | None:
+        """The SQL database that it is kept in; None in memory."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose ledger it is: "" where it has no tenants, or is of all of them."""
+
     async def open(self, record: Record) -> None:
         """Record an attempt before anything of it is sent.
 
@@ -74,6 +84,13 @@ class Ledger(Protocol):
 
         It may be called while a task is cancelled, from any thread, in `__del__`, and after the
         event loop or the ledger has closed.
+        """
+
+    def book(self, record: Record) -> None:
+        """Record what was answered without an attempt: it was never open. It does not wait.
+
+        Raises:
+            LedgerError: the ledger is closed.
         """
 
     async def usage(

@@ -36,11 +36,12 @@ OTHER = "other"
 class Total:
     """Sums over records.
 
-    `calls` counts answered ones, `attempts` all; `cost_usd` sums known costs only, and
-    `unpriced_calls` counts what it leaves out. `estimated_cost_usd` is the part of `cost_usd`
-    whose tokens were estimated; `possible_usd`, beside it, is what attempts of unknown cost (lost
-    connections, time that ran out) may have cost at most. `invalid_usage` counts records whose
-    provider reported counts that cannot be true.
+    `calls` counts answered ones, `attempts` all that were sent or were to be; `cached` counts
+    beside them what the response cache answered, and `saved_usd` what that had cost. `cost_usd`
+    sums known costs only, and `unpriced_calls` counts what it leaves out. `estimated_cost_usd` is
+    the part of `cost_usd` whose tokens were estimated; `possible_usd`, beside it, is what attempts
+    of unknown cost (lost connections, time that ran out) may have cost at most. `invalid_usage`
+    counts records whose provider reported counts that cannot be true.
     """
 
     calls: int = 0
@@ -60,6 +61,8 @@ class Total:
     estimated_cost_usd: Decimal = Decimal(0)
     latency_s: float = 0.0
     possible_usd: Decimal = Decimal(0)
+    cached: int = 0
+    saved_usd: Decimal = Decimal(0)
 
     @property
     def total_tokens(self) -> int:
@@ -68,6 +71,10 @@ class Total:
 
     def add(self, record: Record) -> None:
         """Add one completed record."""
+        if record.outcome == "cached":
+            self.cached += 1
+            self.saved_usd += record.saved_usd or 0
+            return
         usage = record.usage
         self.attempts += 1
         if record.outcome == "ok":
@@ -202,10 +209,14 @@ class Totals:
         _ = usage.input_tokens + usage.output_tokens + usage.cache_read + usage.cache_write
         _ = usage.reasoning + (record.latency_s or 0.0)
         labels = record.labels.items()
-        for usd in (record.cost_usd, record.cost_at_most_usd):
+        for usd in (record.cost_usd, record.cost_at_most_usd, record.saved_usd):
             if usd is not None and not (usd.is_finite() and 0 <= usd <= MOST_USD):
-                cost_usd, at_most_usd = map(bounded_usd, (record.cost_usd, record.cost_at_most_usd))
-                record = replace(record, cost_usd=cost_usd, cost_at_most_usd=at_most_usd)
+                record = replace(
+                    record,
+                    cost_usd=bounded_usd(record.cost_usd),
+                    cost_at_most_usd=bounded_usd(record.cost_at_most_usd),
+                    saved_usd=bounded_usd(record.saved_usd),
+                )
                 break
         model = record.model
         if model not in self._models:
@@ -255,6 +266,16 @@ class MemoryLedger:
         """False: there is no database to wait for."""
         return False
 
+    @property
+    def database(self) -> None:
+        """None: there is no database."""
+        return
+
+    @property
+    def tenant(self) -> str:
+        """Empty: it has no tenants."""
+        return ""
+
     async def open(self, record: Record) -> None:
         """Count the attempt as under way."""
         self._open += 1
@@ -262,6 +283,10 @@ class MemoryLedger:
     def complete(self, record: Record) -> None:
         """Book the attempt."""
         self._open -= 1
+        self.totals.add(record)
+
+    def book(self, record: Record) -> None:
+        """Book what was answered without an attempt."""
         self.totals.add(record)
 
     async def usage(

@@ -20,7 +20,7 @@ from orchestify.models.pricing import Cost, PriceSource
 from orchestify.policy.budget import Budget, RunBudget
 from orchestify.values import UNKNOWN_USAGE, Usage
 
-Outcome: TypeAlias = Literal["open", "ok", "failed", "cancelled", "interrupted"]
+Outcome: TypeAlias = Literal["open", "ok", "failed", "cancelled", "interrupted", "cached"]
 
 _log = logging.getLogger("orchestify.ledger")
 
@@ -58,7 +58,9 @@ class Record:
     one asked for, `model_answered` the one that answered ("" where none did). `cost_usd` is
     None where nobody knows the price; `cost_at_most_usd` is the attempt's worst case, 0 where it
     was refused or never sent, None where that has no price. `assumed_price` says that the price was
-    found by the model's name alone. `key` is the fingerprint of the key it went out with. Times:
+    found by the model's name alone. `key` is the fingerprint of the key it went out with. One that
+    was `cached` was answered by the response cache: nothing was sent or used, and `saved_usd` is
+    what the kept answer had cost, None where nobody knows. Times:
     `started_at` is UTC, `latency_s` and `first_chunk_s` are seconds since then.
     """
 
@@ -83,6 +85,7 @@ class Record:
     labels: Mapping[str, str] = field(default_factory=dict)
     tenant: str = ""
     key: str = ""
+    saved_usd: Decimal | None = None
 
     @property
     def day(self) -> str:
@@ -233,7 +236,7 @@ _NONE = type(None)
 _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "call_id", "provider", "agent", "model", "model_answered"), (str,)),
     **dict.fromkeys(("outcome", "cost_source", "error", "tenant", "key"), (str,)),
-    **dict.fromkeys(("cost_usd", "cost_at_most_usd"), (Decimal, _NONE)),
+    **dict.fromkeys(("cost_usd", "cost_at_most_usd", "saved_usd"), (Decimal, _NONE)),
     **dict.fromkeys(("latency_s", "first_chunk_s"), (float, int, _NONE)),
     "attempt": (int,),
     "started_at": (datetime,),

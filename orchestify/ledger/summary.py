@@ -13,8 +13,9 @@ def summary_of(totals: Totals, providers: list[str]) -> dict[str, Any]:
 
     `by_provider` has a row for each of `providers`, used or not. Costs are in USD and leave out
     the calls whose price nobody knows; each row counts those as `unpriced_calls`. `possible_usd`
-    is what attempts of unknown cost may have cost at most, beside it. `latency_mean_s` is the mean
-    time of an attempt, None where there was none.
+    is what attempts of unknown cost may have cost at most, beside it. `cached` counts the answers
+    of the response cache, which are no calls, and `saved_usd` sums what they had cost.
+    `latency_mean_s` is the mean time of an attempt, None where there was none.
     """
     by_provider = totals.by("provider")
     rows = {name: by_provider.get(name, Total()) for name in [*providers, *by_provider]}
@@ -40,6 +41,8 @@ def summary_row(total: Total) -> dict[str, Any]:
         "attempts": total.attempts,
         "failed": total.failed,
         "unpriced_calls": total.unpriced_calls,
+        "cached": total.cached,
+        "saved_usd": float(total.saved_usd),
         "latency_mean_s": total.latency_s / total.attempts if total.attempts else None,
     }
 

@@ -64,6 +64,16 @@ def call_families(series: Mapping[Target, Series]) -> Iterator[Family]:
     unpriced = CounterMetricFamily(
         "orchestify_unpriced_requests", "Attempts whose price nobody knows", labels=TARGET
     )
+    cached = CounterMetricFamily(
+        "orchestify_cached_answers",
+        "Answers of the response cache, for which nothing was sent",
+        labels=TARGET,
+    )
+    saved = CounterMetricFamily(
+        "orchestify_saved_usd",
+        "What the answers of the response cache had cost, as far as that is known",
+        labels=TARGET,
+    )
     for target, each in series.items():
         for outcome, latency in each.latency.items():
             requests.add_metric((*target, outcome), sum(latency.counts))
@@ -71,7 +81,10 @@ def call_families(series: Mapping[Target, Series]) -> Iterator[Family]:
             tokens.add_metric((*target, kind), count)
         cost.add_metric(target, float(each.cost_usd))
         unpriced.add_metric(target, each.unpriced)
-    yield from (requests, tokens, cost, unpriced)
+        if each.cached:
+            cached.add_metric(target, each.cached)
+            saved.add_metric(target, float(each.saved_usd))
+    yield from (requests, tokens, cost, unpriced, cached, saved)
     yield from _time_families(series)
 
 
@@ -157,7 +170,8 @@ class Series:
     """The sums of one tenant, provider and model.
 
     `latency` is by outcome, so its counts are the attempts'. `tokens` are in the order of
-    `TOKEN_TYPES`; input includes what was cached, output what was reasoned.
+    `TOKEN_TYPES`; input includes what was cached, output what was reasoned. Answers of the response
+    cache count as `cached` alone, and what they had cost as `saved_usd`.
     """
 
     latency: dict[str, Histogram] = field(default_factory=dict)
@@ -165,9 +179,15 @@ class Series:
     tokens: list[int] = field(default_factory=lambda: [0] * len(TOKEN_TYPES))
     cost_usd: Decimal = Decimal(0)
     unpriced: int = 0
+    cached: int = 0
+    saved_usd: Decimal = Decimal(0)
 
     def add(self, record: Record) -> None:
         """Add one attempt that has ended."""
+        if record.outcome == "cached":
+            self.cached += 1
+            self.saved_usd += record.saved_usd or 0
+            return
         latency = self.latency.get(record.outcome)
         if latency is None:
             latency = self.latency[record.outcome] = Histogram(LATENCY_S)

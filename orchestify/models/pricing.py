@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from orchestify.values import MOST_USD, NOTHING, Usage
 
-PriceSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices", "none"]
+PriceSource: TypeAlias = Literal["provider", "config", "litellm", "genai-prices", "cache", "none"]
 
 STANDARD_TIERS = frozenset({None, "", "standard", "default", "auto", "on_demand"})
 """What providers call the service tier that the plain price is for."""

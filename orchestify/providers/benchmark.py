@@ -88,7 +88,9 @@ class _Timing(NamedTuple):
 async def _timed(provider: LLMProvider) -> _Timing:
     started = time.perf_counter()
     first_at: float | None = None
-    async with provider.stream(_PROMPT, max_tokens=MAX_TOKENS, max_attempts=1) as stream:
+    async with provider.stream(
+        _PROMPT, max_tokens=MAX_TOKENS, max_attempts=1, response_cache=False
+    ) as stream:
         async for event in stream.events():
             if first_at is None and isinstance(event, _OUTPUT):
                 first_at = time.perf_counter()

@@ -27,6 +27,7 @@ from orchestify.providers.litellm_provider import LiteLLMProvider
 from orchestify.providers.mock import MockProvider
 from orchestify.providers.openai_provider import OpenAIProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
+from orchestify.response_cache.caches import ResponseCaches
 from orchestify.values import NOTHING
 
 PROVIDER_CLASSES: Mapping[str, type[ConfiguredProvider]] = {
@@ -164,7 +165,19 @@ def runtime_of(
         make_limiter=shared.make_limiter,
         observers=shared.observers,
         tracer=shared.tracer,
+        caches=shared.caches or ResponseCaches(ledger),
     )
+
+
+def open_caches(config: Config, caches: ResponseCaches) -> None:
+    """Open every response cache of a configuration.
+
+    Raises:
+        ConfigError: one of them cannot be opened; and what `ResponseCaches.of` raises.
+    """
+    levels = (config, *config.providers.enabled.values(), *config.agents.agents.values())
+    for each in levels:
+        caches.of(each.response_cache)
 
 
 def configured_budgets(settings: Settings) -> tuple[Budget, ...]:

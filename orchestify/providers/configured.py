@@ -121,6 +121,12 @@ class ConfiguredProvider(LLMProvider):
         """Stream one request through the lane; no policy, no booking."""
         return self._lane.open_stream(request)
 
+    def wire_form(self, request: CompletionRequest, *, stream: bool) -> bytes | None:
+        """Return what decides the answer to a request; who sends it, where a subclass says how."""
+        form = self._lane.wire_form(request, stream=stream)
+        kind = type(self)
+        return form and b"\0".join((f"{kind.__module__}.{kind.__qualname__}".encode(), form))
+
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Embed the inputs of one request through the lane; no policy, no booking."""
         return await self._lane.embed_inputs(request)

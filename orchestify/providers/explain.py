@@ -20,6 +20,7 @@ from orchestify.core.policies import (
     DEFAULT_TIMEOUT_S,
     FAIR_AT_LEAST_S,
     EffectivePolicies,
+    ResponseCacheConfig,
     policies_for,
 )
 from orchestify.core.problems import KeyPath, did_you_mean
@@ -31,7 +32,9 @@ from orchestify.policy.budget import ZERO, Amount, Budget
 from orchestify.providers.building import runtime_of
 from orchestify.providers.lookup import ProviderLookup
 from orchestify.providers.model_names import names_of
+from orchestify.providers.shared import SharedParts
 from orchestify.providers.targets import NO_AGENT
+from orchestify.response_cache.caches import ResponseCaches
 from orchestify.values import NOTHING
 
 INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
@@ -42,7 +45,7 @@ _OF_AGENT = (
 )
 _OF_TARGET = (
     *("retry", "circuit_breaker", "first_output_timeout_s", "attempt_timeout_s"),
-    *("connect_timeout_s", "idle_timeout_s", "stream_timeout_s"),
+    *("connect_timeout_s", "idle_timeout_s", "stream_timeout_s", "response_cache"),
 )
 
 
@@ -145,7 +148,8 @@ def lookup_of(config: Config) -> ProviderLookup:
     """Return the targets of a configuration for reading: nothing is sent, litellm not imported."""
     providers = config.providers
     on = {name: each for name, each in providers.providers.items() if each.is_enabled}
-    return ProviderLookup(runtime_of(on, providers.settings), providers)
+    runtime = runtime_of(on, providers.settings, SharedParts(caches=ResponseCaches(is_shown=True)))
+    return ProviderLookup(runtime, providers)
 
 
 def explain(
@@ -350,8 +354,7 @@ class _Planner:
         return self._setting(name, getattr(policies, name), paths[policies.levels[name]])
 
     def _setting(self, name: str, value: Any, path: KeyPath | None) -> Setting:
-        plain = value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
-        return Setting(name, plain, self.config.origin(path) if path else None)
+        return Setting(name, _plain(value), self.config.origin(path) if path else None)
 
     def _blocked(
         self, target: Target, attempt_usd: Decimal | None, tokens: tuple[int, int]
@@ -374,6 +377,14 @@ class _Planner:
             if state.decide(amount) == "refuse" and not each.fit_output:
                 return str(refusal(state, amount))
         return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a policy as plain values; False for one that is off, no secret."""
+    if isinstance(value, ResponseCacheConfig):
+        url = {"url": "set"} if value.url is not None else {}
+        return value.enabled and value.model_dump(exclude={"enabled", "url"}) | url
+    return value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
 
 
 def _blocks_unpriced(budget: Budget) -> bool:

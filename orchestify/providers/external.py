@@ -23,6 +23,7 @@ from orchestify.errors import (
 )
 from orchestify.lanes.answers import checked_usage
 from orchestify.lanes.failures import interrupted
+from orchestify.lanes.wire_form import request_form
 from orchestify.providers.base import LLMProvider
 from orchestify.providers.tracked_usage import TrackedUsage, tracking
 from orchestify.values import (
@@ -110,6 +111,11 @@ class ExternalLane:
         except Exception as error:  # a provider that is not ours
             failure = self._translated(error, request.model)
         raise _with_tracked(failure, tracked)
+
+    def wire_form(self, request: CompletionRequest, *, stream: bool) -> bytes | None:
+        """Return the request and whom it is given to."""
+        kind = type(self._provider)
+        return request_form(request, kind.__module__, kind.__qualname__, self._provider_id, stream)
 
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Let the host's provider embed."""

@@ -50,7 +50,12 @@ from orchestify.policy.budget import BudgetState
 from orchestify.policy.rate_limit import RateLimitState
 from orchestify.providers import catalogue
 from orchestify.providers.base import LLMProvider
-from orchestify.providers.building import change_alerts, configured_budgets, runtime_of
+from orchestify.providers.building import (
+    change_alerts,
+    configured_budgets,
+    open_caches,
+    runtime_of,
+)
 from orchestify.providers.catalogue import ModelInfo
 from orchestify.providers.configured import ConfiguredProvider
 from orchestify.providers.environment import config_from_env
@@ -245,6 +250,7 @@ class ProviderRegistry:
             before = self._config
             try:
                 check_ledger(before, whole)
+                open_caches(whole, self._runtime.caches)
                 made = await asyncio.to_thread(self._lookup.made, whole)
             except ConfigError as error:
                 self._runtime.events.emit(ConfigRefused(error.problems))
@@ -403,6 +409,17 @@ class ProviderRegistry:
         """
         return ProviderBatches(self._runtime, self._lookup.batch_target)
 
+    async def clear_response_cache(self) -> int:
+        """Drop the answers that are kept, also those that other processes share; return how many.
+
+        In a ledger's database and in Redis they are those of all that share it there.
+
+        Raises:
+            OrchestifyError: the database or Redis is away.
+        """
+        open_caches(self._config, self._runtime.caches)
+        return await self._runtime.caches.clear()
+
     def explain(
         self, agent_id: str, *, input_tokens: int = INPUT_TOKENS, max_tokens: int | None = None
     ) -> Explanation:
@@ -557,8 +574,11 @@ class ProviderRegistry:
         finally:
             if self._runtime.forecast is not None:
                 await self._runtime.forecast.aclose()
-            await self._runtime.ledger.aclose()
-            await asyncio.to_thread(self._runtime.events.close)
+            try:
+                await self._runtime.caches.aclose()
+            finally:
+                await self._runtime.ledger.aclose()
+                await asyncio.to_thread(self._runtime.events.close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,6 +16,7 @@ from orchestify.lanes.lane import Lane
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
+from orchestify.response_cache.caches import ResponseCaches
 
 if TYPE_CHECKING:
     from orchestify.core.providers import ProviderConfig
@@ -34,8 +35,9 @@ class SharedParts:
     takes another's place goes on with its `events`, `health` and `forecast_alert`. Unless it
     `fetches`, no image is fetched by this process from the URL that a caller gives, as LiteLLM does
     for most backends. Unless it `takes_unbounded`, no call goes out whose answer nothing bounds:
-    some of LiteLLM's backends are of that kind. `book` keeps the budgets in place of the ledger.
-    `recordings` answers in place of the lanes, or records what they answer.
+    some of LiteLLM's backends are of that kind. `book` keeps the budgets in place of the ledger,
+    and `caches` the answers that are kept. `recordings` answers in place of the lanes, or records
+    what they answer.
     """
 
     ledger: Ledger | None = None
@@ -51,6 +53,7 @@ class SharedParts:
     book: BudgetBook | None = None
     recordings: Recordings | None = None
     forecast_alert: ForecastAlert | None = None
+    caches: ResponseCaches | None = None
 
     def rule_for(self, provider_id: str) -> AddressRule | None:
         """Return the rule that a provider's connections obey, None where they are free."""

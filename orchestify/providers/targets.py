@@ -63,6 +63,7 @@ def target_of(
         rate_limit=policies_for(top, config).rate_limit,
         options=config.options,
         weight=1.0 if weight is None else float(weight),
+        response_cache=runtime.caches.of(policies.response_cache),
     )
     keys = tuple(
         replace(target, lane=lane, credential=_digest(key), key=key_fingerprint(key))

@@ -36,6 +36,11 @@ def usage_caveats(report: UsageReport) -> list[str]:
         )
     if total.attempts > total.calls:
         said.append(_not_ok(total))
+    if total.cached:
+        said.append(
+            f"{plural(total.cached, 'answer')} came from the response cache, beside the calls; "
+            f"{'it' if total.cached == 1 else 'they'} had cost {write_usd(total.saved_usd)}"
+        )
     if total.invalid_usage:
         said.append(
             f"{plural(total.invalid_usage, 'record')} had counts that cannot be true; "

@@ -186,6 +186,17 @@ def _tiles(total: Total, before: Before | None) -> Element:
         if total.possible_usd
         else []
     )
+    kept = (
+        [
+            _tile(
+                "Kept answers",
+                _number("cached", total.cached),
+                f"saved {write_usd(total.saved_usd)}",
+            )
+        ]
+        if total.cached
+        else []
+    )
     return node(
         "dl",
         _tile("Cost", _money(total), "what is known" if total.unpriced_calls else ""),
@@ -197,6 +208,7 @@ def _tiles(total: Total, before: Before | None) -> Element:
             _number("total_tokens", total.total_tokens, write_count(total.total_tokens)),
             f"{write_count(total.input_tokens)} in, {write_count(total.output_tokens)} out",
         ),
+        *kept,
         _tile("Cache hits", _share("cache_hit_share", hits), "of the input tokens"),
         _tile("Unpriced calls", _number("unpriced_calls", total.unpriced_calls), "not in the cost"),
         _tile("Estimated", _share("estimated_cost_share", estimated), "of the cost"),
@@ -341,6 +353,8 @@ def _columns(total: Total) -> tuple[str, ...]:
         "possibly billed": total.possible_usd,
         "unpriced": total.unpriced_calls,
         "estimated": total.estimated_cost_usd,
+        "kept": total.cached,
+        "saved": total.cached,
     }
     return (*_COLUMNS, *(name for name, sum_ in rare.items() if sum_))
 
@@ -380,6 +394,8 @@ def _cells(total: Total, shown: Sequence[str]) -> list[Element]:
         "possibly billed": _possible(total) if total.possible_usd else "",
         "unpriced": _number("unpriced_calls", total.unpriced_calls),
         "estimated": write_share(estimated_share(total)),
+        "kept": _number("cached", total.cached),
+        "saved": _saved(total),
     }
     return [node("td", figures[name]) for name in shown]
 
@@ -400,6 +416,11 @@ def _money(total: Total) -> Element:
 def _possible(total: Total) -> Element:
     exact = write_exact(total.possible_usd)
     return node("data", write_usd(total.possible_usd), value=exact, class_="possible_usd")
+
+
+def _saved(total: Total) -> Element:
+    exact = write_exact(total.saved_usd)
+    return node("data", write_usd(total.saved_usd), value=exact, class_="saved_usd")
 
 
 def _share(name: str, share: Decimal | None) -> Element:

@@ -140,12 +140,15 @@ def _table(
 
 
 _COLUMNS = ("answered", "not ok", "in", "cached", "out", "cost")
-_LEFT_OUT_FIRST = ("cached", "not ok", "answered", "in", "out", "possibly")
+_LEFT_OUT_FIRST = ("cached", "not ok", "answered", "in", "out", "kept", "possibly", "saved")
 
 
 def _columns(report: UsageReport) -> tuple[str, ...]:
-    """The figures of a report; what was possibly billed only where something was."""
-    return (*_COLUMNS, "possibly") if report.total.possible_usd else _COLUMNS
+    """The figures of a report; what is rarely anything only where it is something."""
+    total = report.total
+    possibly = ("possibly",) if total.possible_usd else ()
+    kept = ("kept", "saved") if total.cached else ()
+    return (*_COLUMNS, *possibly, *kept)
 
 
 def _cells(total: Total) -> dict[str, str]:
@@ -158,6 +161,8 @@ def _cells(total: Total) -> dict[str, str]:
         "out": write_count(total.output_tokens),
         "cost": write_cost(known_cost(total), total.unpriced_calls),
         "possibly": f"+{write_usd(total.possible_usd)}" if total.possible_usd else "",
+        "kept": write_count(total.cached) if total.cached else "",
+        "saved": write_usd(total.saved_usd) if total.cached else "",
     }
 
 

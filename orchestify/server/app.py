@@ -6,7 +6,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from orchestify.server.api import agents, conversations, health, live, providers, tokens, usage
+from orchestify.server.api import (
+    agents,
+    conversations,
+    health,
+    live,
+    providers,
+    response_cache,
+    tokens,
+    usage,
+)
 from orchestify.server.api.errors import Problem, answer_errors
 from orchestify.server.gateway.routes import add_gateway
 from orchestify.server.logs import AccessLog
@@ -36,7 +45,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     app.state.feeds = live.TenantFeeds(service)
     add_gateway(app, service)  # first: a path is looked for in this order
-    for module in (providers, agents, usage, tokens, conversations):
+    for module in (providers, agents, usage, tokens, conversations, response_cache):
         app.include_router(module.router)
     app.include_router(live.router)
     app.include_router(live.page_router)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
@@ -27,6 +28,8 @@ from orchestify.providers.environment import config_from_env
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.reloading import check_ledger, difference
 from orchestify.resources.thread_pools import ThreadPools
+from orchestify.response_cache.caches import ResponseCaches
+from orchestify.response_cache.memory_store import MemoryStore
 from orchestify.server.access.authentication import OUTAGE_S, Authenticator
 from orchestify.server.access.denied_requests import DeniedRequests
 from orchestify.server.access.limits import CallSlots
@@ -41,7 +44,7 @@ from orchestify.server.storage.opening import open_database, open_service_ledger
 from orchestify.server.storage.row_keys import KeyCheck
 from orchestify.server.storage.store import Store
 from orchestify.server.tenants.change_notices import ChangeNotices, LocalNotices
-from orchestify.server.tenants.registry import TenantRegistry, Watch
+from orchestify.server.tenants.registry import MakeCaches, TenantRegistry, Watch
 from orchestify.server.tenants.tenant_providers import TenantProviders
 from orchestify.vault.cipher import VARIABLES, Cipher
 
@@ -54,6 +57,9 @@ T = TypeVar("T")
 
 STREAM_S = 3_600.0
 """How long a stream may take where the operator's configuration says nothing."""
+
+CACHED_TENANT_BYTES, CACHED_BYTES = 16 << 20, 256 << 20
+"""How many characters of answers are kept in memory: of a tenant, and of all."""
 
 _FRESH_S = 1.0
 _ANSWER_S = 0.7  # so that /readyz answers within a second, Redis's state included
@@ -126,7 +132,7 @@ class Service:
             VaultError: an encryption key is set that is none, or none opens what is stored.
             MissingExtraError: PostgreSQL or Redis is named, and its driver is not installed.
         """
-        base, cipher = await asyncio.to_thread(_config, settings, environ), _cipher(environ)
+        base, cipher = await asyncio.to_thread(_config, settings, environ), Cipher.if_set(environ)
         async with AsyncExitStack() as opened:
             database = open_database(settings.database, settings.base_dir)
             opened.callback(database.dispose)
@@ -148,6 +154,7 @@ class Service:
                 store,
                 ledger,
                 make_limits=None if limits is None else limits.for_tenant,
+                make_caches=_caches(limits, cipher),
                 notices=notices,
                 watch=_watch(metrics, failures, _telemetry(settings, environ, opened)),
                 allows_unbounded=settings.allows_unbounded,
@@ -353,12 +360,6 @@ async def _imported(
     return tuple(imported)
 
 
-def _cipher(environ: Mapping[str, str]) -> Cipher | None:
-    """Return what encrypts keys; None where no encryption key is set at all."""
-    is_set = any(environ.get(name, "").strip() for name in VARIABLES)
-    return Cipher.from_env(environ) if is_set else None
-
-
 def _checked_keys(store: Store, settings: ServiceSettings, cipher: Cipher | None) -> KeyCheck:
     keys = store.check_keys()
     if keys.none_readable and not settings.are_keys_lost:
@@ -380,6 +381,17 @@ def _shared(settings: ServiceSettings) -> tuple[RedisLimits | None, ChangeNotice
 
     url, machines = settings.redis_url, settings.machines
     return RedisLimits(url, machines=machines), RedisNotices(url)
+
+
+def _caches(limits: RedisLimits | None, cipher: Cipher | None) -> MakeCaches:
+    """Return what makes the response caches of tenants, who share this process's memory."""
+    return partial(
+        ResponseCaches,
+        redis=None if limits is None else limits.connection,
+        cipher=lambda: cipher,
+        memory=MemoryStore(CACHED_TENANT_BYTES, CACHED_BYTES),
+        for_strangers=True,
+    )
 
 
 def _telemetry(

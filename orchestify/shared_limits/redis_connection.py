@@ -34,16 +34,28 @@ class RedisConnection:
     and GCRA of both let up to 1.7 to 2.0 through after a lull), for the same CPU a hit.
     """
 
-    def __init__(self, url: str, prefix: str = "orchestify") -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "orchestify",
+        *,
+        meanwhile: str = "rate limits go on here, at this machine's share",
+        back: str = "rate limits are shared",
+        needs: str = "shared rate limits need Redis's client",
+    ) -> None:
         """Prepare; nothing is sent before the first question.
+
+        `meanwhile` and `back` say in the log what goes on while Redis is away, and once it is back,
+        `needs` what wants the extra.
 
         Raises:
             MissingExtraError: the extra `redis` is not installed.
             InvalidParameterError: `url` is not one of Redis.
         """
         self._where = _host_and_port(url)
+        self._meanwhile, self._back = meanwhile, back
         self.prefix = prefix
-        self._storage, self._pool, self._redis = _open(url, prefix)
+        self._storage, self._pool, self._redis = _open(url, prefix, needs)
         self._away = ""  # the class of the error that Redis went away with
         self._error = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,16 +129,14 @@ class RedisConnection:
         if new == "open" and not self._away:
             self._away = self._error
             logger.warning(
-                "redis at %s does not answer (%s): rate limits go on here, at this machine's share",
-                self._where,
-                self._away,
+                "redis at %s does not answer (%s): %s", self._where, self._away, self._meanwhile
             )
         elif new == "closed":
             self._away = ""
-            logger.info("redis at %s answers again: rate limits are shared", self._where)
+            logger.info("redis at %s answers again: %s", self._where, self._back)
 
 
-def _open(url: str, prefix: str) -> tuple[Any, Any, Any]:
+def _open(url: str, prefix: str, needs: str) -> tuple[Any, Any, Any]:
     """Return the storage of windows, the pool of connections that it uses, and a client of it."""
     try:
         from limits.aio.storage import RedisStorage  # noqa: PLC0415 - an extra
@@ -134,7 +144,7 @@ def _open(url: str, prefix: str) -> tuple[Any, Any, Any]:
         from redis.asyncio.retry import Retry  # noqa: PLC0415 - an extra
         from redis.backoff import NoBackoff  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise missing_extra("shared rate limits need Redis's client", "redis") from error
+        raise missing_extra(needs, "redis") from error
     try:
         pool = BlockingConnectionPool.from_url(
             url,

@@ -73,6 +73,7 @@ class Names:
     OUTCOME: Final = "orchestify.outcome"
     LATENCY: Final = "orchestify.latency_s"
     COST: Final = "orchestify.cost_usd"
+    SAVED: Final = "orchestify.saved_usd"
 
 
 CHAT, EMBEDDINGS = "chat", "embeddings"
@@ -173,10 +174,13 @@ def response_attributes(response: LLMResponse | EmbeddingResponse) -> Attributes
     """Return what the answer tells beside its words."""
     if isinstance(response, EmbeddingResponse):
         return {Names.RESPONSE_MODEL: response.model}
-    return {
+    found: Attributes = {
         Names.RESPONSE_MODEL: response.model,
         Names.FINISH_REASONS: (response.finish_reason,),
     }
+    if response.saved_usd is not None:
+        found[Names.SAVED] = float(response.saved_usd)
+    return found
 
 
 def _said(given: Mapping[str, Value | None]) -> Attributes:

@@ -149,7 +149,10 @@ class CallSpan:
             self._describe(response, failure)
         self._span.end()
         answered = self._answered_by(response)
-        self._telemetry.duration.record(duration_s, {**self._asked, **answered, **failure})
+        cached = {Names.OUTCOME: "cached"} if _is_cached(response) else {}
+        self._telemetry.duration.record(
+            duration_s, {**self._asked, **answered, **failure, **cached}
+        )
         for _, attempt in self._attempts:
             self._measure(attempt, answered if attempt.outcome == "ok" else {})
 
@@ -167,7 +170,7 @@ class CallSpan:
 
     def _measure(self, attempt: TracedAttempt, answered: Attributes) -> None:
         """Measure an attempt's first chunk, and its tokens where the provider told them."""
-        is_reported = attempt.usage.source == "reported"
+        is_reported = attempt.usage.source == "reported" and attempt.outcome != "cached"
         if not is_reported and attempt.first_chunk_s is None:
             return
         attributes = {**self._target_of(attempt), **answered}
@@ -197,3 +200,7 @@ class CallSpan:
         labels = self._telemetry.labels
         _, label = labels.of(self._tenant, response.provider, response.model)
         return {Names.RESPONSE_MODEL: label}
+
+
+def _is_cached(response: Answered | None) -> bool:
+    return isinstance(response, LLMResponse) and response.is_cached

@@ -92,14 +92,17 @@ class RunResult:
 
     @property
     def usage(self) -> TokenUsage:
-        """The tokens of all answers; its cost leaves out what nobody knows, and counts it."""
+        """The tokens of all answers; its cost leaves out what nobody knows, and counts it.
+
+        What the response cache answered is no call, and has no tokens.
+        """
         answers = [turn.response for turn in self.turns]
         known = [each.cost_usd for each in answers if each.cost_usd is not None]
         return TokenUsage(
             total_input=sum(each.tokens_input for each in answers),
             total_output=sum(each.tokens_output for each in answers),
             total_cost_usd=float(sum(known, Decimal(0))),
-            call_count=len(answers),
+            call_count=sum(not each.is_cached for each in answers),
             unpriced_calls=len(answers) - len(known),
         )
 

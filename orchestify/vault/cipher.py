@@ -76,6 +76,12 @@ class Cipher:
         """
         return cls(list(_keys_in(environ)))
 
+    @classmethod
+    def if_set(cls, environ: Mapping[str, str] = os.environ) -> Self | None:
+        """Do as `from_env` does, and return None where no encryption key is set at all."""
+        is_set = any(environ.get(name, "").strip() for name in VARIABLES)
+        return cls.from_env(environ) if is_set else None
+
     @property
     def keys(self) -> tuple[EncryptionKey, ...]:
         """The encryption keys, newest first."""

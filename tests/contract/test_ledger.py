@@ -323,3 +323,18 @@ def test_several_threads_with_loops_of_their_own_share_it(new_ledger: Ledger) ->
     asyncio.run(new_ledger.aclose())
     assert (report.total.calls, report.open) == (100, 0)
     assert new_ledger.totals.total().calls == 100
+
+
+async def test_what_the_response_cache_answered_is_no_call(ledger: Ledger) -> None:
+    await book(ledger, answered(opened()))
+    hit = answered(
+        opened(), outcome="cached", usage=Usage(), cost_usd=Decimal(0), cost_source="cache"
+    )
+    ledger.book(replace(hit, saved_usd=Decimal("0.0003")))
+    ledger.book(replace(hit, id="another", saved_usd=None))
+    report = await ledger.usage("model")
+    total = report.total
+    assert (total.calls, total.attempts, total.cached) == (1, 1, 2)
+    assert (total.cost_usd, total.saved_usd) == (Decimal("0.0003"), Decimal("0.0003"))
+    assert (total.input_tokens, total.latency_s, total.unpriced_calls) == (100, 0.25, 0)
+    assert (report.open, ledger.totals.total().cached) == (0, 2)

@@ -128,7 +128,7 @@ async def test_a_new_database_says_its_version(tmp_path: Path) -> None:
     await ledger.usage()
     await ledger.aclose()
     path = tmp_path / ".orchestify" / "usage.db"
-    assert sqlite_rows(path, "SELECT name, value FROM ledger_settings") == [("schema_version", "4")]
+    assert sqlite_rows(path, "SELECT name, value FROM ledger_settings") == [("schema_version", "6")]
     assert sqlite_rows(path, "PRAGMA journal_mode") == [("wal",)]
 
 
@@ -136,17 +136,17 @@ def test_an_older_database_is_upgraded_step_by_step_and_once(url: str, tmp_path:
     def skipped(connection: Connection) -> None:
         raise AssertionError
 
-    def fourth(connection: Connection) -> None:
+    def sixth(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE usage_records ADD COLUMN team VARCHAR"))
 
-    def fifth(connection: Connection) -> None:
+    def seventh(connection: Connection) -> None:
         connection.execute(text("UPDATE usage_records SET team = 'core'"))
 
     journal = journal_at(url, tmp_path)
     journal.book([opened()], [])
     there = database(url, tmp_path)
-    there.run(lambda connection: migrate(connection, 6, (*[skipped] * 3, fourth, fifth)))
-    there.run(lambda connection: migrate(connection, 6, (*[skipped] * 3, fourth, fifth)))
+    there.run(lambda connection: migrate(connection, 8, (*[skipped] * 5, sixth, seventh)))
+    there.run(lambda connection: migrate(connection, 8, (*[skipped] * 5, sixth, seventh)))
     found = there.run(lambda c: c.execute(text("SELECT team FROM usage_records")).all())
     there.dispose()
     journal.close()
@@ -157,7 +157,7 @@ def test_a_newer_database_is_left_alone(url: str, tmp_path: Path) -> None:
     there = database(url, tmp_path)
     there.run(lambda connection: migrate(connection, 9, (lambda _: None,) * 8))
     ledger = journal_at(url, tmp_path)
-    with pytest.raises(LedgerError, match="are of version 9, this orchestify knows 4; upgrade it"):
+    with pytest.raises(LedgerError, match="are of version 9, this orchestify knows 6; upgrade it"):
         ledger.book([opened()], [])
     there.dispose()
     ledger.close()
@@ -251,7 +251,7 @@ def test_two_processes_that_start_at_once_upgrade_one_database_once(
         steps.append("step")
 
     def begin(_: int) -> None:
-        newer = partial(migrate, version=5, upgrades=(step,) * 4)
+        newer = partial(migrate, version=7, upgrades=(step,) * 6)
         there = Database(database_url(url, tmp_path), migrate=newer)
         there.run(lambda connection: None)
         there.dispose()

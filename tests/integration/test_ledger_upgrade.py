@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, inspect, text
 
@@ -116,6 +118,15 @@ def test_readers_of_the_tables_find_dollars(url: str, tmp_path: Path) -> None:
     assert found == [(0.0003,), (0.0003,)]
 
 
+def test_views_of_the_tables_still_lead_there(url: str, tmp_path: Path) -> None:
+    with there_before(url, tmp_path) as run:
+        run("CREATE VIEW costs AS SELECT cost_usd FROM usage_days")
+    there = database(url, tmp_path)
+    found = there.run(lambda c: c.execute(text("SELECT cost_usd FROM costs")).all())
+    there.dispose()
+    assert found == [(0.0003,), (0.0003,)]
+
+
 async def test_records_that_wait_in_an_older_spool_are_moved(tmp_path: Path) -> None:
     make_sqlite(tmp_path / "spool.db", RECORDS)
     spool = Spool(tmp_path / "spool.db")
@@ -141,6 +152,17 @@ def test_an_older_spool_takes_records_of_tenants(tmp_path: Path) -> None:
     assert counts == (3, 1, 2)
     assert [row["id"] for row in opens] == ["open"]
     assert {record.id: record.tenant for record in done} == {"done": "", "new": "acme"}
+
+
+@contextmanager
+def there_before(url: str, folder: Path) -> Iterator[Callable[[str], object]]:
+    """What runs a statement in the database before it is upgraded."""
+    if url == FILE:
+        with closing(sqlite3.connect(folder / "usage.db")) as connection:
+            yield connection.execute
+    else:
+        with psycopg.connect(url) as server:
+            yield lambda statement: server.execute(statement.encode())
 
 
 def shape(connection: Connection) -> dict[str, Any]:

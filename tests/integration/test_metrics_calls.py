@@ -151,6 +151,8 @@ async def test_openmetrics_own_parser_reads_it(server: StubServer) -> None:
         "orchestify_tokens",
         "orchestify_cost_usd",
         "orchestify_unpriced_requests",
+        "orchestify_cached_answers",
+        "orchestify_saved_usd",
         "orchestify_request_duration_seconds",
         "orchestify_time_to_first_chunk_seconds",
         "orchestify_circuit_state",

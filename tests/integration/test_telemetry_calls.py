@@ -382,3 +382,21 @@ def test_the_synchronous_face_has_the_same_parent(sdk: Sdk) -> None:
         list(registry.get("one").stream_sync("hi"))
     call, stream, host = sdk.spans_out.get_finished_spans()
     assert call.parent == stream.parent == host.context
+
+
+async def test_an_answer_of_the_response_cache_uses_no_tokens(server: StubServer) -> None:
+    server.script(ANSWER)
+    sdk = Sdk()
+    provider = {"price": PRICE, "response_cache": True}
+    async with registry_on(server, {"it": provider}) as registry:
+        await registry.get("it").complete("hi")
+        sdk.telemetry.watch(registry)
+        await registry.get("it").complete("hi")
+    assert sdk.events == [("orchestify.attempt", "it", "it", "cached", None)]
+    assert sdk.attributes["orchestify.outcome"] == "cached"
+    assert sdk.attributes["orchestify.cost_usd"] == 0.0
+    assert sdk.attributes["orchestify.saved_usd"] == 0.015
+    assert sdk.attributes["gen_ai.usage.input_tokens"] == 0
+    (duration,) = sdk.points("gen_ai.client.operation.duration")
+    assert duration[0]["orchestify.outcome"] == "cached"
+    assert sdk.points("gen_ai.client.token.usage") == []

@@ -53,7 +53,16 @@ records = st.builds(
     latency_s=st.none() | st.integers(0, 600).map(float),
     labels=st.dictionaries(st.sampled_from(["run", "task"]), st.sampled_from(["x", "y"])),
 )
-batches = st.lists(records, max_size=12)
+hits = st.builds(
+    replace,
+    records,
+    outcome=st.just("cached"),
+    usage=st.just(Usage()),
+    cost_usd=st.just(Decimal(0)),
+    cost_source=st.just("cache"),
+    saved_usd=money,
+)
+batches = st.lists(records | hits, max_size=12)
 
 
 def reports(
@@ -87,14 +96,17 @@ def merged(totals: Sequence[Total]) -> Total:
 @given(batch=batches)
 def test_the_database_sums_what_the_records_say(batch: list[Record]) -> None:
     total = reports(batch, EVER)[0].total
-    assert total.attempts == len(batch)
+    sent = [record for record in batch if record.outcome != "cached"]
+    assert total.attempts == len(sent)
+    assert total.cached == len(batch) - len(sent)
+    assert total.saved_usd == sum(record.saved_usd or 0 for record in batch)
     assert total.calls == len([record for record in batch if record.outcome == "ok"])
     assert total.input_tokens == sum(record.usage.input_tokens for record in batch)
     assert total.reasoning == sum(record.usage.reasoning for record in batch)
     assert total.cost_usd == sum(record.cost_usd or 0 for record in batch)
     assert total.unpriced_calls == len([record for record in batch if record.unpriced])
     assert total.invalid_usage == len([record for record in batch if record.usage.invalid])
-    assert total.latency_s == sum(record.latency_s or 0 for record in batch)
+    assert total.latency_s == sum(record.latency_s or 0 for record in sent)
 
 
 @settings(max_examples=40, deadline=None)
@@ -123,7 +135,7 @@ def test_spans_cut_anywhere_add_up_to_the_whole(
     whole, *parts = reports(batch, EVER, (None, early), (early, late), (late, None))
     assert merged([part.total for part in parts]) == whole.total
     within = [record for record in batch if early <= record.started_at < late]
-    assert parts[1].total.attempts == len(within)
+    assert parts[1].total.attempts + parts[1].total.cached == len(within)
 
 
 @given(batch=batches)

@@ -28,6 +28,7 @@ LAYERS = [
     ["providers"],
     ["tools", "batches"],
     ["calls"],
+    ["response_cache"],
     ["health"],
     ["ledger"],
     ["models"],

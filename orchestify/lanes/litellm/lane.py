@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 from orchestify.core.addresses import AddressRule
@@ -48,6 +50,7 @@ from orchestify.lanes.litellm.request import completion_fields
 from orchestify.lanes.litellm.stream import StreamedAnswer
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.redaction import secrets_of
+from orchestify.lanes.wire_form import request_form
 from orchestify.resources.bounded import MODELS_KEPT, bounded_setdefault
 from orchestify.values import (
     CompletionRequest,
@@ -108,6 +111,14 @@ class LiteLLMLane:
             yield StreamEnd(await self._explaining(_whole(answer), request, exchange))
         finally:
             await self._explaining(_close(stream, exchange), request, exchange)
+
+    def wire_form(self, request: CompletionRequest, *, stream: bool) -> bytes | None:
+        """Return what LiteLLM makes its body of, and its release."""
+        config = self._config
+        headers = {name: value.get_secret_value() for name, value in config.headers.items()}
+        asked = replace(request, model=litellm_model(request.model, config))
+        where = (api_base_of(config), headers, config.options)
+        return request_form(asked, "litellm", _release(), *where, stream)
 
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Send one request and return a vector for each of its inputs, in order."""
@@ -304,6 +315,12 @@ class LiteLLMLane:
         if isinstance(explained, APIError):
             explained.provider, explained.model = self._provider_id, request.model
         return explained
+
+
+@cache
+def _release() -> str:
+    """LiteLLM's release, without importing it: another one may write another body."""
+    return version("litellm")
 
 
 def _enter_ollama(litellm: Any, model: str) -> None:

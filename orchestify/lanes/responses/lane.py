@@ -77,6 +77,10 @@ class AutoLane:
         """Send one request and yield its events; the last is `StreamEnd`."""
         return self.lane_of(request.model).open_stream(request)
 
+    def wire_form(self, request: CompletionRequest, *, stream: bool) -> bytes | None:
+        """Return what decides the answer to a request, as the model's lane does."""
+        return self.lane_of(request.model).wire_form(request, stream=stream)
+
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Send one request and return a vector for each of its inputs, in order."""
         return await self._chat.embed_inputs(request)

@@ -23,6 +23,7 @@ from orchestify.ledger.sql.upkeep import (
     PRUNE_CHUNK,
     ClockWatch,
     close_expired,
+    drop_answers,
     prune,
     release,
     renew,
@@ -242,6 +243,7 @@ class Journal:
         if self._clock.is_steady(connection):
             prune_budgets(connection)
             prune_batches(connection)
+            more |= drop_answers(connection) == PRUNE_CHUNK
             if self._keep_days is not None:
                 more |= prune(connection, self._keep_days) == PRUNE_CHUNK
         return more

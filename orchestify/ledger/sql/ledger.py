@@ -84,6 +84,11 @@ class SqlLedger:
         return self._tenant or ""
 
     @property
+    def database(self) -> Database:
+        """The database, of all tenants."""
+        return self._backend.database
+
+    @property
     def is_behind(self) -> bool:
         """Whether the database is away, or records have yet to reach it: sums may be too low."""
         return self._backend.is_behind
@@ -128,6 +133,17 @@ class SqlLedger:
         self._stamp(record)
         self._backend.complete(record)
         self.totals.add(record)
+
+    def book(self, record: Record) -> None:
+        """Book what was answered without an attempt; the thread writes it.
+
+        Raises:
+            LedgerError: the ledger is closed.
+        """
+        if self._is_closed:
+            raise LedgerError("the tenant's ledger is closed")
+        self._backend.start()
+        self.complete(record)
 
     async def usage(
         self,

@@ -192,13 +192,14 @@ def _record_sums() -> dict[str, ColumnElement[Any]]:
     estimated = columns.usage_source == "estimated"
     came = (columns.outcome == "ok") | (columns.error == UNUSABLE)
     used = came | (columns.input_tokens + columns.output_tokens > 0)
+    is_cached = columns.outcome == "cached"
     return {
         "calls": _one_if(columns.outcome == "ok"),
-        "attempts": literal_column("1"),
+        "attempts": _one_if(~is_cached),
         **{name: _one_if(columns.outcome == name) for name in ("failed", "cancelled")},
         "interrupted": _one_if(columns.outcome == "interrupted"),
         "unpriced_calls": _one_if(cost.is_(None) & used),
-        "estimated_calls": _one_if(estimated),
+        "estimated_calls": _one_if(estimated & ~is_cached),
         "invalid_usage": _one_if(columns.usage_invalid != ""),
         **{name: columns[name] for name in _TOKENS},
         "cost_usd": func.coalesce(cost, _ZERO),
@@ -213,7 +214,9 @@ def _record_sums() -> dict[str, ColumnElement[Any]]:
             ),
             else_=_ZERO,
         ),
-        "latency_s": func.coalesce(columns.latency_s, _ZERO),
+        "latency_s": case((is_cached, _ZERO), else_=func.coalesce(columns.latency_s, _ZERO)),
+        "cached": _one_if(is_cached),
+        "saved_usd": func.coalesce(columns.saved_picousd, _ZERO),
     }
 
 

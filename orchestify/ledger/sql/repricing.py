@@ -142,7 +142,7 @@ def _records(
     where: Mapping[str, str],
 ) -> Iterator[Record]:
     columns = usage_records.c
-    query = select(*RECORD_COLUMNS).where(~IS_OPEN)
+    query = select(*RECORD_COLUMNS).where(~IS_OPEN, columns.outcome != "cached")
     if span[0] is not None:
         query = query.where(columns.started_at >= span[0])
     if span[1] is not None:

@@ -74,6 +74,7 @@ def completion_of(record: Record, owner: str | None = None) -> Row:
         "price_date": record.price_date,
         "assumed_price": record.assumed_price,
         "cost_at_most_picousd": record.cost_at_most_usd,
+        "saved_picousd": record.saved_usd,
         "latency_s": record.latency_s,
         "first_chunk_s": record.first_chunk_s,
         "error": record.error,
@@ -109,6 +110,7 @@ def record_of(row: RowMapping) -> Record:
         labels=row["labels"],
         tenant=row["tenant"],
         key=row["key"],
+        saved_usd=row["saved_picousd"],
     )
 
 
@@ -141,6 +143,7 @@ def storable(record: Record) -> Record:
         first_chunk_s=_finite(record.first_chunk_s),
         cost_usd=bounded_usd(record.cost_usd),
         cost_at_most_usd=bounded_usd(record.cost_at_most_usd),
+        saved_usd=bounded_usd(record.saved_usd),
     )
 
 
@@ -166,7 +169,7 @@ def _fits(record: Record) -> bool:
         and ",".join((record.outcome, record.cost_source, usage.source, *usage.invalid))
         and all(
             usd is None or (usd.is_finite() and 0 <= usd <= MOST_USD)
-            for usd in (record.cost_usd, record.cost_at_most_usd)
+            for usd in (record.cost_usd, record.cost_at_most_usd, record.saved_usd)
         )
     )
 

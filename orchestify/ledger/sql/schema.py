@@ -27,6 +27,7 @@ from sqlalchemy import (
     Numeric,
     String,
     Table,
+    Text,
     cast,
     false,
     func,
@@ -49,7 +50,7 @@ from orchestify.ledger.record import utc_now
 
 Upgrade: TypeAlias = Callable[[Connection], None]
 
-VERSION = 5
+VERSION = 6
 PICO = 12
 """Money is kept as whole 1e-12 USD: a token at 0.000001 USD a million is exact, and a 64-bit
 sum reaches 9.2 million USD. What is finer is rounded half to even."""
@@ -176,21 +177,26 @@ usage_records = Table(
     _tenant(),
     # the fingerprint of the key that it went out with
     Column("key", String, nullable=False, server_default=""),
+    # what an answer of the response cache had cost
+    Column("saved_picousd", PicoUsd),
 )
 
 IS_OPEN = usage_records.c.outcome == literal_column("'open'")
 Index("usage_records_open", usage_records.c.owner, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 
 
+_ADDED_SUMS = ("possible_usd", "cached", "saved_usd")  # by upgrades
+
+
 def _sum_columns() -> list[Column[Decimal] | Column[float] | Column[int]]:
     columns: list[Column[Decimal] | Column[float] | Column[int]] = []
     for each in fields(Total):
+        default = "0" if each.name in _ADDED_SUMS else None
         if isinstance(each.default, Decimal):
-            default = "0" if each.name == "possible_usd" else None  # added by an upgrade
             columns += _money(each.name.removesuffix("_usd"), nullable=False, default=default)
         else:
             kind = Double if isinstance(each.default, float) else BigInteger
-            columns.append(Column(each.name, kind, nullable=False))
+            columns.append(Column(each.name, kind, nullable=False, server_default=default))
     return columns
 
 
@@ -327,6 +333,24 @@ batch_items = Table(
     sqlite_with_rowid=False,
 )
 
+kept_answers = Table(
+    "kept_answers",
+    metadata,
+    _tenant(primary_key=True),
+    # the settings that share it; see `response_cache`
+    Column("cache", String, primary_key=True),
+    # a digest of all that decides the answer
+    Column("key", String, primary_key=True),
+    # encrypted where there is an encryption key; NULL while `owner` asks for the answer
+    Column("answer", Text),
+    Column("owner", String, nullable=False),
+    Column("kept_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+)
+_ANSWERS_BY_AGE = Index(
+    "kept_answers_age", kept_answers.c.tenant, kept_answers.c.cache, kept_answers.c.kept_at
+)
+
 RECORD_COLUMNS = tuple(column for column in usage_records.c if column.computed is None)
 SUM_COLUMNS = {
     each.name: usage_days.c[each.name.replace("_usd", "_picousd")] for each in fields(Total)
@@ -388,7 +412,30 @@ def add_batches(connection: Connection) -> None:
     batch_items.create(connection)
 
 
-UPGRADES: tuple[Upgrade, ...] = (add_tenants, add_possible, add_run_budgets, add_batches)
+def add_response_cache(connection: Connection) -> None:
+    """Version 5 to 6: answers that are kept, and what they saved."""
+    connection.execute(text("ALTER TABLE usage_records ADD COLUMN saved_picousd BIGINT"))
+    days = "label, tenant, day, provider, agent, model, value"
+    count = "cached BIGINT DEFAULT '0' NOT NULL"
+    exact = "saved_picousd BIGINT DEFAULT '0' NOT NULL"
+    kind = "DOUBLE PRECISION" if connection.dialect.name == "postgresql" else "DOUBLE"
+    shown = f"saved_usd {kind} GENERATED ALWAYS AS (saved_picousd / 1e{PICO}) STORED"
+    if connection.dialect.name == "sqlite":
+        clauses = f"{count}, {exact}, {shown}, PRIMARY KEY ({days})"
+        _rebuild(connection, "usage_days", days, clauses)
+    else:
+        added = f"ADD COLUMN {count}, ADD COLUMN {exact}, ADD COLUMN {shown}"
+        connection.execute(text(f"ALTER TABLE usage_days {added}"))
+    kept_answers.create(connection)
+
+
+UPGRADES: tuple[Upgrade, ...] = (
+    add_tenants,
+    add_possible,
+    add_run_budgets,
+    add_batches,
+    add_response_cache,
+)
 """The steps from version 1 to 2, from 2 to 3, and so on up to the present one."""
 
 
@@ -487,7 +534,8 @@ def _add_to_key(connection: Connection, table: str, key: str, new_key: str) -> N
 def _rebuild(connection: Connection, table: str, key: str, clauses: str) -> None:
     """Make the table anew from its own text, with `clauses` in place of its primary key.
 
-    SQLite can neither change a primary key nor add a column that is computed and stored.
+    SQLite can neither change a primary key nor add a column that is computed and stored. The rows
+    wait in a copy: to rename the table would lead the views of it elsewhere.
     """
     made = connection.execute(
         text("SELECT sql FROM sqlite_master WHERE name = :table"), {"table": table}
@@ -495,7 +543,9 @@ def _rebuild(connection: Connection, table: str, key: str, clauses: str) -> None
     # without the computed columns, which nobody may write
     found = connection.execute(text(f"PRAGMA table_info({table})")).mappings()
     columns = ", ".join(row["name"] for row in found)
-    connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_before"))
+    copied = f"CREATE TABLE {table}_before AS SELECT {columns} FROM {table}"  # noqa: S608
+    connection.execute(text(copied))
+    connection.execute(text(f"DROP TABLE {table}"))
     connection.exec_driver_sql(made.replace(f"PRIMARY KEY ({key})", clauses))
     connection.execute(
         text(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}_before")  # noqa: S608

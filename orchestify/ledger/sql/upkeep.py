@@ -1,4 +1,4 @@
-"""Upkeep: the leases of processes, the open records of dead ones, the deletion of old records.
+"""Upkeep: leases of processes, open records of dead ones, deletion of old records and answers.
 
 A process that dies leaves open records. They are closed as interrupted once its lease has run
 out; their `cost_at_most_usd`, set when they were opened, says what they may have cost. Deleted
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
 from orchestify.ledger.sql.booking import settle
 from orchestify.ledger.sql.rows import record_of
@@ -21,6 +21,7 @@ from orchestify.ledger.sql.schema import (
     IS_OPEN,
     RECORD_COLUMNS,
     database_now,
+    kept_answers,
     leases,
     read_setting,
     usage_records,
@@ -102,6 +103,19 @@ def close_expired(connection: Connection, limit: int) -> int:
     settle(connection, records, owner=LEASE_EXPIRED)
     connection.execute(delete(leases).where(leases.c.expires_at <= now))
     return len(records)
+
+
+def drop_answers(connection: Connection) -> int:
+    """Delete at most 5,000 kept answers whose time is over; return how many."""
+    answers = kept_answers.c
+    at = tuple(kept_answers.primary_key)
+    over = (
+        select(*at)
+        .where(answers.expires_at <= database_now(connection))
+        .order_by(answers.expires_at, *at)
+        .limit(PRUNE_CHUNK)
+    )
+    return connection.execute(delete(kept_answers).where(tuple_(*at).in_(over))).rowcount
 
 
 def prune(connection: Connection, keep_days: int) -> int:

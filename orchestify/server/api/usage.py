@@ -49,6 +49,8 @@ class UsageSums(ResponseBody):
         description="What attempts of unknown cost may have cost at most, beside the cost",
         examples=["0"],
     )
+    cached: int = Field(description="Answers of the response cache, which are no calls")
+    saved_usd: str = Field(description="What these had cost", examples=["0"])
 
 
 class UsageRow(UsageSums):

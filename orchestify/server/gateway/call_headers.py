@@ -1,4 +1,4 @@
-"""Headers of a call: its time limit, who answered, and the cost of a whole answer.
+"""Headers of a call: its time limit, its cache, who answered, and the cost of a whole answer.
 
 A stream's cost is in its last event.
 """
@@ -12,6 +12,8 @@ from orchestify.server.gateway.errors import HeaderPairs
 from orchestify.server.gateway.json_fields import wrong
 from orchestify.values import Attempt, EmbeddingResponse, LLMResponse
 
+CACHE_HEADER = "x-orchestify-cache"
+CACHE_WORDS: Mapping[str, bool | str] = {"off": False, "refresh": "refresh"}
 TIMEOUT_HEADER, MAX_TIMEOUT_S = "x-orchestify-timeout-s", 3600  # as in configurations over REST
 
 
@@ -33,6 +35,20 @@ def time_limit(headers: Mapping[str, str]) -> dict[str, float]:
     return {"timeout_s": limit_s}
 
 
+def cache_choice(headers: Mapping[str, str]) -> dict[str, bool | str]:
+    """Return the argument `response_cache` of a call, where the request's header says it.
+
+    Raises:
+        InvalidParameterError: the header is another word than `off` and `refresh`.
+    """
+    word = headers.get(CACHE_HEADER)
+    if word is None:
+        return {}
+    if word not in CACHE_WORDS:
+        raise wrong(CACHE_HEADER, f"expected {' or '.join(CACHE_WORDS)}")
+    return {"response_cache": CACHE_WORDS[word]}
+
+
 def answer_headers(
     response: LLMResponse | EmbeddingResponse, warnings: Sequence[str] = ()
 ) -> HeaderPairs:
@@ -51,11 +67,14 @@ def call_headers(
     called = call_id.encode()
     headers: HeaderPairs = [(b"x-orchestify-call-id", called), (b"request-id", called)]
     if attempts:
+        sent = sum(each.outcome != "cached" for each in attempts)
         headers += [
             (b"x-orchestify-provider", _header(attempts[-1].provider)),
             (b"x-orchestify-model", _header(attempts[-1].model)),
-            (b"x-orchestify-attempts", str(len(attempts)).encode()),
+            (b"x-orchestify-attempts", str(sent).encode()),
         ]
+        if attempts[-1].outcome == "cached":
+            headers.append((CACHE_HEADER.encode(), b"hit"))
     if warnings:
         headers.append((b"x-orchestify-warnings", _header(",".join(warnings))))
     return headers

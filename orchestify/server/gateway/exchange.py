@@ -21,7 +21,12 @@ from orchestify.ledger.record import labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import require
-from orchestify.server.gateway.call_headers import answer_headers, call_headers, time_limit
+from orchestify.server.gateway.call_headers import (
+    answer_headers,
+    cache_choice,
+    call_headers,
+    time_limit,
+)
 from orchestify.server.gateway.errors import (
     SHUTTING_DOWN,
     ErrorForm,
@@ -169,7 +174,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
         async with self._service.tenants.use(tenant) as registry:
             provider = registry.find(asked.model)
             arguments = self._arguments(asked, provider, registry)
-            arguments |= time_limit(self._request.headers)
+            arguments |= time_limit(self._request.headers) | cache_choice(self._request.headers)
             if self.keeps_thinking:
                 self._thinking = KeptThinking(self._service.conversations, tenant, asked.model)
                 self._messages = await self._thinking.restored(arguments["messages"])

@@ -9,7 +9,12 @@ from fastapi import Depends
 from pydantic import BaseModel, Field
 
 from orchestify.server.access.authentication import api_key, bearer
-from orchestify.server.gateway.call_headers import MAX_TIMEOUT_S, TIMEOUT_HEADER
+from orchestify.server.gateway.call_headers import (
+    CACHE_HEADER,
+    CACHE_WORDS,
+    MAX_TIMEOUT_S,
+    TIMEOUT_HEADER,
+)
 from orchestify.server.gateway.chat.request import (
     EFFORTS,
     MAX_KEY_CHARS,
@@ -300,12 +305,21 @@ _HEADERS = {
         ("x-orchestify-model", "The model it was asked for"),
         ("x-orchestify-attempts", "How many attempts it took"),
         ("x-orchestify-cost-usd", "What the call cost; absent in streams and where unknown"),
+        (CACHE_HEADER, "`hit` where the response cache had the answer; then nothing was sent"),
         ("x-orchestify-warnings", "What of the request was left out or changed, if anything"),
     )
 }
 _CALL_ID = "x-orchestify-call-id"
 _ERROR_HEADERS = {
     _CALL_ID: {**_HEADERS[_CALL_ID], "description": "The call's id, where it came to a call"}
+}
+CACHE = {
+    "name": CACHE_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Where answers are kept for equal requests: `off` neither reads nor keeps one, "
+    "`refresh` asks and keeps a new one",
+    "schema": {"type": "string", "enum": [*CACHE_WORDS]},
 }
 TIMEOUT = {
     "name": TIMEOUT_HEADER,
@@ -361,7 +375,7 @@ CHAT = gateway_route(
     _ANSWER_EXAMPLE,
     *(400, 404, 413, 502, 504),
     also=_EVENTS,
-    parameters=[TIMEOUT],
+    parameters=[TIMEOUT, CACHE],
     requestBody={"required": True, "content": {"application/json": _ASKED}},
 )
 MODELS = gateway_route(

@@ -52,6 +52,8 @@ _LARGEST: Mapping[str, float] = {
     "max_tokens": 10_000_000,
     "budget_tokens": 10_000_000,
     "request_usd": 1_000,
+    "ttl_s": 604_800,
+    "max_entries": 10_000,
     "seed": 2**63 - 1,
 }
 _LARGEST_USD_PER_MTOK = 100_000
@@ -103,6 +105,13 @@ def header_problems(headers: Mapping[str, Any], at: KeyPath) -> Iterator[Finding
             yield (*at, name), _not_allowed(HEADERS)
         elif len(str(value)) > 1_000:
             yield (*at, name), "at most 1,000 characters"
+
+
+def cache_problems(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Iterate what is wrong with a response cache: its Redis is the service's."""
+    cache = values.get("response_cache")
+    if isinstance(cache, Mapping) and cache.get("url") is not None:
+        yield ("response_cache", "url"), "not allowed here; the service has a Redis of its own"
 
 
 def model_problem(model: str) -> str | None:

@@ -17,6 +17,7 @@ from orchestify.errors import ConfigError
 from orchestify.lanes.litellm.guard import LiteLLMGuard, litellm_problem
 from orchestify.server.rows.input_rules import (
     NAME,
+    cache_problems,
     header_problems,
     model_problem,
     option_problems,
@@ -147,6 +148,7 @@ def config_problems(
             hint = did_you_mean(name, keys)
             yield (name,), f"unknown key{hint or '; there are: ' + ', '.join(keys)}"
     yield from value_problems(config, plain=plain)
+    yield from cache_problems(config)
 
 
 def _model_problems(config: Mapping[str, Any]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 from orchestify.calls.runtime import MakeLimiter
@@ -24,6 +25,7 @@ from orchestify.providers.building import (
 from orchestify.providers.registry import ProviderRegistry
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.resources.thread_pools import ThreadPools
+from orchestify.response_cache.caches import ResponseCaches
 from orchestify.server.rows.stored_rows import TenantRows
 from orchestify.server.rows.tenant_config import config_of
 from orchestify.server.storage.queries import check_tenant
@@ -37,8 +39,13 @@ log = logging.getLogger("orchestify.tenants")
 MakeLimits: TypeAlias = Callable[[str], MakeLimiter]
 """From a tenant to what makes its limiters."""
 
+MakeCaches: TypeAlias = Callable[[SqlLedger], ResponseCaches]
+"""From a tenant's ledger to what keeps its answers."""
+
 Watch: TypeAlias = Callable[[ProviderRegistry, str], object]
 """Takes a registry and its tenant, and may look on; `Metrics.watch` is one."""
+
+strangers_caches: MakeCaches = partial(ResponseCaches, for_strangers=True)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -55,8 +62,9 @@ class TenantRegistry:
     Ledger, limits, events, health and the breakers of providers that stay as they were outlive a
     rebuild. Who is not used for `idle_s` is closed. `shared` is what all registries are given
     beside what is their own: observers, tracer. `make_limits` makes limits that several machines
-    share. `watch` is told of each registry that is built, and whose it is. Unless it
-    `allows_unbounded`, LiteLLM's backends whose answers nothing bounds are refused.
+    share, `make_caches` what keeps a tenant's answers. `watch` is told of each registry that is
+    built, and whose it is. Unless it `allows_unbounded`, LiteLLM's backends whose answers nothing
+    bounds are refused.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class TenantRegistry:
         *,
         shared: SharedParts = NOTHING_SHARED,
         make_limits: MakeLimits | None = None,
+        make_caches: MakeCaches = strangers_caches,
         notices: ChangeNotices | None = None,
         watch: Watch | None = None,
         allows_unbounded: bool = False,
@@ -79,6 +88,7 @@ class TenantRegistry:
             shared, addresses=store.rule, fetches=False, takes_unbounded=allows_unbounded
         )
         self._make_limits = make_limits
+        self._make_caches = make_caches
         self._notices = notices or LocalNotices()
         self._on_built = watch
         self._idle_s = idle_s
@@ -201,7 +211,10 @@ class TenantRegistry:
         health = health_of(alerts, events)
         ledger = self._ledger.for_tenant(tenant_id)
         forecast = forecast_alert_of(alerts, events, ledger)
-        state = TenantState(tenant_id, ledger, limits, events, health, forecast, self._clock())
+        caches = self._make_caches(ledger)
+        state = TenantState(
+            tenant_id, ledger, limits, events, health, forecast, caches, self._clock()
+        )
         self._known[tenant_id] = state
         return state
 
@@ -236,6 +249,7 @@ class TenantRegistry:
             events=state.events,
             health=state.health,
             forecast_alert=state.forecast,
+            caches=state.caches,
         )
         older = state.generation.registry if state.generation is not None else None
         registry = TenantProviders.build(made, shared, older)

@@ -15,6 +15,7 @@ from orchestify.health.health import Health
 from orchestify.ledger.sql.ledger import SqlLedger
 from orchestify.policy.rate_limit import Limiter, RateLimiter
 from orchestify.resources.bounded import bounded_setdefault
+from orchestify.response_cache.caches import ResponseCaches
 from orchestify.server.tenants.tenant_providers import TenantProviders
 
 MOST_LIMITERS = 20_000
@@ -70,6 +71,7 @@ class TenantState:
     events: Events
     health: Health
     forecast: ForecastAlert
+    caches: ResponseCaches
     used_at: float
     told: int = 1
     built: int = 0
@@ -118,9 +120,12 @@ class TenantState:
         await self.close_retired(at_once=at_once)
         await self.forecast.aclose()
         try:
-            await self.ledger.aclose()
+            await self.caches.aclose()
         finally:
-            await asyncio.to_thread(self.events.close)
+            try:
+                await self.ledger.aclose()
+            finally:
+                await asyncio.to_thread(self.events.close)
 
 
 def _local(_key: LimiterKey, limit: RateLimitConfig) -> Limiter:

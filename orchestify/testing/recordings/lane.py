@@ -69,6 +69,10 @@ class RecordedLane:
                         slot.add(event)
                     yield event
 
+    def wire_form(self, request: CompletionRequest, *, stream: bool) -> bytes | None:
+        """Return what decides the answer to a request, as the lane says."""
+        return self.lane.wire_form(request, stream=stream)
+
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Return the recorded vectors, or the lane's."""
         return await self._whole(

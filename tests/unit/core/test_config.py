@@ -863,7 +863,49 @@ class TestPolicies:
             "first_output_timeout_s": "default",
             "attempt_timeout_s": "default",
             "stream_timeout_s": "default",
+            "response_cache": "default",
         }
+
+    @pytest.mark.parametrize(
+        ("written", "on"),
+        [("true", True), ("{ttl_s: 60}", True), ("false", False), ("{enabled: false}", False)],
+    )
+    def test_a_response_cache_is_on_or_off_or_how(self, written: str, on: bool) -> None:
+        found = parse_config(f"providers: {{}}\nresponse_cache: {written}").response_cache
+        assert found is not None
+        assert found.enabled is on
+        assert (found.ttl_s, found.at) == (60 if "60" in written else 3600, "memory")
+
+    @pytest.mark.parametrize(
+        ("written", "what"),
+        [
+            ("{at: ledger, url: 'redis://h'}", "response_cache.url: only with at: redis"),
+            (
+                "{at: redis, url: 'http://h'}",
+                "response_cache.url: expected redis://host:port/number",
+            ),
+            ("{at: disk}", "response_cache.at: expected"),
+            ("{ttl_s: 0}", "response_cache.ttl_s: expected"),
+            ("1", "response_cache: expected"),
+        ],
+    )
+    def test_a_response_cache_that_cannot_be_is_a_problem(self, written: str, what: str) -> None:
+        with pytest.raises(ConfigError) as refused:
+            parse_config(f"providers: {{}}\nresponse_cache: {written}")
+        assert what in refused.value.problems[0]
+
+    def test_a_response_cache_that_is_elsewhere_is_noted(self) -> None:
+        config = parse_config(
+            "response_cache: {at: ledger}\n"
+            "agents: {a: {provider: p, response_cache: {at: redis}}}\n"
+            "providers: {p: {type: mock, default_model: m}}\n"
+        )
+        assert [note.partition(": ")[2] for note in config_warnings(config)] == [
+            "response_cache.at: the ledger is in memory, so these answers are, too, but in the "
+            "service",
+            "agents.a.response_cache.at: no url; only the service has a Redis of its own, "
+            "elsewhere it is needed",
+        ]
 
 
 def test_a_configuration_without_anything_odd_has_no_notes(config: Config) -> None:

@@ -156,3 +156,16 @@ def test_a_missing_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "prometheus_client.core", None)
     with pytest.raises(MissingExtraError, match=r"pip install .*\[server\]"):
         import_module("orchestify.metrics")
+
+
+def test_answers_of_the_response_cache_are_no_requests() -> None:
+    metrics = Metrics()
+    hit = {"outcome": "cached", "usage": Usage(), "cost_usd": Decimal(0)}
+    metrics.observe(record(cost_usd=Decimal("0.25")))
+    metrics.observe(record(**hit, saved_usd=Decimal("0.25")))
+    metrics.observe(record(**hit, saved_usd=None))
+    assert value(metrics, "orchestify_cached_answers_total") == 2
+    assert value(metrics, "orchestify_saved_usd_total") == 0.25
+    assert value(metrics, "orchestify_requests_total", outcome="ok") == 1
+    assert value(metrics, "orchestify_requests_total", outcome="cached") is None
+    assert value(metrics, "orchestify_cost_usd_total") == 0.25

@@ -155,3 +155,27 @@ agents:
 def test_an_explanation_without_targets_costs_nothing() -> None:
     empty = Explanation("a", 0, (), (), (TargetPlan("p", "m", ()),))
     assert (empty.attempts_at_most, empty.cost_at_most_usd) == (0, Decimal(0))
+
+
+def test_a_response_cache_is_told_without_its_url() -> None:
+    config = parse_config(
+        "response_cache: {ttl_s: 60}\n"
+        "providers: {p: {type: mock, default_model: m}}\n"
+        "agents:\n"
+        "  top: {provider: p}\n"
+        "  off: {provider: p, response_cache: false}\n"
+        "  own: {provider: p, response_cache: {at: redis, url: 'redis://:secret@127.0.0.1/9'}}\n"
+    )
+    told = {
+        name: next(
+            each.value
+            for each in explain(config, name).targets[0].settings
+            if each.name == "response_cache"
+        )
+        for name in ("top", "off", "own")
+    }
+    assert told == {
+        "top": {"ttl_s": 60.0, "max_entries": 100_000, "at": "memory"},
+        "off": False,
+        "own": {"ttl_s": 3600.0, "max_entries": 100_000, "at": "redis", "url": "set"},
+    }

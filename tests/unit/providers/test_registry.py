@@ -100,6 +100,8 @@ class TestSeed:
             "attempts": 1,
             "failed": 0,
             "unpriced_calls": 0,
+            "cached": 0,
+            "saved_usd": 0.0,
             "latency_mean_s": pytest.approx(0, abs=60),
         }
         nothing = {**dict.fromkeys(row, 0), "latency_mean_s": None}

@@ -52,6 +52,8 @@ SUMS = {
     "cost_usd": "0.100000000001",
     "estimated_cost_usd": "0.025",
     "possible_usd": "0.75",
+    "cached": 0,
+    "saved_usd": "0",
     "latency_s": 1.5,
 }
 
@@ -77,8 +79,8 @@ def test_csv_has_the_axes_and_the_same_sums() -> None:
     assert usage_csv(REPORT).splitlines() == [
         "agent,label:run,calls,attempts,failed,cancelled,interrupted,unpriced_calls,"
         "estimated_calls,invalid_usage,input_tokens,output_tokens,cache_read,cache_write,"
-        "reasoning,cost_usd,estimated_cost_usd,latency_s,possible_usd",
-        "reviewer,r1,2,3,1,0,0,1,1,0,30,7,10,0,0,0.100000000001,0.025,1.5,0.75",
+        "reasoning,cost_usd,estimated_cost_usd,latency_s,possible_usd,cached,saved_usd",
+        "reviewer,r1,2,3,1,0,0,1,1,0,30,7,10,0,0,0.100000000001,0.025,1.5,0.75,0,0",
     ]
 
 
@@ -88,7 +90,7 @@ def test_cost_of_calls_without_a_price_is_null_and_not_nothing() -> None:
     told = json.loads(usage_json(report))
     assert (told["rows"][0]["cost_usd"], told["total"]["cost_usd"]) == (None, None)
     assert told["total"]["estimated_cost_usd"] is None
-    assert usage_csv(report).splitlines()[1] == "llama3,2,2,0,0,0,2,0,0,0,0,0,0,0,,,0.0,0"
+    assert usage_csv(report).splitlines()[1] == "llama3,2,2,0,0,0,2,0,0,0,0,0,0,0,,,0.0,0,0,0"
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-x", "-1+1", "@SUM(A1)", "\tx", "\uff1d1+1"])

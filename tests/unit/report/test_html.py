@@ -204,3 +204,11 @@ def test_without_its_charts_library_the_page_says_what_to_install(
 def test_charts_library_leaves_no_finder_behind() -> None:
     page(_report(_row("2026-03-14", "a", "m")), ["model"], NOON)
     assert [each for each in sys.meta_path if not hasattr(each, "find_spec")] == []
+
+
+def test_kept_answers_and_what_they_saved_are_shown() -> None:
+    total = Total(calls=1, attempts=1, cost_usd=Decimal(1), cached=2, saved_usd=Decimal("1.25"))
+    text = page(_report(UsageRow(("2026-03-14", "a", "m"), total)), ["model"], NOON)
+    assert '<data value="2" class="cached">2</data>' in text
+    assert '<data value="1.25" class="saved_usd">$1.25</data>' in text
+    assert "saved_usd" not in page(_report(_row("2026-03-14", "a", "m")), ["model"], NOON)

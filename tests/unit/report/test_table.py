@@ -129,3 +129,15 @@ def test_what_was_possibly_billed_stands_beside_the_cost_where_it_was() -> None:
     assert lines[2].split()[-2:] == ["cost", "possibly"]
     assert lines[5].split()[-2:] == ["$0.00", "+$0.75"]
     assert lines[7].split()[-2:] == ["$1.00", "+$0.75"]
+
+
+def test_kept_answers_and_what_they_saved_stand_where_there_are_some() -> None:
+    total = Total(calls=3, attempts=3, cost_usd=Decimal("1.5"), cached=12, saved_usd=Decimal("0.6"))
+    report = UsageReport(by=("model",), rows=(UsageRow(("m",), total),), total=total)
+    lines = _printed(report, width=90)
+    assert lines[2].split()[-3:] == ["cost", "kept", "saved"]
+    assert lines[4].split()[-4:-1] == ["$1.50", "12", "$0.60"]
+    assert lines[-1] == (
+        "· 12 answers came from the response cache, beside the calls; they had cost $0.60"
+    )
+    assert "kept" not in " ".join(_printed(REPORT))

@@ -40,7 +40,7 @@ def names() -> set[str]:
 def test_every_name_is_the_conventions_or_ours() -> None:
     ours = {name for name in names() if name.startswith("orchestify.")}
     assert names() - ours - KNOWN == set()
-    assert len(ours) == 8
+    assert len(ours) == 9
 
 
 def test_no_name_is_one_that_the_conventions_have_replaced() -> None:

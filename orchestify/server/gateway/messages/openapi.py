@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from orchestify.server.gateway.openapi import (
+    CACHE,
     COUNT,
     MODEL_EXAMPLES,
     TEXT,
@@ -175,7 +176,7 @@ MESSAGES = gateway_route(
     *(400, 404, 413, 502, 504),
     also=_EVENTS,
     error=MessagesError,
-    parameters=[TIMEOUT, *_HEADERS],
+    parameters=[TIMEOUT, CACHE, *_HEADERS],
     requestBody=_body(_REQUEST, {**_HELLO, "max_tokens": 1024}),
 )
 COUNT_TOKENS = gateway_route(

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestify.server.gateway.chat.request import EFFORTS
 from orchestify.server.gateway.openapi import (
+    CACHE,
     COUNT,
     METADATA,
     MODEL_EXAMPLES,
@@ -193,7 +194,7 @@ RESPONSES = gateway_route(
     _EXAMPLE,
     *(400, 404, 413, 502, 504),
     also=_EVENTS,
-    parameters=[TIMEOUT],
+    parameters=[TIMEOUT, CACHE],
     requestBody={"required": True, "content": {"application/json": _ASKED}},
 )
 RESPONSE = gateway_route(_ANSWER, _EXAMPLE, 404, parameters=_NAMED)
