@@ -73,6 +73,8 @@ def messages_request(body: bytes) -> MessagesRequest:
             arguments[name] = form[name]
     stop = optional(form, "stop_sequences", list)
     if stop:
+        if not all(isinstance(each_, str) and each_ for each_ in stop):
+            raise wrong("stop_sequences", "expected texts, none of them empty")
         arguments["stop"] = stop
     choice = optional(form, "tool_choice", dict)
     if choice is not None:
@@ -141,14 +143,14 @@ def _choice(choice: Mapping[str, Any]) -> ToolChoice:
 def _add_thinking(form: Mapping[str, Any], asked: MessagesRequest) -> None:
     arguments = asked.arguments
     thinking = optional(form, "thinking", dict)
+    output = optional(form, "output_config", dict) or {}
+    effort = optional(output, "effort", str, "output_config.")
     if thinking is None:
-        if (form.get("output_config") or {}).get("effort"):
+        if effort:
             asked.unread.append("effort")
         return
     kind = needed(thinking, "type", str, "thinking.")
     budget = optional(thinking, "budget_tokens", int, "thinking.")
-    output = optional(form, "output_config", dict) or {}
-    effort = optional(output, "effort", str, "output_config.")
     if kind in ("disabled", "between_tools"):
         arguments["thinking"] = False
     elif budget is not None:

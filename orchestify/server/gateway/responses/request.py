@@ -214,7 +214,10 @@ def _tools(
 def _allowed(choice: Mapping[str, Any], tools: list[Tool]) -> tuple[str, list[Tool]]:
     """Return the mode of a choice among some of the tools, and these."""
     listed = each(needed(choice, "tools", list, "tool_choice."), "tool_choice.tools")
-    names = {tool.get("name") for tool in listed}
+    names = {
+        optional(tool, "name", str, f"tool_choice.tools[{number}].")
+        for number, tool in enumerate(listed)
+    }
     mode = needed(choice, "mode", str, "tool_choice.")
     return mode, [tool for tool in tools if tool.name in names]
 
