@@ -73,7 +73,11 @@ class EventWriter(Protocol):
         """Return what comes before the first event."""
 
     def of(self, event: ReaderEvent) -> str:
-        """Return what an event becomes; the end has several."""
+        """Return what an event becomes; the end has several.
+
+        Raises:
+            OrchestifyError: the protocol cannot say it.
+        """
 
 
 AskedT = TypeVar("AskedT", bound=Asked)
@@ -115,7 +119,11 @@ class Exchange(Response, ABC, Generic[AskedT]):
 
     @abstractmethod
     def _body(self, response: LLMResponse, asked: AskedT) -> bytes:
-        """Return a whole answer."""
+        """Return a whole answer.
+
+        Raises:
+            OrchestifyError: the protocol cannot say it.
+        """
 
     @abstractmethod
     def _writer(self, call_id: str, asked: AskedT, *, names_provider: bool) -> EventWriter:
