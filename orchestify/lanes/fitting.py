@@ -43,7 +43,9 @@ class Fitting:
 
     def refuse(self, why: str) -> InvalidParameterError:
         """Return the error of what cannot be mended."""
-        return InvalidParameterError(f"{self.request.model} {why}")
+        error = InvalidParameterError(f"{self.request.model} {why}")
+        error.param = "model"
+        return error
 
     @property
     def forces_tool(self) -> bool:

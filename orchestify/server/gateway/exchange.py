@@ -271,6 +271,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
 
     async def _begin(self, status: int, headers: HeaderPairs) -> None:
         self._has_begun = True
+        self._request_id = dict(headers).get(b"request-id", b"").decode()
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _write(self, body: bytes) -> None:
@@ -281,7 +282,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
         await self._send({"type": "http.response.body", "body": body})
 
     def _event_of(self, error: OrchestifyError | HTTPException) -> bytes:
-        return error_event(error, self.error_form)
+        return error_event(error, self.error_form, request_id=self._request_id)
 
 
 class CancelOnDisconnect:

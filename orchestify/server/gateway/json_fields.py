@@ -79,9 +79,11 @@ def each(values: list[Any], where: str) -> list[dict[str, Any]]:
     return values
 
 
-def wrong(where: str, what: str) -> InvalidParameterError:
-    """Return the error of a field."""
-    return InvalidParameterError(f"{where}: {what}")
+def wrong(where: str, what: str, code: str | None = None) -> InvalidParameterError:
+    """Return the error of a field, with the protocol's own word for it."""
+    error = InvalidParameterError(f"{where}: {what}")
+    error.param, error.code = where.partition(":")[0], code
+    return error
 
 
 def _refuse(constant: str) -> NoReturn:

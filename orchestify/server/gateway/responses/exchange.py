@@ -113,7 +113,7 @@ class ResponsesExchange(Exchange[ResponsesRequest]):
 
     def _event_of(self, error: OrchestifyError | HTTPException) -> bytes:
         number = 0 if self._events is None else self._events.next_number()
-        return error_event(error, self.error_form, number)
+        return error_event(error, self.error_form, number, self._request_id)
 
 
 async def get_response(request: Request, service: Service) -> Response:
