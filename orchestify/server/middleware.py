@@ -262,11 +262,11 @@ class Unexpected:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:  # the server ends, and waits no longer
             if not has_begun:
-                answer = http_error_response(scope["path"], SHUTTING_DOWN)
+                answer = http_error_response(scope, SHUTTING_DOWN)
                 await answer(scope, receive, send)
         except Exception as error:
             log_unexpected(error)
             if has_begun:
                 raise ConnectionAbortedError("the answer was cut off") from None
-            answer = http_error_response(scope["path"], HTTPException(500, _FAILED))
+            answer = http_error_response(scope, HTTPException(500, _FAILED))
             await answer(scope, receive, send)

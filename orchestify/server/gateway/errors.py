@@ -179,13 +179,13 @@ def _responses_event(body: bytes, number: int) -> bytes:
 
 OPENAI = ErrorForm(_openai_error)
 RESPONSES = ErrorForm(_openai_error, b"event: error\n", _responses_event)
-ANTHROPIC = ErrorForm(
-    _anthropic_error, b"event: error\n", statuses={413: 413, 503: 529, 529: 529}
-)
+ANTHROPIC = ErrorForm(_anthropic_error, b"event: error\n", statuses={413: 413, 503: 529, 529: 529})
 
 
-def form_at(path: str) -> ErrorForm:
-    """Return how errors are written at a path."""
+def form_at(path: str, headers: Mapping[str, str]) -> ErrorForm:
+    """Return how errors are written at a path; of the models, as who asks expects them."""
+    if f"{path}/".startswith("/v1/models/") and "anthropic-version" in headers:
+        return ANTHROPIC
     return ANTHROPIC if f"{path}/".startswith("/v1/messages/") else OPENAI
 
 
@@ -244,9 +244,7 @@ def _words(kind: ErrorKind, error: OrchestifyError | HTTPException) -> str:
     return _DATABASE_AWAY if kind.error in {StoreError, LedgerError} else str(error)
 
 
-def _told(
-    error: OrchestifyError | HTTPException, form: ErrorForm
-) -> tuple[ErrorKind, Exception]:
+def _told(error: OrchestifyError | HTTPException, form: ErrorForm) -> tuple[ErrorKind, Exception]:
     """Return how an error is reported in a form, and the one of several that is told."""
     kind, telling = _most_informative(error)
     if isinstance(telling, InvalidParameterError):
