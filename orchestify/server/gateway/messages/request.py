@@ -24,6 +24,13 @@ IGNORED = frozenset({"metadata", "top_k", "context_management", "service_tier", 
 """Fields without which an answer is an answer: no target of another protocol is told of them."""
 
 _TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
+OBJECT_FIELDS: Mapping[str, frozenset[str]] = {
+    "tool_choice": frozenset({"type", "name", "disable_parallel_tool_use"}),
+    "thinking": frozenset({"type", "budget_tokens", "display"}),
+    "output_config": frozenset({"effort", "format"}),
+}
+"""What is known in objects of the body."""
+
 _MOST = 2**31 - 1
 _CHOICES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
     "auto": "auto",
@@ -81,6 +88,9 @@ def messages_request(body: bytes) -> MessagesRequest:
         arguments["tool_choice"] = _choice(choice)
     _add_thinking(form, asked)
     _add_format(form, arguments)
+    for name, known in OBJECT_FIELDS.items():
+        given = form.get(name) or {}
+        asked.unread += sorted(each_[:40] for each_ in given.keys() - known if given[each_])
     asked.is_stream = optional(form, "stream", bool) or False
     return asked
 
