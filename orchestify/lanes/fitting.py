@@ -88,6 +88,13 @@ def drop_blanks(fitting: Fitting, *, keep_results: bool = False) -> None:
         raise fitting.refuse("takes no conversation of blank texts only")
 
 
+def drop_names(fitting: Fitting) -> None:
+    """Say that speakers' names are left out; a tool's is known by its call."""
+    messages = fitting.request.messages
+    if any(message.name is not None and message.role != "tool" for message in messages):
+        fitting.warn("name_dropped")
+
+
 def wrap_arguments(fitting: Fitting) -> None:
     """Put a tool call's arguments that are no JSON object into one, so that the model sees them.
 

@@ -1,4 +1,4 @@
-"""Whatever type stands in a field of a body, the gateway answers it or says what is wrong with it."""
+"""Whatever type stands in a field of a body, the gateway answers, or says what is wrong."""
 
 from __future__ import annotations
 
@@ -125,7 +125,12 @@ MESSAGES_BODY: dict[str, Any] = {
             "content": [
                 SIGNED,
                 {"type": "text", "text": "Let me look."},
-                {"type": "tool_use", "id": "tu_1", "name": "get_weather", "input": {"city": "Rome"}},
+                {
+                    "type": "tool_use",
+                    "id": "tu_1",
+                    "name": "get_weather",
+                    "input": {"city": "Rome"},
+                },
             ],
         },
         {

@@ -29,5 +29,5 @@ def test_an_object_of_another_type_is_named(name: str, value: Any) -> None:
 
 
 def test_stop_sequences_are_texts() -> None:
-    with pytest.raises(InvalidParameterError, match="^stop_sequences: expected texts"):
+    with pytest.raises(InvalidParameterError, match=r"^stop_sequences: expected texts"):
         asked(stop_sequences=[1])

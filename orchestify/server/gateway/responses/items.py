@@ -78,7 +78,9 @@ class ItemReader:
                 self._say(LLMMessage("tool", said, tool_call_id=call_id))
             case "reasoning":
                 self._in_turn.think(item, where)
-            case "item_reference":  # what it names is put in its place, where it is kept; see `kept`
+            case (
+                "item_reference"
+            ):  # what it names is put in its place, where it is kept; see `kept`
                 needed(item, "id", str, where)
             case _:
                 self.untold.append(f"{where}type: {kind[:40]!r}")
