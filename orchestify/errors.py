@@ -79,7 +79,14 @@ class ConfigError(OrchestifyError, ValueError):
 
 
 class InvalidParameterError(OrchestifyError, ValueError):
-    """An argument that cannot be used; raised before anything is sent."""
+    """An argument that cannot be used; raised before anything is sent.
+
+    `param` is the place of the field in a request over HTTP, `code` the protocol's own word for
+    what is wrong with it, each None where there is none.
+    """
+
+    param: str | None = None
+    code: str | None = None
 
 
 class ProviderNotFoundError(OrchestifyError, KeyError):

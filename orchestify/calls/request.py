@@ -317,7 +317,8 @@ def stop_of(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     if stop is None:
         return ()
     sequences = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
-    if not all(isinstance(sequence, str) and sequence for sequence in sequences):
+    is_object = isinstance(stop, Mapping)
+    if is_object or not all(isinstance(sequence, str) and sequence for sequence in sequences):
         raise InvalidParameterError("stop is one text or several, none of them empty")
     return sequences
 

@@ -205,7 +205,9 @@ class DirectLane:
 
     async def _embedded(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Ask for vectors."""
-        raise InvalidParameterError(f"{self._provider_id}: this protocol has no embeddings")
+        error = InvalidParameterError(f"{self._provider_id}: this protocol has no embeddings")
+        error.param = "model"
+        raise error
 
     def _post(
         self, request: CompletionRequest, *, stream: bool

@@ -19,6 +19,7 @@ from orchestify.values import (
     LLMMessage,
     Part,
     TextPart,
+    ToolCall,
 )
 
 BLANK_DROPPED = "blank_text_dropped"
@@ -42,7 +43,9 @@ class Fitting:
 
     def refuse(self, why: str) -> InvalidParameterError:
         """Return the error of what cannot be mended."""
-        return InvalidParameterError(f"{self.request.model} {why}")
+        error = InvalidParameterError(f"{self.request.model} {why}")
+        error.param = "model"
+        return error
 
     @property
     def forces_tool(self) -> bool:
@@ -83,6 +86,35 @@ def drop_blanks(fitting: Fitting, *, keep_results: bool = False) -> None:
     fitting.change(*told, messages=left)
     if all(message.role == "system" for message in left):
         raise fitting.refuse("takes no conversation of blank texts only")
+
+
+def drop_names(fitting: Fitting) -> None:
+    """Say that speakers' names are left out; a tool's is known by its call."""
+    messages = fitting.request.messages
+    if any(message.name is not None and message.role != "tool" for message in messages):
+        fitting.warn("name_dropped")
+
+
+def wrap_arguments(fitting: Fitting) -> None:
+    """Put a tool call's arguments that are no JSON object into one, so that the model sees them.
+
+    Source: Anthropic, "Fine-grained tool streaming: handling invalid JSON in tool responses".
+    """
+    messages = fitting.request.messages
+    if all(call.valid for message in messages for call in message.tool_calls):
+        return
+    wrapped = (
+        replace(message, tool_calls=tuple(map(_wrapped, message.tool_calls)))
+        for message in messages
+    )
+    fitting.change("arguments_changed", messages=tuple(wrapped))
+
+
+def _wrapped(call: ToolCall) -> ToolCall:
+    if call.valid:
+        return call
+    arguments = {"INVALID_JSON": call.raw_arguments}
+    return replace(call, arguments=arguments, raw_arguments=None, valid=True)
 
 
 def parts_of(messages: Iterable[LLMMessage]) -> list[Part]:

@@ -318,7 +318,10 @@ class LLMProvider:
 
     async def embed_inputs(self, request: EmbeddingRequest) -> EmbeddingResponse:
         """Embed the inputs of one request, sent once; see `orchestify.lanes.lane.Lane`."""
-        raise InvalidParameterError(f"{self.provider_id or type(self).__name__} has no embeddings")
+        name = self.provider_id or type(self).__name__
+        error = InvalidParameterError(f"{name} has no embeddings")
+        error.param = "model"
+        raise error
 
     def count_tokens(
         self,

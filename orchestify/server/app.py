@@ -19,7 +19,13 @@ from orchestify.server.api import (
 from orchestify.server.api.errors import Problem, answer_errors
 from orchestify.server.gateway.routes import add_gateway
 from orchestify.server.logs import AccessLog
-from orchestify.server.middleware import BodyLimit, GatewayCors, SecurityHeaders, Unexpected
+from orchestify.server.middleware import (
+    BodyLimit,
+    GatewayCors,
+    RequestIds,
+    SecurityHeaders,
+    Unexpected,
+)
 from orchestify.server.service import Service
 from orchestify.version import version
 
@@ -56,6 +62,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Unexpected)
     if service.settings.cors_origins:
         app.add_middleware(GatewayCors, origins=service.settings.cors_origins)
+    app.add_middleware(RequestIds)
     app.add_middleware(SecurityHeaders)
     if service.settings.access_log:
         app.add_middleware(AccessLog)  # the last one stands outside

@@ -62,13 +62,14 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status, sent, call_id = time.monotonic(), 0, 0, ""
+        began, status, sent = time.monotonic(), 0, 0
+        headers: dict[bytes, bytes] = {}
 
         async def watched(message: Message) -> None:
-            nonlocal status, sent, call_id
+            nonlocal status, sent, headers
             if message["type"] == "http.response.start":
                 status = message["status"]
-                call_id = dict(message.get("headers", ())).get(_CALL_ID, b"").decode("latin-1")
+                headers = dict(message.get("headers", ()))
             else:
                 sent += len(message.get("body", b""))
             await send(message)
@@ -84,9 +85,10 @@ class AccessLog:
                 "bytes": sent,
                 "tenant": scope.get(TENANT, ""),
                 "client": (scope.get("client") or ("",))[0],
-                "call_id": call_id,
+                "call_id": headers.get(_CALL_ID, b"").decode("latin-1"),
+                "request_id": headers.get(_REQUEST_ID, b"").decode("latin-1"),
             }
             log_fields(_access, logging.INFO, "request", fields)
 
 
-_CALL_ID = b"x-orchestify-call-id"
+_CALL_ID, _REQUEST_ID = b"x-orchestify-call-id", b"request-id"

@@ -14,7 +14,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestify.server.api.errors import http_error_response, log_unexpected
-from orchestify.server.gateway.errors import SHUTTING_DOWN
+from orchestify.server.gateway.errors import (
+    SHUTTING_DOWN,
+    new_request_id,
+    request_id_headers,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -199,6 +203,26 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
+class RequestIds:
+    """Names the request in the answers of the gateway that no call and no error gave an id to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+
+        async def with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                if not any(name == b"request-id" for name, _ in headers):
+                    message["headers"] = headers + request_id_headers(new_request_id())
+            await send(message)
+
+        is_call = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        await self._app(scope, receive, with_id if is_call else send)
+
+
 class GatewayCors(CORSMiddleware):
     """Lets pages of some origins call the gateway; tokens come in headers, so none in cookies."""
 
@@ -238,11 +262,11 @@ class Unexpected:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:  # the server ends, and waits no longer
             if not has_begun:
-                answer = http_error_response(scope["path"], SHUTTING_DOWN)
+                answer = http_error_response(scope, SHUTTING_DOWN)
                 await answer(scope, receive, send)
         except Exception as error:
             log_unexpected(error)
             if has_begun:
                 raise ConnectionAbortedError("the answer was cut off") from None
-            answer = http_error_response(scope["path"], HTTPException(500, _FAILED))
+            answer = http_error_response(scope, HTTPException(500, _FAILED))
             await answer(scope, receive, send)

@@ -55,7 +55,9 @@ FAILURES = [
     (Reply(error="content_filter"), 400, "invalid_request_error", "content_filter"),
     (Reply(status=429), 429, "rate_limit_error", "rate_limit_exceeded"),
     (Reply(status=500), 502, "api_error", "provider_failed"),
-    (Reply(status=529), 502, "api_error", "provider_failed"),
+    (Reply(status=503), 503, "api_error", "provider_failed"),
+    (Reply(status=529), 503, "api_error", "provider_failed"),
+    (Reply(status=413), 400, "invalid_request_error", "context_length_exceeded"),
     (Reply(reset=True), 502, "api_error", "provider_unreachable"),
     (Reply(garbage=True), 502, "api_error", "provider_failed"),
 ]

@@ -435,3 +435,45 @@ async def test_no_origin_is_allowed_unless_it_is_said(gate: Gateway) -> None:
     async with gate.served.client(gate.token, Origin="https://app.example") as client:
         answer = await client.get("/v1/models")
     assert "access-control-allow-origin" not in answer.headers
+
+
+BROKEN = ['{"path": "/tmp/x", "recursive": tr', "[1, 2]", "x"]
+
+
+def broken(arguments: str, **more: Any) -> Reply:
+    return Reply(tool_calls=(ToolCall("call_1", "get_weather", raw_arguments=arguments),), **more)
+
+
+@pytest.mark.parametrize("arguments", BROKEN)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_arguments_that_are_no_object_call_no_tool(
+    gate: Gateway, is_stream: bool, arguments: str
+) -> None:
+    gate.stub.script(broken(arguments))
+    answer = await raw(gate, model="agent:reader", tools=[WEATHER], stream=is_stream)
+    assert answer.status_code == (200 if is_stream else 502)
+    last = answer.text.strip().rpartition("data: ")[2]
+    error = json.loads(last)["error"]
+    assert (error["type"], error["message"]) == (
+        "api_error",
+        "gpt/gpt-4o: the arguments of the model's call of get_weather are no JSON object; "
+        "ask again",
+    )
+    assert "message_stop" not in answer.text
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_arguments_cut_off_by_the_limit_of_tokens_end_with_its_reason(
+    gate: Gateway, is_stream: bool
+) -> None:
+    gate.stub.script(broken(BROKEN[0], text="Let me look.", finish_reason="length"))
+    answer = await ask(gate, model="agent:reader", tools=[WEATHER], is_stream=is_stream)
+    assert answer.stop_reason == "max_tokens"
+    assert answer.content[0].text == "Let me look."
+
+
+async def test_a_whole_answer_leaves_out_a_call_that_is_cut_off(gate: Gateway) -> None:
+    gate.stub.script(broken(BROKEN[0], finish_reason="length"))
+    answer = await raw(gate, model="agent:reader", tools=[WEATHER])
+    assert (answer.status_code, answer.json()["content"]) == (200, [])
+    assert answer.headers["x-orchestify-warnings"] == "tool_calls_dropped"

@@ -17,7 +17,7 @@ from orchestify.lanes.anthropic.claude_models import (
     effort_of,
     refused_by_claude,
 )
-from orchestify.lanes.fitting import Fitting, drop_blanks, parts_of
+from orchestify.lanes.fitting import Fitting, drop_blanks, drop_names, parts_of, wrap_arguments
 from orchestify.lanes.tool_calls import paired, word_id
 from orchestify.values import CompletionRequest, ImagePart, LLMMessage, ThinkingConfig
 
@@ -42,6 +42,8 @@ def fitted(request: CompletionRequest) -> Fitting:
     messages = paired(request.messages, word_id, complete=True)
     if messages is not request.messages:
         fitting.change(messages=messages)
+    wrap_arguments(fitting)
+    drop_names(fitting)
     drop_blanks(fitting)
     _check_prefill(fitting, claude)
     _fit_forced_tools(fitting, claude)
@@ -171,6 +173,8 @@ def _fit_rest(fitting: Fitting) -> None:
     if request.stop and not all(map(str.strip, request.stop)):
         stop = tuple(sequence for sequence in request.stop if sequence.strip())
         fitting.change("stop_dropped", stop=stop)
+    if request.seed is not None:
+        fitting.change("seed_dropped", seed=None)
     parts = parts_of(request.messages)
     if not parts and not request.tools:
         return

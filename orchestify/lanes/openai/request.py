@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestify.lanes.fitting import Fitting, drop_blanks, parts_of
+from orchestify.lanes.fitting import Fitting, drop_blanks, drop_names, parts_of
 from orchestify.lanes.openai.dialects import Dialect, always_thinks, refused_by_openai
 from orchestify.lanes.openai.thinking import (
     effort_words,
@@ -127,6 +127,8 @@ def fitted(request: CompletionRequest, dialect: Dialect, refused: Collection[str
         if message.tool_calls or message.role == "tool":
             _pair(fitting, dialect)
             break
+    if not dialect.names:
+        drop_names(fitting)
     if not dialect.blank_texts:
         drop_blanks(fitting, keep_results=True)
     if not dialect.user_after_tool:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from orchestify.lanes.fitting import Fitting
+from orchestify.lanes.fitting import Fitting, drop_names, wrap_arguments
 from orchestify.lanes.openai.dialects import Dialect, always_thinks
 from orchestify.lanes.openai.request import FILE_NAME
 from orchestify.lanes.openai.thinking import thinking_fields, thinking_off_fields
@@ -37,6 +37,8 @@ _BLOCK_ENDS = ("_call", "_list_tools", "_approval_request")
 
 def fit_to_responses(fitting: Fitting) -> None:
     """Leave out what Chat Completions take and Responses do not, and say so."""
+    wrap_arguments(fitting)
+    drop_names(fitting)
     request = fitting.request
     if request.stop:
         fitting.change("stop_dropped", stop=())
@@ -132,8 +134,8 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    arguments = call.raw_arguments if call.valid and call.raw_arguments else None
-    if arguments is None or not arguments.lstrip().startswith("{"):
+    arguments = call.raw_arguments
+    if not arguments or not arguments.lstrip().startswith("{"):
         arguments = json.dumps(dict(call.arguments), ensure_ascii=False)
     return {
         "type": "function_call",

@@ -17,10 +17,12 @@ from typing import Any, TypeGuard, get_args
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from orchestify.core.error_messages import sentence_of
 from orchestify.errors import (
@@ -205,7 +207,7 @@ async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     if error.status_code == 405:
         error = HTTPException(405, error.detail, {"Allow": ", ".join(_methods_at(request))})
-    return http_error_response(request.url.path, error)
+    return http_error_response(request.scope, error)
 
 
 def _methods_at(request: Request) -> list[str]:
@@ -218,10 +220,11 @@ def _methods_at(request: Request) -> list[str]:
     ]
 
 
-def http_error_response(path: str, error: HTTPException) -> Response:
-    """Return what HTTP refuses as a problem; in the gateway as its path's clients expect it."""
+def http_error_response(scope: Scope, error: HTTPException) -> Response:
+    """Return what HTTP refuses as a problem; in the gateway as its clients expect it."""
+    path = scope["path"]
     if f"{path}/".startswith("/v1/"):
-        return error_response(error, form_at(path))
+        return error_response(error, form_at(path, Headers(scope=scope)))
     words = _DETAILS.get(error.status_code, error.detail)
     return problem(error.status_code, words, headers=error.headers)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from orchestify.server.gateway.errors import HeaderPairs
+from orchestify.server.gateway.errors import HeaderPairs, request_id_headers
 from orchestify.server.gateway.json_fields import wrong
 from orchestify.values import Attempt, EmbeddingResponse, LLMResponse
 
@@ -64,8 +64,7 @@ def call_headers(
     call_id: str, attempts: tuple[Attempt, ...], warnings: Sequence[str] = ()
 ) -> HeaderPairs:
     """Return the headers that tell a call, who answered it, and at which attempt."""
-    called = call_id.encode()
-    headers: HeaderPairs = [(b"x-orchestify-call-id", called), (b"request-id", called)]
+    headers = [(b"x-orchestify-call-id", call_id.encode()), *request_id_headers(call_id)]
     if attempts:
         sent = sum(each.outcome != "cached" for each in attempts)
         headers += [

@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -48,12 +50,13 @@ HeaderPairs = list[tuple[bytes, bytes]]
 
 
 class ErrorKind(NamedTuple):
-    """How one class of error is reported: HTTP status, OpenAI's `type` and `code`."""
+    """How one class of error is reported: HTTP status, OpenAI's `type`, `code` and `param`."""
 
     error: type[Exception]
     status: int
     type: str
     code: str | None
+    param: str | None = None
 
 
 _CALLER, _AWAY, _OURS = "invalid_request_error", "api_error", "server_error"
@@ -70,7 +73,7 @@ KINDS: Sequence[ErrorKind] = (
     ErrorKind(ContentFilterError, 400, _CALLER, "content_filter"),
     ErrorKind(InvalidParameterError, 400, _CALLER, None),
     ErrorKind(InvalidRequestError, 400, _CALLER, "provider_refused_request"),
-    ErrorKind(ModelNotFoundError, 404, _CALLER, "model_not_found"),
+    ErrorKind(ModelNotFoundError, 404, _CALLER, "model_not_found", "model"),
     ErrorKind(PermissionDeniedError, 502, _AWAY, "provider_permission_denied"),
     ErrorKind(AuthenticationError, 502, _AWAY, "provider_authentication_failed"),
     ErrorKind(APIError, 502, _AWAY, "provider_failed"),
@@ -97,7 +100,14 @@ SHUTTING_DOWN = HTTPException(503, "the service is ending; try again", {"Retry-A
 """What ends a call when the service has given it the time it gives at its own end."""
 
 _FINAL = frozenset({"budget_exceeded", "provider_authentication_failed"})
-_PARAM = re.compile(r"([a-z_]+(?:[.\[][\w.\[\]]*)?)(?:: | is )")
+_ARGUMENT = re.compile(
+    r"(temperature|top_p|max_tokens|seed|stop|tool_choice|response_format|dimensions"
+    r"|(?:input|messages)(?:\[\d+\])?)(?:: | is )"
+)
+"""What a message begins with where an argument of the call is refused that is a field as well."""
+
+_FROM_ABOVE = (ServerError, StreamInterruptedError, ContextWindowError)
+"""Kinds of errors in which a provider's own status may be told; see `ErrorForm.statuses`."""
 
 
 class ErrorAnswer(NamedTuple):
@@ -110,11 +120,10 @@ class ErrorAnswer(NamedTuple):
 
 def _openai_error(kind: ErrorKind, message: str, _call: str) -> bytes:
     """Return an error's body as OpenAI has it."""
-    found = _PARAM.match(message) if kind.error is InvalidParameterError else None
     error: dict[str, Any] = {
         "message": message,
         "type": kind.type,
-        "param": "model" if kind.code == "model_not_found" else found and found[1],
+        "param": kind.param,
         "code": kind.code,
     }
     return json.dumps({"error": error}).encode()
@@ -141,18 +150,21 @@ _ANTHROPIC_TYPES = {
     415: "invalid_request_error",
     429: "rate_limit_error",
     504: "timeout_error",
+    529: "overloaded_error",
 }
 
 
 class ErrorForm(NamedTuple):
-    """How a protocol writes errors: `body(kind, message, call_id)`, and an event's first line.
+    """How a protocol writes errors: `body(kind, message, request_id)`, and an event's first line.
 
     `event_body` makes an event's data of a body and the event's number, where these differ.
+    `statuses` has the statuses of providers that the protocol's clients know, and as what.
     """
 
     body: Callable[[ErrorKind, str, str], bytes]
     event: bytes = b""
     event_body: Callable[[bytes, int], bytes] | None = None
+    statuses: Mapping[int, int] = {503: 503, 529: 503}
 
 
 def _responses_event(body: bytes, number: int) -> bytes:
@@ -167,19 +179,25 @@ def _responses_event(body: bytes, number: int) -> bytes:
 
 OPENAI = ErrorForm(_openai_error)
 RESPONSES = ErrorForm(_openai_error, b"event: error\n", _responses_event)
-ANTHROPIC = ErrorForm(_anthropic_error, b"event: error\n")
+ANTHROPIC = ErrorForm(_anthropic_error, b"event: error\n", statuses={413: 413, 503: 529, 529: 529})
 
 
-def form_at(path: str) -> ErrorForm:
-    """Return how errors are written at a path."""
+def form_at(path: str, headers: Mapping[str, str]) -> ErrorForm:
+    """Return how errors are written at a path; of the models, as who asks expects them."""
+    if f"{path}/".startswith("/v1/models/") and "anthropic-version" in headers:
+        return ANTHROPIC
     return ANTHROPIC if f"{path}/".startswith("/v1/messages/") else OPENAI
 
 
 def error_answer(error: OrchestifyError | HTTPException, form: ErrorForm = OPENAI) -> ErrorAnswer:
-    """Return the answer for an error."""
-    kind, telling = _most_informative(error)
-    body = form.body(kind, _words(kind, error), _call_id(error))
-    headers = _headers(kind, telling) + _call(error)
+    """Return the answer for an error; what came to no call has a request's id all the same."""
+    kind, telling = _told(error, form)
+    call_id = _call_id(error)
+    id_ = call_id or new_request_id()
+    body = form.body(kind, _words(kind, error), id_)
+    headers = _headers(kind, telling) + request_id_headers(id_)
+    if call_id:
+        headers.append((b"x-orchestify-call-id", call_id.encode()))
     length = (b"content-length", str(len(body)).encode())
     return ErrorAnswer(
         kind.status, [(b"content-type", b"application/json"), length, *headers], body
@@ -194,12 +212,25 @@ def error_response(error: OrchestifyError | HTTPException, form: ErrorForm = OPE
     return response
 
 
+def new_request_id() -> str:
+    """Return an id for a request that came to no call."""
+    return uuid.uuid4().hex
+
+
+def request_id_headers(id_: str) -> HeaderPairs:
+    """Return the headers that tell a request's id to OpenAI's clients and to Anthropic's."""
+    return [(b"x-request-id", id_.encode()), (b"request-id", id_.encode())]
+
+
 def error_event(
-    error: OrchestifyError | HTTPException, form: ErrorForm = OPENAI, number: int = 0
+    error: OrchestifyError | HTTPException,
+    form: ErrorForm = OPENAI,
+    number: int = 0,
+    request_id: str = "",
 ) -> bytes:
     """Return the event for an error after output has been sent, the stream's `number`-th."""
-    kind, _ = _most_informative(error)
-    body = form.body(kind, _words(kind, error), _call_id(error))
+    kind, _ = _told(error, form)
+    body = form.body(kind, _words(kind, error), _call_id(error) or request_id)
     if form.event_body is not None:
         body = form.event_body(body, number)
     return form.event + b"data: " + body + b"\n\n"
@@ -208,8 +239,22 @@ def error_event(
 def _words(kind: ErrorKind, error: OrchestifyError | HTTPException) -> str:
     """Return the error's message; where a database is, callers are not told."""
     if isinstance(error, HTTPException):
-        return _HTTP.get(error.status_code, error.detail)
+        detail, status = str(error.detail), error.status_code
+        return _HTTP.get(status, detail) if detail == HTTPStatus(status).phrase else detail
     return _DATABASE_AWAY if kind.error in {StoreError, LedgerError} else str(error)
+
+
+def _told(error: OrchestifyError | HTTPException, form: ErrorForm) -> tuple[ErrorKind, Exception]:
+    """Return how an error is reported in a form, and the one of several that is told."""
+    kind, telling = _most_informative(error)
+    if isinstance(telling, InvalidParameterError):
+        found = _ARGUMENT.match(str(telling))
+        param = telling.param or (found[1] if found else None)
+        kind = kind._replace(code=telling.code, param=param)
+    elif kind.error in _FROM_ABOVE:
+        above: int = getattr(telling, "status", None) or 0
+        kind = kind._replace(status=form.statuses.get(above, kind.status))
+    return kind, telling
 
 
 def _most_informative(error: OrchestifyError | HTTPException) -> tuple[ErrorKind, Exception]:
@@ -234,11 +279,6 @@ def _rank(error: Exception) -> int:
 def _call_id(error: OrchestifyError | HTTPException) -> str:
     call_id: str = getattr(error, "call_id", "")
     return call_id
-
-
-def _call(error: OrchestifyError | HTTPException) -> HeaderPairs:
-    call_id = _call_id(error).encode()
-    return [(b"x-orchestify-call-id", call_id), (b"request-id", call_id)] if call_id else []
 
 
 def _headers(kind: ErrorKind, error: Exception) -> HeaderPairs:

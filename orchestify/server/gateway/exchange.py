@@ -78,7 +78,11 @@ class EventWriter(Protocol):
         """Return what comes before the first event."""
 
     def of(self, event: ReaderEvent) -> str:
-        """Return what an event becomes; the end has several."""
+        """Return what an event becomes; the end has several.
+
+        Raises:
+            OrchestifyError: the protocol cannot say it.
+        """
 
 
 AskedT = TypeVar("AskedT", bound=Asked)
@@ -120,7 +124,11 @@ class Exchange(Response, ABC, Generic[AskedT]):
 
     @abstractmethod
     def _body(self, response: LLMResponse, asked: AskedT) -> bytes:
-        """Return a whole answer."""
+        """Return a whole answer.
+
+        Raises:
+            OrchestifyError: the protocol cannot say it.
+        """
 
     @abstractmethod
     def _writer(self, call_id: str, asked: AskedT, *, names_provider: bool) -> EventWriter:
@@ -268,6 +276,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
 
     async def _begin(self, status: int, headers: HeaderPairs) -> None:
         self._has_begun = True
+        self._request_id = dict(headers).get(b"request-id", b"").decode()
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _write(self, body: bytes) -> None:
@@ -278,7 +287,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
         await self._send({"type": "http.response.body", "body": body})
 
     def _event_of(self, error: OrchestifyError | HTTPException) -> bytes:
-        return error_event(error, self.error_form)
+        return error_event(error, self.error_form, request_id=self._request_id)
 
 
 class CancelOnDisconnect:

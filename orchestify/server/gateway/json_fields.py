@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from orchestify.errors import InvalidParameterError
 
@@ -79,9 +79,23 @@ def each(values: list[Any], where: str) -> list[dict[str, Any]]:
     return values
 
 
-def wrong(where: str, what: str) -> InvalidParameterError:
-    """Return the error of a field."""
-    return InvalidParameterError(f"{where}: {what}")
+Objects: TypeAlias = Iterable[tuple[str, str, Any, frozenset[str]]]
+"""Objects of a body: a name, the place, what is there, and the fields that are known."""
+
+
+def unknown_in(objects: Objects, allowed: Container[str]) -> Iterator[str]:
+    """Yield the places of fields that are not known; `NAME.FIELD` is allowed for all of a name."""
+    for name, where, given, known in objects:
+        for field in sorted(given.keys() - known) if isinstance(given, dict) else ():
+            if given[field] is not None and f"{name}.{field}" not in allowed:
+                yield f"{where}.{field[:40]}"
+
+
+def wrong(where: str, what: str, code: str | None = None) -> InvalidParameterError:
+    """Return the error of a field, with the protocol's own word for it."""
+    error = InvalidParameterError(f"{where}: {what}")
+    error.param, error.code = where.partition(":")[0], code
+    return error
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -17,7 +18,8 @@ from orchestify.server.access.authentication import require
 from orchestify.server.gateway.chat.exchange import ChatExchange
 from orchestify.server.gateway.embeddings.exchange import embeddings
 from orchestify.server.gateway.embeddings.openapi import EMBEDDINGS
-from orchestify.server.gateway.errors import error_response
+from orchestify.server.gateway.errors import error_response, form_at
+from orchestify.server.gateway.json_fields import wrong
 from orchestify.server.gateway.messages.exchange import MessagesExchange, count_tokens
 from orchestify.server.gateway.messages.openapi import COUNT_TOKENS, MESSAGES
 from orchestify.server.gateway.openapi import CHAT, MODEL, MODELS
@@ -25,6 +27,7 @@ from orchestify.server.gateway.responses.exchange import (
     ResponsesExchange,
     delete_response,
     get_response,
+    not_offered,
 )
 from orchestify.server.gateway.responses.openapi import DELETE_RESPONSE, RESPONSE, RESPONSES
 from orchestify.server.tenants.tenant_providers import AGENT, TenantProviders
@@ -131,8 +134,12 @@ def _lookups(service: Service) -> tuple[Declared, ...]:
         return await delete_response(request, service)
 
     async def list_models(request: Request) -> Response:
-        """List what `model` may name: the tenant's agents, and its providers' models."""
-        return await _json(service, request, listed_models)
+        """List what `model` may name: the tenant's agents, and its providers' models.
+
+        All of it, or a page where the query says `limit`, `after_id` or `before_id`.
+        """
+        query = request.query_params
+        return await _json(service, request, lambda registry: page_of(registry, query))
 
     async def get_model(request: Request) -> Response:
         """Return what `model` may name, by the name that a call gives, of the list or not.
@@ -144,7 +151,10 @@ def _lookups(service: Service) -> tuple[Declared, ...]:
             return await list_models(request)
         return await _json(service, request, lambda registry: model_named(name, registry))
 
+    hidden = {"include_in_schema": False}
     return (
+        ("/v1/responses/input_tokens", not_offered, "POST", hidden),
+        ("/v1/responses/compact", not_offered, "POST", hidden),
         ("/v1/responses/{response}", retrieve_response, "GET", RESPONSE),
         ("/v1/responses/{response}", forget_response, "DELETE", DELETE_RESPONSE),
         ("/v1/models", list_models, "GET", MODELS),
@@ -174,9 +184,10 @@ async def _json(
         async with service.tenants.use(principal.tenant_id) as registry:
             return Response(json.dumps(read(registry)), media_type="application/json")
     except OrchestifyError as error:
-        return error_response(error)
+        return error_response(error, form_at(request.url.path, request.headers))
 
 
+_LARGEST_PAGE = 1000  # Anthropic's
 _NO_DAY = "1970-01-01T00:00:00Z"
 OWNER = "orchestify"
 """Whose an agent is; a model is its provider's."""
@@ -187,8 +198,38 @@ def listed_models(registry: TenantProviders) -> dict[str, Any]:
     agents = [_model(f"{AGENT}{name}", OWNER) for name in registry.list_agents()]
     models = registry.listed_models()
     rows = agents + [_model(f"{provider}/{model}", provider) for provider, model in models]
+    return _list(rows, has_more=False)
+
+
+def page_of(registry: TenantProviders, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the list, or the page of it that a query of Anthropic's asks for.
+
+    Source: Anthropic, "API reference: List models".
+
+    Raises:
+        InvalidParameterError: the query names no model of the list, or no number.
+    """
+    rows = listed_models(registry)["data"]
+    names = [row["id"] for row in rows]
+    for name in ("after_id", "before_id"):
+        if name in query and query[name] not in names:
+            raise wrong(name, "is no model of the list")
+    text = query.get("limit", "1")
+    limit = int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
+    if not 0 < limit <= _LARGEST_PAGE:
+        raise wrong("limit", f"expected a number from 1 to {_LARGEST_PAGE}")
+    start = names.index(query["after_id"]) + 1 if "after_id" in query else 0
+    end = names.index(query["before_id"]) if "before_id" in query else len(rows)
+    found = rows[start:end]
+    if "limit" not in query:
+        return _list(found, has_more=False)
+    page = found[-limit:] if "before_id" in query else found[:limit]
+    return _list(page, has_more=len(page) < len(found))
+
+
+def _list(rows: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
     ends = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {}
-    return {"object": "list", "data": rows, "has_more": False, **ends}
+    return {"object": "list", "data": rows, "has_more": has_more, **ends}
 
 
 def model_named(name: str, registry: TenantProviders) -> dict[str, Any]:

@@ -127,6 +127,8 @@ class TestCall:
             ({"max_attempts": 0}, "max_attempts is at least 1, not 0"),
             ({"priority": "urgent"}, "priority is one of critical, high, medium, normal, low"),
             ({"stop": ["a", ""]}, "stop is one text or several, none of them empty"),
+            ({"stop": {"a": 1}}, "stop is one text or several, none of them empty"),
+            ({"stop": {}}, "stop is one text or several, none of them empty"),
             ({"messages": []}, "messages is empty"),
             ({"tools": ["get_weather"]}, "a tool is a mapping"),
             ({"tool_choice": "auto"}, "tool_choice needs tools to choose from"),

@@ -392,3 +392,12 @@ def test_fitting_twice_changes_nothing_more() -> None:
 def test_a_claude_of_no_version_is_the_newest_and_no_claude_the_oldest() -> None:
     assert claude_of("claude").prefill is False
     assert claude_of("deepseek-chat").prefill is True
+
+
+@pytest.mark.parametrize("arguments", ['{"city": "Par', "[1, 2]"])
+def test_arguments_that_are_no_object_go_in_one(arguments: str) -> None:
+    call = ToolCall("a", "f", {}, arguments, valid=False)
+    messages = (LLMMessage("user", "q"), LLMMessage("assistant", "", (call,)), result("a"))
+    block = body_of(*messages)["messages"][1]["content"][0]
+    assert block["input"] == {"INVALID_JSON": arguments}
+    assert warned(*messages) == ("arguments_changed",)

@@ -55,6 +55,17 @@ MAX_LABELS, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 
 LABEL_CHARS = 200
 _GIVEN = ("temperature", "top_p", "stop", "seed")
+_MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_call_id"})
+_PARTS_FIELDS = {
+    "image_url": frozenset({"url", "detail"}),
+    "file": frozenset({"file_data", "filename", "file_id"}),
+}
+_OBJECTS_FIELDS = {
+    "tool_choice": frozenset({"type", "function"}),
+    "thinking": frozenset({"type", "budget_tokens", "display"}),
+    "stream_options": frozenset({"include_usage", "include_obfuscation"}),
+    "response_format": frozenset({"type", "json_schema"}),
+}
 _PART_FIELDS = frozenset({"type", "text", "refusal", "image_url", "file", "cache_control"})
 _TOOL_FIELDS = frozenset(
     {"type", "function", "name", "description", "parameters", "strict", "cache_control"}
@@ -66,6 +77,11 @@ _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
     "required": "required",
 }
 _MOST = 2**31 - 1
+_TWO_LIMITS = (
+    "max_tokens",
+    "says another number than max_completion_tokens; give one of them",
+    "invalid_parameter_combination",
+)
 _LEAST_BUDGET = 1024  # Anthropic's
 
 
@@ -115,10 +131,10 @@ def chat_request(body: bytes) -> ChatRequest:
 
 
 def _unread(form: Mapping[str, Any]) -> list[str]:
-    """Return words for what stands in parts, tools and forms and is not read.
+    """Return words for what stands in the objects of a body and is not read.
 
-    What else stands in a message is not named: answers have fields of their own, which clients send
-    back with them.
+    What else stands in an assistant's message is not named: answers have fields of their own, which
+    clients send back with them.
     """
     tools = form.get("tools") or ()
     parts = [
@@ -127,15 +143,23 @@ def _unread(form: Mapping[str, Any]) -> list[str]:
         if isinstance(message.get("content"), list)
         for part in message["content"]
     ]
-    given = form.get("response_format") or {}
     read = [
+        *((each, _MESSAGE_FIELDS) for each in form["messages"] if each["role"] != "assistant"),
         *((part, _PART_FIELDS) for part in parts),
+        *((_inner(part, name), known) for part in parts for name, known in _PARTS_FIELDS.items()),
         *((tool, _TOOL_FIELDS) for tool in tools),
         *((tool["function"], _TOOL_FIELDS) for tool in tools),
-        (given.get("json_schema") or {}, _FORM_FIELDS),
+        *((_inner(form, name), known) for name, known in _OBJECTS_FIELDS.items()),
+        (_inner(_inner(form, "tool_choice"), "function"), frozenset({"name"})),
+        (_inner(_inner(form, "response_format"), "json_schema"), _FORM_FIELDS),
     ]
     names = {name for each, known in read for name in each.keys() - known if each[name] is not None}
     return [f"{name[:40]}_dropped" for name in sorted(names)]
+
+
+def _inner(form: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = form.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _refuse_unsupported(form: Mapping[str, Any]) -> None:
@@ -153,13 +177,15 @@ def _refuse_unsupported(form: Mapping[str, Any]) -> None:
 
 
 def _limits(form: Mapping[str, Any]) -> dict[str, int]:
+    limits: dict[str, int] = {}
     for name in ("max_completion_tokens", "max_tokens"):
         limit = optional(form, name, int)
         if limit is not None:
             if not 0 < limit <= _MOST:
                 raise wrong(name, f"expected a number from 1 to {_MOST}")
-            return {"max_tokens": limit}
-    return {}
+            if limits.setdefault("max_tokens", limit) != limit:
+                raise wrong(*_TWO_LIMITS)
+    return limits
 
 
 def _add_tools(form: Mapping[str, Any], arguments: dict[str, Any]) -> None:
@@ -260,7 +286,9 @@ def _response_format(form: Mapping[str, Any]) -> ResponseFormat | None:
 
 
 def labels_of(form: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return a call's labels in the ledger, as `metadata` says, and a word where one is cut.
+    """Return a call's labels in the ledger, as `metadata` says, and words where they differ.
+
+    A character that cannot be printed becomes a space in the label; a long value is cut.
 
     Raises:
         InvalidParameterError: there are too many, or one is too long.
@@ -269,14 +297,23 @@ def labels_of(form: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]
     if len(labels) > MAX_LABELS:
         raise wrong("metadata", f"at most {MAX_LABELS} labels, not {len(labels)}")
     for key, value in labels.items():
-        if not 0 < len(key) <= MAX_KEY_CHARS or not key.isprintable():
-            raise wrong("metadata", f"expected keys of 1 to {MAX_KEY_CHARS} printable characters")
-        if not isinstance(value, str) or len(value) > MAX_VALUE_CHARS or not value.isprintable():
-            raise wrong(
-                "metadata", f"expected texts of up to {MAX_VALUE_CHARS} printable characters"
-            )
-    kept = {name: value[:LABEL_CHARS] for name, value in labels.items()}
-    return kept, () if kept == labels else ("metadata_cut",)
+        if not 0 < len(key) <= MAX_KEY_CHARS:
+            raise wrong("metadata", f"expected keys of 1 to {MAX_KEY_CHARS} characters")
+        if not isinstance(value, str) or len(value) > MAX_VALUE_CHARS:
+            raise wrong("metadata", f"expected texts of up to {MAX_VALUE_CHARS} characters")
+    printable = {_printable(key): _printable(value) for key, value in labels.items()}
+    words = {
+        "metadata_changed": printable != labels,
+        "metadata_cut": any(len(value) > LABEL_CHARS for value in printable.values()),
+    }
+    kept = {name: value[:LABEL_CHARS] for name, value in printable.items()}
+    return kept, tuple(word for word, holds in words.items() if holds)
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def messages_of(body: Mapping[str, Any]) -> list[LLMMessage]:

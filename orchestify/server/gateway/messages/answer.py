@@ -1,6 +1,8 @@
 """A call's answer in Anthropic's protocol: a whole body, or the events of a stream.
 
-What a provider of the same protocol answered goes as it is, but for the model's name.
+What a provider of the same protocol answered goes as it is, but for the model's name. A tool is
+never called with arguments that the model did not say: those that are no JSON object are an error,
+but where the limit of tokens cut them off, which the protocol has a `stop_reason` for.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestify.calls.stream import ReaderEvent
+from orchestify.errors import InvalidResponseError
 from orchestify.values import (
     LLMResponse,
     NativeEvent,
@@ -35,10 +38,15 @@ _BLOCK_TYPES = ("thinking", "redacted_thinking")
 
 
 def answer_body(response: LLMResponse, model: str) -> bytes:
-    """Return a whole answer of what the client calls `model`."""
+    """Return a whole answer of what the client calls `model`; calls that are cut off are left out.
+
+    Raises:
+        InvalidResponseError: a tool is called with what is no JSON object.
+    """
     raw = response.raw_response
     if isinstance(raw, dict) and raw.get("type") == "message":
         return json.dumps({**raw, "model": model}).encode()
+    _check_calls(response)
     answer = {
         **_opening(response.call_id, model),
         "content": _content(response),
@@ -46,6 +54,24 @@ def answer_body(response: LLMResponse, model: str) -> bytes:
         "usage": usage_of(response),
     }
     return json.dumps(answer).encode()
+
+
+def has_cut_calls(response: LLMResponse) -> bool:
+    """Say whether the limit of tokens cut off the arguments of a tool call."""
+    return response.finish_reason == "length" and not all(
+        call.valid for call in response.tool_calls
+    )
+
+
+def _check_calls(response: LLMResponse) -> None:
+    for call in response.tool_calls:
+        if not call.valid and response.finish_reason != "length":
+            what = f"the arguments of the model's call of {call.name[:64]} are no JSON object"
+            error = InvalidResponseError(
+                f"{what}; ask again", provider=response.provider, model=response.model
+            )
+            error.call_id = response.call_id
+            raise error
 
 
 def usage_of(response: LLMResponse) -> dict[str, Any]:
@@ -83,7 +109,7 @@ def _content(response: LLMResponse) -> list[dict[str, Any]]:
             content.append({"type": "thinking", "thinking": thinking.text, "signature": ""})
     if response.content:
         content.append({"type": "text", "text": response.content})
-    for call in response.tool_calls:
+    for call in (call for call in response.tool_calls if call.valid):
         arguments = dict(call.arguments)
         content.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments})
     return content
@@ -116,7 +142,11 @@ class MessageWriter:
         return ""
 
     def of(self, event: ReaderEvent) -> str:
-        """Return what an event becomes; the end has several."""
+        """Return what an event becomes; the end has several.
+
+        Raises:
+            InvalidResponseError: at the end, a tool is called with what is no JSON object.
+        """
         if isinstance(event, NativeEvent):
             self._is_native = True
             return self._native(event.event)
@@ -173,6 +203,7 @@ class MessageWriter:
         return _event({"type": "content_block_stop", "index": self._index})
 
     def _end(self, response: LLMResponse) -> str:
+        _check_calls(response)
         reason = STOP_REASONS.get(response.finish_reason, "end_turn")
         cost = response.cost_usd
         last = {

@@ -31,6 +31,10 @@ _READ = {
     "tool_use": frozenset({"type", "id", "name", "input", "cache_control"}),
     "tool_result": frozenset({"type", "tool_use_id", "content", "cache_control"}),
 }
+_LEFT_OUT = ("server_tool_use", "mcp_tool_use", "container_upload", "compaction")
+"""Blocks of an assistant's turn, beside results, without which the conversation goes on."""
+
+_SOURCE_FIELDS = frozenset({"type", "url", "media_type", "data"})
 _NOT_CITED = {"enabled": False}
 _ORDER = {"text": 1, "tool_use": 2}
 """Where blocks stand in an assistant's turn as a rule: all that is thinking comes first."""
@@ -103,6 +107,10 @@ class ContentReader:
             elif kind == "tool_use":
                 self._note(block)
                 calls.append(_call(block, f"{where}[{number}]."))
+            elif kind in _LEFT_OUT or kind.endswith("_tool_result"):
+                self.unread.add(kind[:40])
+            elif kind not in ("thinking", "redacted_thinking"):
+                self.untold.append(f"{where}[{number}].type: {kind[:40]!r}")
         return LLMMessage(
             "assistant", tuple(parts) or "", tool_calls=tuple(calls), thinking=_thinking(blocks)
         )
@@ -120,7 +128,9 @@ class ContentReader:
         if kind == "text":
             return TextPart(optional(block, "text", str, where) or "", mark)
         if kind == "image":
-            made = _image(needed(block, "source", dict, where), f"{where}source.")
+            source = needed(block, "source", dict, where)
+            self.unread |= {name[:40] for name in source.keys() - _SOURCE_FIELDS if source[name]}
+            made = _image(source, f"{where}source.")
         else:
             made = _document(block) if kind == "document" else None
         if made is None:

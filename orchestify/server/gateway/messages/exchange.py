@@ -16,7 +16,7 @@ from orchestify.server.access.authentication import require
 from orchestify.server.gateway.errors import ANTHROPIC, error_response
 from orchestify.server.gateway.exchange import Exchange
 from orchestify.server.gateway.json_fields import wrong
-from orchestify.server.gateway.messages.answer import MessageWriter, answer_body
+from orchestify.server.gateway.messages.answer import MessageWriter, answer_body, has_cut_calls
 from orchestify.server.gateway.messages.native import permitted_request, whole_request
 from orchestify.server.gateway.messages.request import (
     MessagesRequest,
@@ -52,6 +52,8 @@ class MessagesExchange(Exchange[MessagesRequest]):
         return {**asked.arguments, "native": native}
 
     def _body(self, response: LLMResponse, asked: MessagesRequest) -> bytes:
+        if has_cut_calls(response):
+            asked.warnings += ("tool_calls_dropped",)
         return answer_body(response, asked.model)
 
     def _writer(

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestify.lanes.anthropic.native import BETA_HEADER, PROTOCOL
-from orchestify.server.gateway.json_fields import wrong
-from orchestify.server.gateway.messages.request import READ, MessagesRequest
+from orchestify.server.gateway.json_fields import Objects, unknown_in, wrong
+from orchestify.server.gateway.messages.request import OBJECT_FIELDS, READ, MessagesRequest
 from orchestify.server.settings import ServiceSettings
 from orchestify.values import NativeRequest
 
@@ -47,6 +47,12 @@ BLOCKS = frozenset(
 HOUR = "cache_control.ttl"
 """What is allowed by this name: a cache for an hour, which costs twice the input."""
 
+_MESSAGE_FIELDS = frozenset({"role", "content"})
+_SYSTEM_FIELDS = frozenset({"type", "text", "cache_control", "citations"})
+_TOOL_FIELDS = frozenset(
+    {"type", "name", "description", "input_schema", "strict", "cache_control", "allowed_callers"}
+    | {"defer_loading", "eager_input_streaming", "input_examples"}
+)
 _VERSION_HEADER = "anthropic-version"
 _DATE = re.compile(r"-(\d{8}|\d{4}-\d\d-\d\d)$")
 _NOT_WITH_OUR_KEY = "does not go with the operator's key; the operator may allow it"
@@ -83,6 +89,7 @@ def _refused(form: Mapping[str, Any], settings: ServiceSettings) -> Iterator[str
     for name in form.keys() - allowed:
         if form[name] is not None and form[name] not in AT_NO_PRICE.get(name, ()):
             yield name[:40]
+    yield from unknown_in(_objects(form), allowed)
     tools = (*TOOLS, *settings.allowed_tools)
     for number, tool in enumerate(form.get("tools") or ()):
         if not str(tool.get("type") or "custom").startswith(tools):
@@ -95,6 +102,20 @@ def _refused(form: Mapping[str, Any], settings: ServiceSettings) -> Iterator[str
             yield f"{where}.source.file_id"
     if HOUR not in allowed:
         yield from _kept_for_an_hour(form)
+
+
+def _objects(form: Mapping[str, Any]) -> Objects:
+    """Return the body's objects whose fields are of a list, but for those of content blocks."""
+    places = [(name, name, form.get(name), known) for name, known in OBJECT_FIELDS.items()]
+    for number, message in enumerate(form["messages"]):
+        places.append(("messages", f"messages[{number}]", message, _MESSAGE_FIELDS))
+    for number, tool in enumerate(form.get("tools") or ()):
+        if tool.get("type") in (None, "custom"):
+            places.append(("tools", f"tools[{number}]", tool, _TOOL_FIELDS))
+    if isinstance(form.get("system"), list):
+        for number, block in enumerate(form["system"]):
+            places.append(("system", f"system[{number}]", block, _SYSTEM_FIELDS))
+    return places
 
 
 def _kept_for_an_hour(form: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,13 @@ IGNORED = frozenset({"metadata", "top_k", "context_management", "service_tier", 
 """Fields without which an answer is an answer: no target of another protocol is told of them."""
 
 _TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
+OBJECT_FIELDS: Mapping[str, frozenset[str]] = {
+    "tool_choice": frozenset({"type", "name", "disable_parallel_tool_use"}),
+    "thinking": frozenset({"type", "budget_tokens", "display"}),
+    "output_config": frozenset({"effort", "format"}),
+}
+"""What is known in objects of the body."""
+
 _MOST = 2**31 - 1
 _CHOICES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
     "auto": "auto",
@@ -73,12 +80,17 @@ def messages_request(body: bytes) -> MessagesRequest:
             arguments[name] = form[name]
     stop = optional(form, "stop_sequences", list)
     if stop:
+        if not all(isinstance(each_, str) and each_ for each_ in stop):
+            raise wrong("stop_sequences", "expected texts, none of them empty")
         arguments["stop"] = stop
     choice = optional(form, "tool_choice", dict)
     if choice is not None:
         arguments["tool_choice"] = _choice(choice)
     _add_thinking(form, asked)
     _add_format(form, arguments)
+    for name, known in OBJECT_FIELDS.items():
+        given = form.get(name) or {}
+        asked.unread += sorted(each_[:40] for each_ in given.keys() - known if given[each_])
     asked.is_stream = optional(form, "stream", bool) or False
     return asked
 
@@ -141,14 +153,14 @@ def _choice(choice: Mapping[str, Any]) -> ToolChoice:
 def _add_thinking(form: Mapping[str, Any], asked: MessagesRequest) -> None:
     arguments = asked.arguments
     thinking = optional(form, "thinking", dict)
+    output = optional(form, "output_config", dict) or {}
+    effort = optional(output, "effort", str, "output_config.")
     if thinking is None:
-        if (form.get("output_config") or {}).get("effort"):
+        if effort:
             asked.unread.append("effort")
         return
     kind = needed(thinking, "type", str, "thinking.")
     budget = optional(thinking, "budget_tokens", int, "thinking.")
-    output = optional(form, "output_config", dict) or {}
-    effort = optional(output, "effort", str, "output_config.")
     if kind in ("disabled", "between_tools"):
         arguments["thinking"] = False
     elif budget is not None:

@@ -113,16 +113,19 @@ class ResponsesExchange(Exchange[ResponsesRequest]):
 
     def _event_of(self, error: OrchestifyError | HTTPException) -> bytes:
         number = 0 if self._events is None else self._events.next_number()
-        return error_event(error, self.error_form, number)
+        return error_event(error, self.error_form, number, self._request_id)
 
 
 async def get_response(request: Request, service: Service) -> Response:
     """Return a kept answer."""
     try:
         kept = await _kept_of(request, service)
-        found = await kept.get(request.path_params["response"])
+        if request.query_params.get("stream", "false").lower() not in ("", "false", "0"):
+            raise wrong("stream", "a kept answer is not told as events again; leave it out")
+        id_ = request.path_params["response"]
+        found = await kept.get(id_)
         if found is None:
-            raise _not_kept()
+            raise _not_kept(id_)
     except (OrchestifyError, HTTPException) as error:
         return error_response(error, OPENAI)
     return Response(json.dumps(found.body), media_type="application/json")
@@ -134,7 +137,7 @@ async def delete_response(request: Request, service: Service) -> Response:
     try:
         kept = await _kept_of(request, service)
         if await kept.get(id_) is None:
-            raise _not_kept()
+            raise _not_kept(id_)
         if not await kept.drop(id_):
             raise HTTPException(503, "redis is away, and has the response", {"Retry-After": "5"})
     except (OrchestifyError, HTTPException) as error:
@@ -143,13 +146,24 @@ async def delete_response(request: Request, service: Service) -> Response:
     return Response(json.dumps(told), media_type="application/json")
 
 
+async def not_offered(request: Request) -> Response:
+    """Say in words that there is no such operation; clients do not ask again after a 404."""
+    what = request.url.path.rpartition("/")[2]
+    try:
+        await require(request, "call")
+        raise HTTPException(404, f"this service has no {what} of responses")
+    except (OrchestifyError, HTTPException) as error:
+        return error_response(error, OPENAI)
+
+
 async def _kept_of(request: Request, service: Service) -> KeptResponses:
     principal = await require(request, "call")
     return KeptResponses(service.responses, principal.tenant_id)
 
 
-def _not_kept() -> HTTPException:
-    return HTTPException(404)
+def _not_kept(id_: str) -> HTTPException:
+    why = "it was not stored, was deleted, or 24 hours are over"
+    return HTTPException(404, f"response with id {id_[:80]!r} not found: {why}")
 
 
 def _speaks(target: Target) -> bool:

@@ -77,9 +77,11 @@ class ItemReader:
                 call_id = needed(item, "call_id", str, where)
                 self._say(LLMMessage("tool", said, tool_call_id=call_id))
             case "reasoning":
-                self._in_turn.think(item)
-            case "item_reference":
-                return  # what is not kept; see `kept`
+                self._in_turn.think(item, where)
+            case (
+                "item_reference"
+            ):  # what it names is put in its place, where it is kept; see `kept`
+                needed(item, "id", str, where)
             case _:
                 self.untold.append(f"{where}type: {kind[:40]!r}")
                 self._say(LLMMessage("user", json.dumps(item)))
@@ -151,11 +153,17 @@ class _Turn:
     def say(self, content: Content) -> None:
         self.texts += [TextPart(content)] if isinstance(content, str) else content
 
-    def think(self, item: Mapping[str, Any]) -> None:
+    def think(self, item: Mapping[str, Any], where: str) -> None:
         """Take what was thought; other protocols' blocks, or the item itself, go back with it."""
-        listed = item.get("summary") or item.get("content") or ()
-        parts = [part for part in listed if isinstance(part, dict)]
-        self.thoughts.append(_BETWEEN_PARTS.join(str(part.get("text") or "") for part in parts))
+        optional(item, "encrypted_content", str, where)
+        read = {name: optional(item, name, list, where) for name in ("summary", "content")}
+        name = "summary" if read["summary"] else "content"
+        at = f"{where}{name}"
+        texts = [
+            optional(part, "text", str, f"{at}[{number}].") or ""
+            for number, part in enumerate(each(read[name] or [], at))
+        ]
+        self.thoughts.append(_BETWEEN_PARTS.join(texts))
         self.blocks += blocks_in(item)
 
     def messages(self) -> Iterable[LLMMessage]:

@@ -123,7 +123,9 @@ def refuse_missing(asked: ResponsesRequest) -> None:
     """
     if asked.missing is not None:
         raise wrong(
-            asked.missing, "nothing of this id is kept: it was not stored, or 24 hours are over"
+            asked.missing,
+            "nothing of this id is kept: it was not stored, or 24 hours are over",
+            "previous_response_not_found" if asked.missing == "previous_response_id" else None,
         )
 
 

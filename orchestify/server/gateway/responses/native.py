@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestify.lanes.responses.request import ENCRYPTED
-from orchestify.server.gateway.json_fields import wrong
+from orchestify.server.gateway.json_fields import Objects, unknown_in, wrong
 from orchestify.server.gateway.responses.reasoning import is_ours
 from orchestify.server.gateway.responses.request import READ, SEARCH, ResponsesRequest
 from orchestify.server.settings import ServiceSettings
@@ -39,6 +39,13 @@ ITEMS = frozenset(
 )
 """Items of the conversation that go with the operator's key."""
 
+_REASONING_FIELDS = frozenset({"effort", "summary", "generate_summary", "context", "mode"})
+_TEXT_FIELDS = frozenset({"format", "verbosity"})
+_FORM_FIELDS = frozenset({"type", "name", "schema", "strict", "description"})
+_TOOL_FIELDS = frozenset(
+    {"type", "name", "description", "parameters", "strict", "format", "tools", "async"}
+    | {"allowed_callers", "defer_loading", "output_schema"}
+)
 INCLUDED = (ENCRYPTED, "message.output_text.logprobs", "web_search_call.action.sources")
 _NOT_WITH_OUR_KEY = "does not go with the operator's key; the operator may allow it"
 
@@ -73,9 +80,28 @@ def permitted_request(asked: ResponsesRequest, settings: ServiceSettings) -> Nat
     tools = body.get("tools")
     if tools and asked.searches and not _may(settings, SEARCH):
         asked.warnings += (f"{SEARCH}_dropped",)
-        body["tools"] = [tool for tool in tools if not str(tool.get("type")).startswith(SEARCH)]
+        body["tools"] = [tool for tool in tools if not _searches(tool)]
+        _fit_choice(body, asked)
     asked.keeps_instead = True
     return NativeRequest("responses", {name: each for name, each in body.items() if each != []})
+
+
+def _searches(tool: Mapping[str, Any]) -> bool:
+    return str(tool.get("type")).startswith(SEARCH)
+
+
+def _fit_choice(body: dict[str, Any], asked: ResponsesRequest) -> None:
+    """Take the search, which was taken from the tools, from what chooses among them."""
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        left = [tool for tool in choice["tools"] if not _searches(tool)]
+        body["tool_choice"] = choice = {**choice, "tools": left}
+        is_void = not left
+    else:
+        is_void = isinstance(choice, dict) and _searches(choice)
+    if choice is not None and (is_void or not body["tools"]):
+        del body["tool_choice"]
+        asked.warnings += ("tool_choice_dropped",)
 
 
 def _may(settings: ServiceSettings, kind: str) -> bool:
@@ -88,6 +114,7 @@ def _refused(asked: ResponsesRequest, settings: ServiceSettings) -> Iterator[str
     for name in form.keys() - allowed:
         if form[name] is not None and form[name] not in AT_NO_PRICE.get(name, ()):
             yield name[:40]
+    yield from unknown_in(_objects(form), allowed)
     for number, tool in enumerate(form.get("tools") or ()):
         kind = str(tool.get("type"))
         if kind not in TOOLS and not kind.startswith((SEARCH, *settings.allowed_tools)):
@@ -99,6 +126,20 @@ def _refused(asked: ResponsesRequest, settings: ServiceSettings) -> Iterator[str
         if str(item.get("type") or "message") not in ITEMS.union(settings.allowed_fields):
             yield f"input[{number}].type"
         yield from _files(item, f"input[{number}].")
+
+
+def _objects(form: Mapping[str, Any]) -> Objects:
+    """Return the body's objects whose fields are of a list, but for those of items."""
+    text = form.get("text") or {}
+    places = [
+        ("reasoning", "reasoning", form.get("reasoning"), _REASONING_FIELDS),
+        ("text", "text", text, _TEXT_FIELDS),
+        ("text.format", "text.format", text.get("format"), _FORM_FIELDS),
+    ]
+    for number, tool in enumerate(form.get("tools") or ()):
+        if tool.get("type") in ("function", "custom", "namespace"):
+            places.append(("tools", f"tools[{number}]", tool, _TOOL_FIELDS))
+    return places
 
 
 def _files(item: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -37,6 +37,9 @@ answers without it."""
 
 _TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict"})
 _REASONING_FIELDS = frozenset({"effort", "summary", "generate_summary"})  # it comes all the same
+_TEXT_FIELDS = frozenset({"format", "verbosity"})
+_CHOICE_FIELDS = frozenset({"type", "name"})
+_NAMESPACE_FIELDS = frozenset({"type", "name", "tools"})
 _FORM_FIELDS = frozenset({"type", "name", "schema", "strict"})
 _MOST = 2**31 - 1
 _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
@@ -168,6 +171,9 @@ def _add_tools(form: Mapping[str, Any], asked: ResponsesRequest) -> None:
     parallel = optional(form, "parallel_tool_calls", bool)
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         choice, tools = _allowed(choice, tools)
+    if _is_search(choice) or (not tools and choice not in (None, "auto", "none")):
+        asked.unread.add("tool_choice")  # of the search, or of nothing
+        choice = None
     if not tools:
         return
     asked.arguments["tools"] = tools
@@ -185,6 +191,7 @@ def _tools(
     kind = needed(form, "type", str, where)
     if kind == "namespace" and namespace is None:
         name = needed(form, "name", str, where)
+        asked.unread |= unread_in(form, _NAMESPACE_FIELDS)
         inner = each(optional(form, "tools", list, where) or [], f"{where}tools")
         for number, tool in enumerate(inner):
             yield from _tools(tool, asked, f"{where}tools[{number}].", name)
@@ -211,10 +218,17 @@ def _tools(
         yield Tool(optional(form, "name", str, where) or kind, server=form)
 
 
+def _is_search(choice: Any) -> bool:
+    return isinstance(choice, dict) and str(choice.get("type")).startswith(SEARCH)
+
+
 def _allowed(choice: Mapping[str, Any], tools: list[Tool]) -> tuple[str, list[Tool]]:
     """Return the mode of a choice among some of the tools, and these."""
     listed = each(needed(choice, "tools", list, "tool_choice."), "tool_choice.tools")
-    names = {tool.get("name") for tool in listed}
+    names = {
+        optional(tool, "name", str, f"tool_choice.tools[{number}].")
+        for number, tool in enumerate(listed)
+    }
     mode = needed(choice, "mode", str, "tool_choice.")
     return mode, [tool for tool in tools if tool.name in names]
 
@@ -222,6 +236,7 @@ def _allowed(choice: Mapping[str, Any], tools: list[Tool]) -> tuple[str, list[To
 def _choice(choice: Any, parallel: bool | None, asked: ResponsesRequest) -> ToolChoice:
     if isinstance(choice, dict):
         kind = needed(choice, "type", str, "tool_choice.")
+        asked.unread |= unread_in(choice, _CHOICE_FIELDS)
         if kind in ("function", "custom"):
             name = needed(choice, "name", str, "tool_choice.")
             return ToolChoice("tool", name, parallel)
@@ -244,6 +259,7 @@ def _add_thinking(form: Mapping[str, Any], asked: ResponsesRequest) -> None:
 
 def _add_format(form: Mapping[str, Any], asked: ResponsesRequest) -> None:
     text = optional(form, "text", dict) or {}
+    asked.unread |= unread_in(text, _TEXT_FIELDS)
     given = optional(text, "format", dict, "text.")
     if given is None:
         return
