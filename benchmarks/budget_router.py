@@ -1,19 +1,14 @@
 """One budget, four processes, all their calls at once: orchestify beside LiteLLM's Router.
 
-    python benchmarks/budget_router.py [--calls 1000] [--postgres postgresql://user@host/scratch]
-                                       [--redis 127.0.0.1:6379] [--json results.json]
-
 A stub server on loopback answers after 50 ms and counts what it bills, which is what "spent"
 means here: each call may cost 0.01 USD (its `max_tokens`) and costs 0.004 to 0.01. The limit lets
-about a third of the calls through. `waited` is orchestify's: a call that may fit once others have
-settled waits. LiteLLM's Router has a provider budget; its processes share it only with `--redis`
-(`pip install redis`, and an empty server), else each has one of its own, so that the line
-of one process is the fair one. A PostgreSQL that is given is written to: give a scratch one.
+about a third of the calls through. `took` is mostly orchestify's waiting: a call that may fit once
+others have settled waits. LiteLLM's Router has a provider budget; its processes share it only over
+Redis, else each has one of its own, so that the line of one process is the fair one.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -23,12 +18,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.results import Cell, Table
+from benchmarks.settings import Settings
 from orchestify.testing import Reply, StubRequest, StubServer
 from orchestify.values import Usage
 
@@ -39,60 +32,70 @@ USD_PER_TOKEN = 1e-5
 PROMPT = [{"role": "user", "content": "What is the weather like?"}]
 
 
-@dataclass
-class Line:
-    """What became of the calls of all processes of one kind; money in USD."""
+def measure(settings: Settings) -> Iterator[Table]:
+    """Let processes spend one budget, by orchestify and by the Router; money in USD."""
+    calls, notes = settings.sized(1000, 60), []
+    limit_usd = round(0.0101 * calls, 6)
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = [("orchestify, SQLite", ["orchestify", f"sqlite:///{folder}/usage.db"], 4)]
+        if settings.postgres:
+            kinds.append(("orchestify, PostgreSQL", ["orchestify", settings.postgres], 4))
+        else:
+            notes.append("PostgreSQL left out: give a scratch database with --postgres")
+        kinds.append(("orchestify, memory", ["orchestify", "memory"], 1))
+        if settings.redis:
+            kinds.append(("LiteLLM Router, Redis", ["router", settings.redis], 4))
+        else:
+            notes.append("Routers that share their budget left out: give an empty Redis by --redis")
+        if not settings.quick:  # four imports of litellm
+            kinds.append(("LiteLLM Router, each its own", ["router", "alone"], 4))
+        kinds.append(("LiteLLM Router, one process", ["router", "alone"], 1))
+        rows = {
+            what: spent(worker, processes, calls * 4 // processes, limit_usd)
+            for what, worker, processes in kinds
+        }
+    yield Table(f"{calls * 4:,} calls at once, a limit of {limit_usd} USD", "", rows, tuple(notes))
 
-    what: str
-    processes: int
-    calls: int
-    limit_usd: float
-    spent_usd: float
-    overspent_usd: float
-    unspent_usd: float
-    answered: int
-    refused: int
-    failed: int
-    took_s: float
 
-
-def measure(what: str, worker: list[str], processes: int, calls: int, limit_usd: float) -> Line:
+def spent(worker: list[str], processes: int, calls: int, limit_usd: float) -> dict[str, Cell]:
     """Let the processes make their calls at once, and ask the server what it has billed."""
     with StubServer.in_thread() as server:
         server.respond = _reply
-        command = [sys.executable, __file__, "--worker", server.url, str(calls), str(limit_usd)]
+        command = [sys.executable, "-m", "benchmarks.budget_router"]
+        command += [server.url, str(calls), str(limit_usd)]
         pipe = subprocess.PIPE
         workers = [
             subprocess.Popen([*command, *worker], stdin=pipe, stdout=pipe, text=True)
             for _ in range(processes)
         ]
-        for each in workers:
-            _said(each)
-        began = time.perf_counter()
-        for each in workers:
-            _tell(each)
         timers = [threading.Timer(LONGEST_S, each.kill) for each in workers]
-        for timer in timers:
-            timer.start()
-        ends = sum((Counter(json.loads(_said(each) or "{}")) for each in workers), Counter[str]())
-        took_s = time.perf_counter() - began
-        for each, timer in zip(workers, timers, strict=True):
-            each.communicate()
-            timer.cancel()
+        try:
+            for each in workers:
+                _said(each)
+            for timer in timers:
+                timer.start()
+            began = time.perf_counter()
+            for each in workers:
+                _tell(each)
+            ends = Counter[str]()
+            for each in workers:
+                ends.update(json.loads(_said(each) or "{}"))
+            took_s = time.perf_counter() - began
+        finally:
+            for each, timer in zip(workers, timers, strict=True):
+                timer.cancel()
+                each.kill()
+                each.communicate()
         spent_usd = server.account.billed.output_tokens * USD_PER_TOKEN
-    return Line(
-        what,
-        processes,
-        processes * calls,
-        limit_usd,
-        round(spent_usd, 6),
-        round(max(0.0, spent_usd - limit_usd), 6),
-        round(max(0.0, limit_usd - spent_usd), 6),
-        ends["answered"],
-        ends["refused"],
-        processes * calls - ends["answered"] - ends["refused"],
-        round(took_s, 2),
-    )
+    return {
+        "processes": processes,
+        "spent": spent_usd,
+        "of the limit": spent_usd / limit_usd,
+        "answered": ends["answered"],
+        "refused": ends["refused"],
+        "failed": processes * calls - ends["answered"] - ends["refused"],
+        "took: s": took_s,
+    }
 
 
 def _reply(request: StubRequest) -> Reply:
@@ -158,8 +161,7 @@ async def router_calls(url: str, calls: int, limit_usd: float, redis: str) -> Co
     import litellm
 
     litellm.suppress_debug_info = True
-    host, _, port = redis.partition(":")
-    shared = {} if redis == "alone" else {"redis_host": host, "redis_port": int(port)}
+    shared = {} if redis == "alone" else {"redis_url": redis}
     router = litellm.Router(
         model_list=[
             {
@@ -205,42 +207,5 @@ def work(url: str, calls: str, limit_usd: str, kind: str, where: str) -> None:
     print(json.dumps(ends), flush=True)
 
 
-def main() -> None:
-    """Measure, and print a table and JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--calls", type=int, default=1000, help="calls of each process")
-    parser.add_argument("--postgres", help="URL of a scratch database")
-    parser.add_argument("--redis", help="host:port that LiteLLM's Routers share")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    given = parser.parse_args()
-    calls, limit_usd = given.calls, round(0.0101 * given.calls, 6)
-    with tempfile.TemporaryDirectory() as folder:
-        sqlite = f"sqlite:///{folder}/usage.db"
-        wanted = [("orchestify, SQLite", ["orchestify", sqlite], 4)]
-        if given.postgres:
-            wanted.append(("orchestify, PostgreSQL", ["orchestify", given.postgres], 4))
-        wanted.append(("orchestify, memory", ["orchestify", "memory"], 1))
-        if given.redis:
-            wanted.append(("LiteLLM Router, Redis", ["router", given.redis], 4))
-        wanted.append(("LiteLLM Router, each its own", ["router", "alone"], 4))
-        wanted.append(("LiteLLM Router, one process", ["router", "alone"], 1))
-        lines = [
-            measure(what, worker, processes, calls * 4 // processes, limit_usd)
-            for what, worker, processes in wanted
-        ]
-    figures = [asdict(line) for line in lines]
-    table = Table(*figures[0])
-    for line in figures:
-        table.add_row(*map(str, line.values()))
-    Console(width=160).print(table)
-    text = json.dumps(figures)
-    sys.stdout.write(text + "\n")
-    if given.json:
-        given.json.write_text(text)
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--worker"]:
-        work(*sys.argv[2:])
-    else:
-        main()
+    work(*sys.argv[1:])

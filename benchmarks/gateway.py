@@ -1,9 +1,8 @@
-"""The gateway beside the LiteLLM proxy: CPU a request, and latency, over the same stub server.
+"""The gateway beside the LiteLLM proxy and Portkey's: CPU a request, and latency, over one stub.
 
-    python benchmarks/gateway.py --litellm PATH/TO/litellm [--rounds 5] [--json results.json]
-
-Three processes: the stub server that stands in for the provider, `orchestify serve` with its ledger
-in SQLite, and the proxy with one worker and no database; without `--litellm` only ours is measured.
+Processes: the stub server that stands in for the provider, `orchestify serve` with its ledger in
+SQLite, the LiteLLM proxy with one worker and no database (`--litellm-proxy`), and Portkey's
+gateway (`--portkey`), which keeps no account and takes its provider from headers.
 `messages` in the tables is asked in Anthropic's protocol, over a provider that speaks it, and
 `translated` the same over one that speaks OpenAI's; `embeddings` asks for two vectors of 1,536
 numbers, as base64, whole only. They take turns, round by round, at 1 and at 64
@@ -15,17 +14,15 @@ the latency without a gateway. Medians over rounds; machines differ, so read the
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
-import socket
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,13 +30,17 @@ from typing import Any
 
 import aiohttp
 
-KEY = "sk-benchmark"
+from benchmarks.peers import KEY
+from benchmarks.processes import free_port, started
+from benchmarks.results import Cell, Table
+from benchmarks.settings import LackingError, Settings
+
 MESSAGES = [{"role": "user", "content": "Say something about the weather in three cities."}]
 CHUNKS = 100
 EMBEDDINGS = "/v1/embeddings"
 VECTORS = {"input": ["one text", "another"], "dimensions": 1536, "encoding_format": "base64"}
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-WAIT_S = 120
+WAIT_S = 300
 
 OURS = """
 providers:
@@ -72,6 +73,43 @@ general_settings: {{master_key: {key}}}
 """
 
 
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure whole answers and streams of each gateway that is given."""
+    try:
+        import uvicorn  # noqa: F401 - what the service stands on
+    except ImportError:
+        raise LackingError('the service is not installed: pip install ".[server]"') from None
+    notes = []
+    with TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        provider = stub(folder, stack)
+        servers = [provider, *endpoints(ours(folder, provider.url, stack))]
+        if settings.litellm_proxy:
+            command = _command(settings.litellm_proxy)
+            servers += endpoints(theirs(command, folder, provider.url, stack))
+        else:
+            notes.append("the LiteLLM proxy left out: give its command with --litellm-proxy")
+        if settings.portkey:
+            servers += portkey(_command(settings.portkey), folder, provider.url, stack)
+        else:
+            notes.append("Portkey's gateway left out: give its command with --portkey")
+        tables = asyncio.run(run(servers, settings.repeated(5), settings.sized(600, 64)))
+    yield replace(tables[0], notes=(*tables[0].notes, *notes))
+    yield from tables[1:]
+
+
+def _command(given: str) -> str:
+    """Return a command's own path.
+
+    Raises:
+        LackingError: there is none.
+    """
+    found = shutil.which(given)
+    if found is None:
+        raise LackingError(f"there is no command {given!r}")
+    return str(Path(found).absolute())
+
+
 @dataclass
 class Server:
     """A process to measure: where it listens, and what its two models are called."""
@@ -83,6 +121,7 @@ class Server:
     key: str = KEY
     models: tuple[str, str] = ("agent:whole", "agent:stream")
     path: str = "/v1/chat/completions"
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_messages(self) -> bool:
@@ -109,12 +148,12 @@ class Measured:
     latency_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, Cell]:
         """Medians over rounds."""
         return {
-            "cpu_ms": statistics.median(self.cpu_ms),
-            "latency_ms": statistics.median(self.latency_ms),
-            "p99_ms": statistics.median(self.p99_ms),
+            "CPU": statistics.median(self.cpu_ms),
+            "latency": statistics.median(self.latency_ms),
+            "p99": statistics.median(self.p99_ms),
         }
 
 
@@ -126,37 +165,6 @@ def _processes() -> Iterator[tuple[int, int]]:
         except OSError:
             continue  # it has ended
         yield int(fields[3]), sum(map(int, fields[11:15]))
-
-
-@contextmanager
-def started(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[Any]]:
-    """Run a command in a session of its own until the block is left; its output goes to a file."""
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=log.parent,
-            env={**os.environ, **environment},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def free_port() -> int:
-    """A port nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def stub(folder: Path, stack: ExitStack) -> Server:
@@ -208,6 +216,26 @@ def theirs(litellm: str, folder: Path, url: str, stack: ExitStack) -> Server:
     return Server("litellm proxy", f"http://127.0.0.1:{port}", process, log)
 
 
+def portkey(command: str, folder: Path, url: str, stack: ExitStack) -> list[Server]:
+    """Portkey's gateway, asked for each of the providers."""
+    port = free_port()
+    log = folder / "portkey.log"
+    process = stack.enter_context(started([command, "--headless", f"--port={port}"], log))
+    given = {"x-portkey-custom-host": f"{url}/v1", "x-portkey-provider": "openai"}
+    name, models = "portkey", ("gpt-4o", f"stub;chunks={CHUNKS}")
+    address = f"http://127.0.0.1:{port}"
+    chat = Server(name, address, process, log, models=models, headers=given)
+    claude = given | {"x-portkey-provider": "anthropic", "x-api-key": KEY}
+    models = ("claude-sonnet-4-5", models[1])
+    messages = replace(chat, path="/v1/messages", models=models, headers=claude)
+    embed = replace(chat, path=EMBEDDINGS, models=("text-embedding-3-small", ""))
+    return [
+        chat,
+        replace(messages, name=f"{name}: messages"),
+        replace(embed, name=f"{name}: embeddings"),
+    ]
+
+
 class Load:
     """The client: whole answers and streams, so many at once."""
 
@@ -227,6 +255,16 @@ class Load:
                     raise
             await asyncio.sleep(0.5)
 
+    async def answers(self, server: Server, *, is_stream: bool) -> bool:
+        """Whether a server answers; ours must."""
+        try:
+            await self.request(server, is_stream=is_stream)
+        except (aiohttp.ClientError, AssertionError):
+            if server.name.startswith("orchestify"):
+                raise
+            return False
+        return True
+
     async def request(self, server: Server, *, is_stream: bool) -> float:
         """Send a request and read its answer to the end; return the seconds that took."""
         body: dict[str, Any] = {"model": server.models[is_stream], "messages": MESSAGES}
@@ -240,7 +278,7 @@ class Load:
         async with self._session.post(
             f"{server.url}{server.path}",
             json=body,
-            headers={"authorization": f"Bearer {server.key}"},
+            headers={"authorization": f"Bearer {server.key}", **server.headers},
         ) as answer:
             text = await answer.read()
         took = time.perf_counter() - begun
@@ -270,19 +308,23 @@ class Load:
         into.p99_ms.append(times[int(len(times) * 0.99)] * 1e3)
 
 
-async def run(servers: list[Server], rounds: int, scale: float) -> list[dict[str, Any]]:
-    """Measure every setting, print it and return it."""
+async def run(servers: list[Server], rounds: int, count: int) -> list[Table]:
+    """Measure every setting."""
     tables = []
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)  # below the servers'
     timeout = aiohttp.ClientTimeout(total=WAIT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         load = Load(session)
         for server in servers:
-            await load.ready(server)
+            if ":" not in server.name:  # once a process
+                await load.ready(server)
         for is_stream in (False, True):
+            wanted = [each for each in servers if not (is_stream and each.is_embeddings)]
+            asked = [each for each in wanted if await load.answers(each, is_stream=is_stream)]
+            notes = [
+                f"{each.name} left out: no such answer" for each in wanted if each not in asked
+            ]
             for at_once in (1, 64):
-                count = int((200 if is_stream else 600) * scale)
-                asked = [each for each in servers if not (is_stream and each.is_embeddings)]
                 found = {server.name: Measured() for server in asked}
                 for number in range(rounds + 1):
                     for server in asked:
@@ -290,24 +332,18 @@ async def run(servers: list[Server], rounds: int, scale: float) -> list[dict[str
                         into = Measured() if warm_up else found[server.name]
                         size = max(at_once, count // 4 if warm_up else count)
                         await load.round(server, into, size, at_once, is_stream=is_stream)
-                tables.append(show(is_stream, at_once, found))
+                tables.append(replace(table(is_stream, at_once, found), notes=tuple(notes)))
     return tables
 
 
-def show(is_stream: bool, at_once: int, found: dict[str, Measured]) -> dict[str, Any]:
-    """Print a table with each one's CPU to ours at the endpoint, and return it as data."""
-    what = f"streams of {CHUNKS} chunks" if is_stream else "whole answers"
-    print(f"\n{what}, {at_once} at once (ms)")
-    print(f"  {'':28}{'CPU':>10}{'latency':>10}{'p99':>10}{'CPU / orchestify':>20}")
+def table(is_stream: bool, at_once: int, found: dict[str, Measured]) -> Table:
+    """Return medians, with each one's CPU to ours at the endpoint."""
+    what = f"Streams of {CHUNKS} chunks" if is_stream else "Whole answers"
     rows = {name: measured.row() for name, measured in found.items()}
     for name, row in rows.items():
         endpoint = name.partition(":")[1] + name.partition(":")[2]
-        ratio = row["cpu_ms"] / rows[f"orchestify{endpoint}"]["cpu_ms"]
-        print(
-            f"  {name:28}{row['cpu_ms']:10.3f}{row['latency_ms']:10.2f}{row['p99_ms']:10.2f}"
-            f"{ratio:20.2f}"
-        )
-    return {"what": what, "at_once": at_once, "rows": rows}
+        row["CPU / orchestify"] = row["CPU"] / rows[f"orchestify{endpoint}"]["CPU"]
+    return Table(f"{what}, {at_once} at once", "ms", rows)
 
 
 def endpoints(chat: Server) -> list[Server]:
@@ -321,26 +357,3 @@ def endpoints(chat: Server) -> list[Server]:
         replace(messages, name=f"{chat.name}: translated"),
         replace(chat, name=f"{chat.name}: embeddings", path=EMBEDDINGS, models=embed),
     ]
-
-
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--litellm", help="the proxy's command, of an environment of its own")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="requests a round, times this")
-    parser.add_argument("--json")
-    options = parser.parse_args()
-    with TemporaryDirectory() as folder, ExitStack() as stack:
-        provider = stub(Path(folder), stack)
-        chat = ours(Path(folder), provider.url, stack)
-        servers = [provider, *endpoints(chat)]
-        if options.litellm:
-            servers += endpoints(theirs(options.litellm, Path(folder), provider.url, stack))
-        tables = asyncio.run(run(servers, options.rounds, options.scale))
-    if options.json:
-        Path(options.json).write_text(json.dumps(tables, indent=1), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,24 @@
-"""What booking and reporting cost; prints a table, then the same as one line of JSON.
+"""What booking and reporting cost, in memory and in SQL.
 
-    python benchmarks/ledger.py [postgresql://user@host/database?options=-csearch_path%3Dscratch]
-
-SQLite is measured in a temporary directory (TMPDIR chooses the disk). A database that is given
-is written to: give a scratch one.
+SQLite is measured in a temporary directory (TMPDIR chooses the disk).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import text
 
+from benchmarks.results import Table
+from benchmarks.settings import Settings
 from orchestify.database.sql import database_url
 from orchestify.ledger.base import Ledger
 from orchestify.ledger.memory import MemoryLedger
@@ -34,6 +30,38 @@ from orchestify.values import Usage
 
 USAGE = Usage(input_tokens=1200, output_tokens=300, cache_read=800)
 COST = Decimal("0.00642")
+
+
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure booking, reports and memory."""
+    yield asyncio.run(booking(settings))
+    records = settings.sized(1_000_000, 50_000)
+    times = asyncio.run(summary_ms(records))
+    rows = {name: {"a report": ms} for name, ms in times.items()}
+    yield Table(f"Reports of {records:,} records in SQLite", "ms", rows)
+    calls = settings.sized(200_000, 10_000)
+    grown = asyncio.run(growth_mb(calls))
+    title = f"Memory that the process has grown by in {calls:,} calls"
+    yield Table(title, "MB", {"SQLite": {"growth": grown}})
+
+
+async def booking(settings: Settings) -> Table:
+    """Book calls in each store."""
+    file, few = "sqlite:///usage.db", settings.sized(1, 20)
+    rows = {
+        "SQLite, 64 at once": await booked_per_s(file, "process", 50_000 // few, 64),
+        "SQLite, one at a time": await booked_per_s(file, "process", 5_000 // few, 1),
+        "SQLite, power, 64 at once": await booked_per_s(file, "power", 10_000 // few, 64),
+        "SQLite, power, one at a time": await booked_per_s(file, "power", 1_000 // few, 1),
+    }
+    url, notes = settings.postgres, ()
+    if url:
+        rows["PostgreSQL, 64 at once"] = await booked_per_s(url, "process", 20_000 // few, 64)
+        rows["PostgreSQL, one at a time"] = await booked_per_s(url, "process", 2_000 // few, 1)
+    else:
+        notes = ("PostgreSQL left out: give a scratch database with --postgres",)
+    shown = {"memory": {"CPU of a call: us": await memory_us()}}
+    return Table("Booking", "", shown | {name: {"calls/s": n} for name, n in rows.items()}, notes)
 
 
 def call(number: int) -> tuple[Record, Record]:
@@ -75,7 +103,7 @@ async def booked_per_s(url: str, durability: str, calls: int, at_once: int) -> f
         await book(ledger, at_once, at_once)
         per_s = await book(ledger, calls, at_once)
         await ledger.aclose()
-    return round(per_s)
+    return per_s
 
 
 async def memory_us() -> float:
@@ -86,17 +114,17 @@ async def memory_us() -> float:
     for record, done in calls:
         await ledger.open(record)
         ledger.complete(done)
-    return round((time.process_time() - began) / len(calls) * 1e6, 2)
+    return (time.process_time() - began) / len(calls) * 1e6
 
 
-MILLION = """
+RECORDS = """
 INSERT INTO usage_records
   (id, call_id, attempt, started_at, day, provider, agent, model, outcome, input_tokens,
    output_tokens, cost_picousd, cost_source, latency_s, labels)
-WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999999)
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < :last)
 SELECT printf('%032x', i), printf('%032x', i), 1,
-       strftime('%Y-%m-%d %H:%M:%f000', '2025-01-01', (i * 31) || ' seconds'),
-       strftime('%Y-%m-%d', '2025-01-01', (i * 31) || ' seconds'),
+       strftime('%Y-%m-%d %H:%M:%f000', '2025-01-01', (i * :step) || ' seconds'),
+       strftime('%Y-%m-%d', '2025-01-01', (i * :step) || ' seconds'),
        'provider-' || (i % 3), 'agent-' || (i % 4), 'model-' || (i % 6), 'ok', 1200, 300,
        6420000000, 'litellm', 1.5, '{}'
 FROM n
@@ -112,12 +140,13 @@ FROM usage_records GROUP BY day, provider, agent, model
 """
 
 
-async def summary_ms() -> dict[str, float]:
-    """Return the times of summaries of 1,000,000 records of a year, medians of nine."""
+async def summary_ms(records: int) -> dict[str, float]:
+    """Return the times of summaries of so many records of 2025, medians of nine."""
     broken = datetime(2025, 3, 14, 12, tzinfo=UTC)
+    spread = {"last": records - 1, "step": 31_000_000 // records}
     with tempfile.TemporaryDirectory() as folder:
         there = ledger_database(database_url("sqlite:///usage.db", Path(folder)))
-        there.run(lambda connection: connection.execute(text(MILLION)))
+        there.run(lambda connection: connection.execute(text(RECORDS), spread))
         there.run(lambda connection: connection.execute(text(DAYS)))
         ledger = SqlLedger(there)
         times = {
@@ -136,52 +165,23 @@ async def median_ms(ledger: Ledger, *by: str, since: datetime | None = None) -> 
         began = time.perf_counter()
         report = await ledger.usage(by, since=since)
         times.append(time.perf_counter() - began)
-        assert report.total.calls > 500_000
-    return round(sorted(times)[4] * 1e3, 2)
+        assert report.total.calls
+    return sorted(times)[4] * 1e3
 
 
-async def growth_mb(calls: int = 200_000) -> float:
-    """Return by how much the process has grown after 200,000 calls in SQLite."""
+async def growth_mb(calls: int) -> float:
+    """Return by how much the process has grown after so many calls in SQLite."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = open_ledger("sqlite:///usage.db", base_dir=Path(folder))
-        await book(ledger, 20_000, 64)
+        await book(ledger, calls // 10, 64)
         before = resident_mb()
         await book(ledger, calls, 64)
         grown = resident_mb() - before
         await ledger.aclose()
-    return round(grown, 2)
+    return grown
 
 
 def resident_mb() -> float:
     """Return the memory that this process holds."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-async def main(postgres: str | None) -> None:
-    """Measure, and print."""
-    file = "sqlite:///usage.db"
-    figures: dict[str, float] = {
-        "memory: µs of CPU a call": await memory_us(),
-        "SQLite, 64 at once: calls/s": await booked_per_s(file, "process", 50_000, 64),
-        "SQLite, one at a time: calls/s": await booked_per_s(file, "process", 5_000, 1),
-        "SQLite, power, 64 at once: calls/s": await booked_per_s(file, "power", 10_000, 64),
-        "SQLite, power, one at a time: calls/s": await booked_per_s(file, "power", 1_000, 1),
-    }
-    if postgres:
-        figures |= {
-            "PostgreSQL, 64 at once: calls/s": await booked_per_s(postgres, "process", 20_000, 64),
-            "PostgreSQL, one at a time: calls/s": await booked_per_s(postgres, "process", 2_000, 1),
-        }
-    for name, ms in (await summary_ms()).items():
-        figures[f"1,000,000 records {name}: ms"] = ms
-    figures["growth over 200,000 calls in SQLite: MB"] = await growth_mb()
-    table = Table("ledger", "measured")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,}")
-    Console().print(table)
-    sys.stdout.write(json.dumps(figures, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else None))

@@ -1,26 +1,33 @@
-"""What a reload costs: the configuration read, put in force, and its agents asked for; a table.
+"""What a reload costs: the configuration read, put in force, and its agents asked for.
 
-    python benchmarks/reload.py [PROVIDERS [AGENTS]]
-
-1,000 providers and 10,000 agents where nothing is said; each agent was asked for before. One
-configuration is the same as before, one has a tenth of the providers with another key, one has
-all. No request is sent.
+1,000 providers and 10,000 agents; each agent was asked for before. One configuration is the same as
+before, one has a tenth of the providers with another key, one has all. No request is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.results import Cell, Table
+from benchmarks.settings import Settings
 from orchestify import ProviderRegistry
 from orchestify.core.config import load_config
+
+
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure a reload for each share of providers that changes, in seconds."""
+    providers, agents = settings.sized(1_000, 50), settings.sized(10_000, 500)
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for changed in (0, providers // 10, providers):
+            row = asyncio.run(reloaded(Path(folder), providers, agents, changed))
+            rows[f"{changed:,} changed"] = row
+    yield Table(f"Reload of {providers:,} providers and {agents:,} agents", "s", rows)
 
 
 def write(folder: Path, providers: int, agents: int, changed: int) -> None:
@@ -53,7 +60,7 @@ async def longest_stall_s(stalls: list[float]) -> None:
         stalls.append(time.perf_counter() - began - 0.001)
 
 
-async def measure(folder: Path, providers: int, agents: int, changed: int) -> list[str]:
+async def reloaded(folder: Path, providers: int, agents: int, changed: int) -> dict[str, Cell]:
     """Return seconds: reading, putting in force, the loop's longest stall, asking for all."""
     write(folder, providers, agents, 0)
     async with ProviderRegistry.from_config(load_config(folder)) as registry:
@@ -72,21 +79,10 @@ async def measure(folder: Path, providers: int, agents: int, changed: int) -> li
         began = time.perf_counter()
         kept = sum(registry.get_for_agent(name) is each for name, each in before.items())
         asked_s = time.perf_counter() - began
-    figures = [f"{each:.2f}" for each in (read_s, in_force_s, max(stalls), asked_s)]
-    return [f"{changed:,}", *figures, f"{kept:,}"]
-
-
-async def main(providers: int, agents: int) -> None:
-    """Print a row for each share of providers that changes."""
-    table = Table(title=f"Reload of {providers:,} providers and {agents:,} agents, in seconds")
-    for name in ("changed", "read", "in force", "longest stall", "all agents", "agents kept"):
-        table.add_column(name, justify="right")
-    with tempfile.TemporaryDirectory() as folder:
-        for changed in (0, providers // 10, providers):
-            table.add_row(*await measure(Path(folder), providers, agents, changed))
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    given = [int(each) for each in sys.argv[1:]]
-    asyncio.run(main(*(given + [1_000, 10_000][len(given) :])))
+    return {
+        "read": read_s,
+        "in force": in_force_s,
+        "longest stall": max(stalls),
+        "all agents": asked_s,
+        "agents kept": kept,
+    }

@@ -1,7 +1,5 @@
 """What a limit shared over Redis costs a call, beside one of the process's own.
 
-    python benchmarks/shared_limits.py [--redis redis://127.0.0.1:6379/0] [--json results.json]
-
 Every call passes the limit, settles and releases; nothing ever waits for room. "In a call" is a
 whole call on the direct OpenAI lane to a stub server in a process of its own, its requests
 counted one by one. A large limit is paid in units of a thousandth, so that few calls ask Redis;
@@ -11,22 +9,18 @@ is left out. Keys have a prefix of their own and are deleted.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import redis.asyncio
-from rich.console import Console
-from rich.table import Table
+from redis.exceptions import ConnectionError as NotReachedError
 
+from benchmarks.processes import stub_server
+from benchmarks.results import Cell, Table
+from benchmarks.settings import LackingError, Settings
 from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
 from orchestify.core.policies import RateLimitConfig
@@ -46,20 +40,36 @@ WHOLE_CALLS = 960
 ESTIMATE, USED = 9000, 700
 
 
-@dataclass
-class Line:
-    """Microseconds a call, by a local limit and by a shared one."""
-
-    what: str
-    at_once: int
-    local_cpu_us: float
-    shared_cpu_us: float
-    local_us: float
-    shared_us: float
-    cpu_ratio: float
-
-
 Timed = tuple[float, float]
+
+
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure limiters by themselves and in whole calls, in microseconds a call."""
+    if settings.redis is None:
+        raise LackingError("give a Redis with --redis redis://127.0.0.1:6379/0")
+    try:
+        rows = asyncio.run(rows_of(settings.redis, settings.sized(1, 10)))
+    except NotReachedError:
+        raise LackingError("no Redis answers at the address given with --redis") from None
+    yield Table("A limit on", "us", rows)
+
+
+async def rows_of(url: str, few: int) -> dict[str, dict[str, Cell]]:
+    """Measure everything, one by one and 16 at once, and delete the keys."""
+    prefix = f"bench-{secrets.token_hex(6)}"
+    client, rows = redis.asyncio.Redis.from_url(url), {}
+    await client.ping()
+    try:
+        with stub_server() as server:
+            for at_once in (1, 16):
+                rows |= await limits_alone(url, prefix, at_once, few)
+                row = await in_a_call(url, prefix, f"{server}/v1", at_once, few)
+                rows[f"in a call, {at_once} at once"] = row
+    finally:
+        async for key in client.scan_iter(f"{prefix}*"):
+            await client.delete(key)
+        await client.aclose()
+    return rows
 
 
 async def timed(work: Callable[[], Awaitable[object]], calls: int, at_once: int) -> Timed:
@@ -86,26 +96,30 @@ def passing(limiter: Limiter) -> Callable[[], Awaitable[object]]:
     return work
 
 
-def line(what: str, at_once: int, local: Timed, shared: Timed) -> Line:
-    """Return both, rounded, and their ratio."""
-    figures = (round(each, 1) for each in (local[0], shared[0], local[1], shared[1]))
-    return Line(what, at_once, *figures, cpu_ratio=round(shared[0] / local[0], 2))
+def row(local: Timed, shared: Timed) -> dict[str, Cell]:
+    """Return both and the ratio of their CPU."""
+    figures = {"local CPU": local[0], "shared CPU": shared[0], "/ local": shared[0] / local[0]}
+    return {**figures, "local": local[1], "shared": shared[1]}
 
 
-async def limits_alone(url: str, prefix: str, at_once: int) -> list[Line]:
+async def limits_alone(url: str, prefix: str, at_once: int, few: int) -> dict[str, dict[str, Cell]]:
     """Measure the limiters by themselves."""
-    lines = []
+    rows = {}
     for what, config in LIMITS.items():
         shared = RedisLimits(url, f"{prefix}-{at_once}")
         make = shared.for_tenant("bench")
-        local = await timed(passing(RateLimiter(**config.model_dump())), CALLS[what], at_once)
-        ours = await timed(passing(make(("provider", what, ""), config)), CALLS[what], at_once)
+        local = await timed(
+            passing(RateLimiter(**config.model_dump())), CALLS[what] // few, at_once
+        )
+        ours = await timed(
+            passing(make(("provider", what, ""), config)), CALLS[what] // few, at_once
+        )
         await shared.aclose()
-        lines.append(line(what, at_once, local, ours))
-    return lines
+        rows[f"{what}, {at_once} at once"] = row(local, ours)
+    return rows
 
 
-async def in_a_call(url: str, prefix: str, server: str, at_once: int) -> Line:
+async def in_a_call(url: str, prefix: str, server: str, at_once: int, few: int) -> dict[str, Cell]:
     """Measure whole calls, with the limit made here and with the shared one."""
     config = parse_config(json.dumps(_config(server)))
     shared = RedisLimits(url, f"{prefix}-calls-{at_once}")
@@ -114,70 +128,13 @@ async def in_a_call(url: str, prefix: str, server: str, at_once: int) -> Line:
         async with ProviderRegistry.assemble(config, parts) as registry:
             provider = registry.get("main")
             await provider.complete("hi")
-            found.append(await timed(lambda: provider.complete("hi"), WHOLE_CALLS, at_once))  # noqa: B023
+            calls = WHOLE_CALLS // few
+            found.append(await timed(lambda: provider.complete("hi"), calls, at_once))  # noqa: B023
     await shared.aclose()
-    return line("in a call", at_once, *found)
+    return row(*found)
 
 
 def _config(url: str) -> dict[str, object]:
     limit = {"requests_per_day": 1000, "tokens_per_day": 1_000_000_000}
     main = {"type": "openai", "base_url": url, "api_key": "sk-benchmark", "default_model": "m"}
     return {"providers": {"main": {**main, "rate_limit": limit}}}
-
-
-@contextmanager
-def stub_server() -> Iterator[str]:
-    """Start the stub server, and end it; its URL for OpenAI's protocol."""
-    command = [sys.executable, "-m", "orchestify.testing", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().split()[1]}/v1"
-        process.terminate()
-
-
-async def measure(url: str) -> list[Line]:
-    """Measure everything, and delete the keys."""
-    prefix = f"bench-{secrets.token_hex(6)}"
-    lines = []
-    try:
-        with stub_server() as server:
-            for at_once in (1, 16):
-                lines += await limits_alone(url, prefix, at_once)
-                lines.append(await in_a_call(url, prefix, server, at_once))
-    finally:
-        client = redis.asyncio.Redis.from_url(url)
-        async for key in client.scan_iter(f"{prefix}*"):
-            await client.delete(key)
-        await client.aclose()
-    return lines
-
-
-def show(lines: list[Line]) -> None:
-    """Print a table."""
-    table = Table("limit on", "at once", "local CPU", "shared CPU", "ratio", "local", "shared")
-    for each in lines:
-        figures = (each.local_cpu_us, each.shared_cpu_us, each.cpu_ratio)
-        table.add_row(
-            each.what,
-            str(each.at_once),
-            *map(str, figures),
-            str(each.local_us),
-            str(each.shared_us),
-        )
-    Console().print(table, "µs a call")
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    lines = asyncio.run(measure(given.redis))
-    show(lines)
-    if given.json is not None:
-        given.json.write_text(json.dumps([asdict(each) for each in lines], indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

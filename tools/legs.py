@@ -79,6 +79,7 @@ def newest(at: Checkout) -> None:
     everything = ".venv/bin/pip install --quiet '.[all-tests,frameworks]'"  # else some tests skip
     at.run("bash", "-c", everything)
     at.run("bash", "-c", suite)
+    at.run(".venv/bin/python", "-m", "benchmarks", "--quick", "lanes")  # ratios, told
 
 
 def floor(at: Checkout) -> None:
