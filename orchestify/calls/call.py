@@ -33,7 +33,7 @@ from orchestify.errors import (
 )
 from orchestify.lanes.lane import Lane
 from orchestify.ledger.budgets.reservation import Reservation
-from orchestify.ledger.record import SCOPE, Outcome, Record, new_id, utc_now
+from orchestify.ledger.record import SCOPE, Outcome, Record, Scope, new_id, utc_now
 from orchestify.models.pricing import UNPRICED, Cost, Price, cost_of
 from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import NO_AMOUNT, ZERO, Amount, Budget, BudgetKey, StepDown
@@ -63,7 +63,8 @@ class CallState:
 
     `leave_at` is the moment until which it may stay at the present target, the deadline at most.
     `attempts` are those that have ended, `attempt` is the latest, `errors` holds each target
-    that was given up with its last error. `stepped` has the budgets whose steps it has taken, and
+    that was given up with its last error. `scope` is what was in force where the call was made: a
+    stream may be read elsewhere. `stepped` has the budgets whose steps it has taken, and
     up to which share; `step_targets` has by provider and model the budget whose step leads there.
     `flight` is what equal calls may wait for, where answers are kept.
     """
@@ -73,6 +74,7 @@ class CallState:
     runtime: Runtime
     timeout_s: float
     is_stream: bool = False
+    scope: Scope = field(default_factory=SCOPE.get)
     leave_at: float = 0.0
     timer: asyncio.Timeout | None = None
     call_id: str = field(default_factory=new_id)
@@ -146,7 +148,7 @@ class CallState:
     def next_attempt(self, target: Target, request: CompletionRequest) -> AttemptState:
         """Return the state of the next attempt; nothing is held or recorded yet."""
         runtime, number = self.runtime, len(self.attempts) + 1
-        labels, budgets = SCOPE.get()
+        labels, budgets = self.scope
         if runtime.budgets:
             budgets = (*runtime.budgets_of(target, self.agent, labels), *budgets)
         estimates = runtime.estimates or bool(budgets)

@@ -255,9 +255,9 @@ class Route:
             policy = replace(policy, max_attempts=given)
         now, own_s = self.runtime.clock(), target.defaults.provider_timeout_s
         state.leave_at = state.deadline if own_s is None else min(state.deadline, now + own_s)
-        pool, tried = target, set[str]()
+        pool, tried, labels = target, set[str](), state.scope.labels
         if pool.keys:
-            target = keyed(self.runtime, pool, state.call)
+            target = keyed(self.runtime, pool, state.call, labels)
         number = amendments = 0
         while True:
             number += 1
@@ -265,7 +265,7 @@ class Route:
                 return await self._attempt(state, target, request, send, following)
             except APIError as error:
                 tried.add(target.credential)
-                other = other_key(self.runtime, pool, state.call, tried, error)
+                other = other_key(self.runtime, pool, state.call, labels, tried, error)
                 if other is not None:
                     target = other
                     number -= 1
@@ -281,7 +281,7 @@ class Route:
             await self.runtime.sleep(delay_s)
             if pool.keys:
                 tried.clear()
-                target = keyed(self.runtime, pool, state.call)
+                target = keyed(self.runtime, pool, state.call, labels)
 
     def _may_wait(
         self, state: CallState, target: Target, error: APIError, delay_s: float, following: int

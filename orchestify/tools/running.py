@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
+from orchestify.ledger.record import Scope, in_scope
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.tools.functions import FunctionTool, UnfitArgumentsError
 from orchestify.tools.results import ToolOutcome, ToolResult
@@ -38,17 +39,19 @@ class Told(NamedTuple):
 class ToolRunner:
     """Runs one run's tools; functions that are no coroutines run in threads.
 
-    A thread cannot be ended: a function that hangs in one is left there, and its result dropped.
+    The functions have the run's `scope`. A thread cannot be ended: a function that hangs in one is left there, and its result dropped.
     """
 
     functions: Mapping[str, FunctionTool]
     timeout_s: float
+    scope: Scope
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
     _threads: ThreadPools = field(default_factory=lambda: ThreadPools(MOST_AT_ONCE, "tool"))
 
     async def results(self, calls: Sequence[ToolCall]) -> AsyncGenerator[ToolResult, None]:
         """Run calls and yield their results as they come; closing it ends those that still run."""
-        pending = {asyncio.create_task(self._result(call)) for call in calls}
+        with in_scope(self.scope):
+            pending = {asyncio.create_task(self._result(call)) for call in calls}
         try:
             while pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -116,6 +116,22 @@ async def test_a_scopes_budget_needs_no_configuration(server: StubServer) -> Non
         await agent.complete("hi")
 
 
+async def test_a_stream_has_the_scope_it_was_made_in_wherever_it_is_read(
+    server: StubServer,
+) -> None:
+    async with budgeted(server) as registry:
+        agent = registry.get_for_agent("it")
+        with scope(run="r1", budget=RunBudget(calls=2)):
+            made = [agent.stream("hi"), agent.run_stream("hi"), agent.stream("hi")]
+        for stream in made[:2]:
+            assert [text async for text in stream]
+        with scope(run="r2"), pytest.raises(BudgetExceededError) as no:
+            await anext(made[2])
+        report = await registry.usage(by="label:run")
+    assert (no.value.budget, no.value.remaining_calls) == ("scope", 0)
+    assert [(row.key, row.total.calls) for row in report.rows] == [(("r1",), 2)]
+
+
 def test_a_scopes_budget_needs_a_label() -> None:
     nobodys = scope(budget=RunBudget(usd=1))
     with pytest.raises(InvalidParameterError, match="needs a label that says whose it is"):

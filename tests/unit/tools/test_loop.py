@@ -401,6 +401,18 @@ class TestAtOnce:
         report = await bench.registry.usage(by="label:run")
         assert [(row.key, row.total.calls) for row in report.rows] == [(("r1",), 3)]
 
+    async def test_a_run_that_is_read_elsewhere_has_the_scope_it_was_made_in(self) -> None:
+        bench = Bench([StreamEnd(calls(call("ask")))], LAST, [StreamEnd(LAST)])
+
+        async def ask() -> str:
+            return (await bench.provider.complete("inner")).content
+
+        with scope(run="r1"):
+            run = bench.provider.run_stream("hi", tools=[ask])
+        assert [text async for text in run] == []
+        report = await bench.registry.usage(by="label:run")
+        assert [(row.key, row.total.calls) for row in report.rows] == [(("r1",), 3)]
+
 
 class TestLimits:
     async def test_max_turns_ends_it_before_more_tools_run(self) -> None:
