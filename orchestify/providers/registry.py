@@ -164,7 +164,9 @@ class ProviderRegistry:
         """Register a provider; its calls are booked here from now on. A name's last one counts.
 
         Raises:
-            InvalidParameterError: it is no provider, or defines none of the methods it needs.
+            InvalidParameterError: it is no provider, or defines none of the methods it needs; or it
+                is registered already: in another registry that is open, or, one of ours, here by
+                another name.
         """
         self._lookup.register(provider_id, provider)
         self._agents.clear()
