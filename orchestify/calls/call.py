@@ -476,8 +476,9 @@ class AttemptState:
         name = "" if error is None else type(error).__name__
         price = None if reported_usd else runtime.price(self.target, answered)
         cost = cost_of(usage, reported_usd, price, self._price_of)
-        at_most_usd, possible = record.cost_at_most_usd, NO_AMOUNT
+        at_most_usd, possible, is_of_provider = record.cost_at_most_usd, NO_AMOUNT, True
         if outcome != "ok":
+            is_of_provider = not _is_own_limit(error)
             at_most_usd = self._at_most_usd(cost, error)
             possible = self._possible(usage, cost, at_most_usd, error)
             self._teach(error)
@@ -509,7 +510,7 @@ class AttemptState:
             )
             self.booked = True
             runtime.ledger.complete(completed)
-            runtime.observe(completed)
+            runtime.observe(completed, is_of_provider=is_of_provider)
         if self.trace is not None:
             self.trace.attempted(self._traced(usage, cost, name))
         return cost
@@ -655,3 +656,8 @@ class AttemptState:
             usage=usage,
             cost_usd=cost.usd,
         )
+
+
+def _is_own_limit(error: BaseException | None) -> bool:
+    """Whether an attempt ended by a limit of its caller or host, which says nothing else."""
+    return isinstance(error, APIError) and type(error).trips_breaker and not error.trips_breaker
