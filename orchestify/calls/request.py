@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
+from pydantic import PydanticUserError
+
 from orchestify.calls.messages import MessagesLike, cache_control_of, messages_of
 from orchestify.errors import InvalidParameterError
 from orchestify.models.model_map import ModelEntry, has_thinking
@@ -296,7 +298,12 @@ def response_format_of(value: ResponseFormatLike | None) -> ResponseFormat | Non
     if value is None or isinstance(value, ResponseFormat):
         return value
     if isinstance(value, type) and callable(getattr(value, "model_json_schema", None)):
-        schema = value.model_json_schema()
+        try:
+            schema = value.model_json_schema()
+        except PydanticUserError as error:
+            raise InvalidParameterError(
+                f"response_format: {value.__name__} has no JSON Schema ({error.code})"
+            ) from None
         return ResponseFormat(name=_form_name(value.__name__), schema=schema, model_class=value)
     if not isinstance(value, Mapping):
         raise InvalidParameterError("response_format is a JSON Schema or a pydantic model class")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,6 +26,8 @@ from orchestify.values import Tool
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _OF_VALIDATORS = frozenset({"value_error", "assertion_error"})  # whose words are the host's own
 _MOST_FAULTS = 5
+
+_log = logging.getLogger("orchestify.tools")
 
 
 class UnfitArgumentsError(Exception):
@@ -74,6 +77,10 @@ class FunctionTool:
             given = self._model.model_validate_json(json.dumps(dict(arguments)))
         except ValidationError as error:
             raise UnfitArgumentsError(_faults(error)) from None
+        except Exception as error:  # a host's own validator
+            kind = type(error).__name__
+            _log.warning("a validator of tool %s raised %s", self.name, kind)
+            raise UnfitArgumentsError(f"not accepted ({kind})") from None
         values = {
             each.name: getattr(given, field)
             for field, each in self._parameters.items()

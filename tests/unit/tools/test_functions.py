@@ -172,6 +172,16 @@ class TestCall:
             FunctionTool(guarded).call({"name": "x"})
         assert str(caught.value) == "name: not accepted"
 
+    def test_a_hosts_validator_that_fails_ends_nothing(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def divide(by: Annotated[int, AfterValidator(lambda by: 1 // by)]) -> int:
+            return by
+
+        with pytest.raises(UnfitArgumentsError, match=r"^not accepted \(ZeroDivisionError\)$"):
+            FunctionTool(divide).call({"by": 0})
+        assert caplog.messages == ["a validator of tool divide raised ZeroDivisionError"]
+
     def test_five_faults_are_told(self) -> None:
         with pytest.raises(UnfitArgumentsError, match=r"; and 3 more$"):
             FunctionTool(lambda: None, "none").call(dict.fromkeys("abcdefgh", 1))
