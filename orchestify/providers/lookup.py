@@ -80,8 +80,8 @@ class ProviderLookup:
         """Register a provider; its calls take this registry's path from now on.
 
         Raises:
-            InvalidParameterError: it is no provider, or defines none of the methods it needs; or its
-                calls are another registry's, or another name's, already.
+            InvalidParameterError: it is no provider, or defines none of the methods it needs; or
+                its calls are another registry's, or another name's, already.
         """
         if not isinstance(provider, LLMProvider):
             raise InvalidParameterError(f"{type(provider).__name__} is no LLMProvider")
@@ -162,7 +162,7 @@ class ProviderLookup:
         self._join(provider_id, provider)
 
     def _check_free(self, provider_id: str, provider: LLMProvider) -> None:
-        """Refuse a provider whose calls are booked elsewhere: they would be booked there no more."""
+        """Refuse a provider whose calls are booked elsewhere, which would end."""
         what, holder = f"the {type(provider).__name__} for {provider_id!r}", provider.holder
         if isinstance(provider, RoutedProvider):
             raise InvalidParameterError(
@@ -176,7 +176,7 @@ class ProviderLookup:
         names = [name for name, each in self.providers.items() if each is provider]
         if isinstance(provider, ConfiguredProvider) and names not in ([], [provider_id]):
             raise InvalidParameterError(
-                f"{what} is registered as {names[0]!r}, which would lose its calls; make another one"
+                f"{what} is registered as {names[0]!r}, which would lose its calls; make another"
             )
 
     def _join(self, provider_id: str, provider: LLMProvider) -> None:

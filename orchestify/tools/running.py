@@ -39,7 +39,8 @@ class Told(NamedTuple):
 class ToolRunner:
     """Runs one run's tools; functions that are no coroutines run in threads.
 
-    The functions have the run's `scope`. A thread cannot be ended: a function that hangs in one is left there, and its result dropped.
+    The functions have the run's `scope`. A thread cannot be ended: a function that hangs in one is
+    left there, and its result dropped.
     """
 
     functions: Mapping[str, FunctionTool]

@@ -108,10 +108,11 @@ async def test_nor_does_it_in_a_call(is_stream: bool) -> None:
     said, bench = answer('{"name": "x"}'), Bench()
     route = bench.route(Scripted("one", [StreamEnd(said)] if is_stream else said))
     with pytest.raises(StructuredOutputError) as caught:
-        if is_stream:
-            await anext(route.stream("hi", response_format=Checked))
-        else:
-            await route.complete("hi", response_format=Checked)
+        await (
+            anext(route.stream("hi", response_format=Checked))
+            if is_stream
+            else route.complete("hi", response_format=Checked)
+        )
     assert (caught.value.response.content, caught.value.response.usage) == (said.content, USED)
     assert bench.ledger.outcomes == [("one", "ok", "")]
 

@@ -229,11 +229,77 @@ class TestRefused:
         with pytest.raises(InvalidParameterError, match=r"tool 'at': a parameter's type"):
             FunctionTool(at)
 
-    def test_an_annotation_that_leads_nowhere_is_named(self) -> None:
-        def at(point: Nowhere) -> str:  # type: ignore[name-defined]  # noqa: F821
+    def test_what_a_function_returns_need_not_be_known(self) -> None:
+        class Local(BaseModel):
+            size: int
+
+        def at(point: int) -> Nowhere:  # type: ignore[name-defined]  # noqa: F821
+            return point
+
+        def made(point: int) -> Local:
+            return Local(size=point)
+
+        assert FunctionTool(at).call({"point": 3})() == 3
+        assert FunctionTool(made).call({"point": 3})() == Local(size=3)
+
+    @pytest.mark.parametrize("form", ["Nowhere", "list[Nowhere]"])
+    def test_a_parameters_type_that_is_not_known_is_named(self, form: str) -> None:
+        def at(text: str, point: Any) -> str:
+            return text
+
+        at.__annotations__["point"] = form
+        with pytest.raises(InvalidParameterError) as caught:
+            FunctionTool(at)
+        assert str(caught.value) == (
+            "tool 'at': the type of parameter 'point' cannot be resolved: 'Nowhere' is not known "
+            "at run time; define or import it at the top of the function's module, and not under "
+            "TYPE_CHECKING"
+        )
+
+    def test_a_name_within_a_type_is_resolved_as_well(self) -> None:
+        def at(places: Any) -> str:
             return ""
 
-        with pytest.raises(InvalidParameterError, match=r"signature cannot be read \(NameError\)"):
+        at.__annotations__["places"] = list["Place"]
+        schema = FunctionTool(at).tool.input_schema
+        assert schema["properties"]["places"]["items"] == {"$ref": "#/$defs/Place"}
+
+    def test_a_local_class_that_the_function_mentions_is_known(self) -> None:
+        class Local(BaseModel):
+            size: int
+
+        def at(place: Local) -> bool:
+            return isinstance(place, Local)
+
+        assert FunctionTool(at).call({"place": {"size": 3}})() is True
+
+    def test_a_closure_that_is_not_filled_yet_is_no_obstacle(self) -> None:
+        def at(size: int) -> int:
+            return later(size)
+
+        tool = FunctionTool(at)
+
+        def later(size: int) -> int:
+            return size
+
+        assert tool.call({"size": 3})() == 3
+
+    def test_a_local_class_that_it_does_not_mention_is_named(self) -> None:
+        class Local(BaseModel):
+            size: int
+
+        def at(place: Local) -> int:
+            return place.size
+
+        with pytest.raises(InvalidParameterError, match=r"'place' .* 'Local' is not known"):
+            FunctionTool(at)
+
+    def test_a_type_that_is_no_expression_is_named(self) -> None:
+        def at(point: Any) -> str:
+            return ""
+
+        at.__annotations__["point"] = "not a type"
+        with pytest.raises(InvalidParameterError, match=r"'point' cannot be resolved: SyntaxError"):
             FunctionTool(at)
 
     @pytest.mark.parametrize("name", ["", "two words", "a" * 65, "né", "a.b"])
