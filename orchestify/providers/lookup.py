@@ -301,9 +301,13 @@ class ProviderLookup:
         """
         agent = self._agents.get(agent_id)
         if agent is None or not agent.enabled:
-            raise AgentNotFoundError(
-                f"agent {agent_id!r} is {'off' if agent else 'not configured'}"
+            known = ", ".join(name for name, each in self._agents.items() if each.enabled)
+            error = AgentNotFoundError(
+                f"agent {agent_id!r} is {'off' if agent else 'not configured'}; there are: "
+                f"{known or 'none'}"
             )
+            error.is_off = agent is not None
+            raise error
         return self._targets_of(agent_id, agent)
 
     def batch_target(self, provider_id: str, model: str, agent_id: str) -> Target:
@@ -367,7 +371,9 @@ class ProviderLookup:
         else:
             why = "is not registered"
         known = ", ".join(self.providers) or "none"
-        raise ProviderNotFoundError(f"provider {provider_id!r} {why}; there are: {known}")
+        error = ProviderNotFoundError(f"provider {provider_id!r} {why}; there are: {known}")
+        error.is_off = provider_id in self.off or provider_id in self._configs
+        raise error
 
     def _provider_for(self, provider_id: str, agent_id: str, agent: AgentConfig) -> LLMProvider:
         """The provider by name; an agent with a key of its own has its own instance of its own."""
