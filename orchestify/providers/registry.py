@@ -395,10 +395,11 @@ class ProviderRegistry:
     ) -> UsageReport:
         """Return the ledger's usage by one or more axes.
 
-        They are listed in `orchestify.ledger.axes`.
+        They are listed in `orchestify.ledger.axes`. It is that of attempts that began in [since,
+        until), each without a zone in UTC; `where` maps axes to one value each.
 
         Raises:
-            InvalidParameterError: an axis that does not exist.
+            InvalidParameterError: an axis that does not exist, or what is no time or no mapping.
             LedgerError: the database could not be read.
         """
         return await self._runtime.ledger.usage(by, since=since, until=until, where=where)
