@@ -167,7 +167,9 @@ class ProviderRegistry:
             InvalidParameterError: it is no provider, or defines none of the methods it needs; or it
                 is registered already: in another registry that is open, or, one of ours, here by
                 another name.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         self._lookup.register(provider_id, provider)
         self._agents.clear()
 
@@ -176,7 +178,9 @@ class ProviderRegistry:
 
         Raises:
             InvalidParameterError: providers take no such name, or a parameter has no JSON Schema.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         self._lookup.functions[name] = FunctionTool(function, name)
 
     def get(self, provider_id: str) -> LLMProvider:
@@ -195,6 +199,7 @@ class ProviderRegistry:
         Raises:
             AgentNotFoundError: no such agent is configured, or it is off.
             ProviderNotFoundError: its provider is not registered, or is off.
+            OrchestifyError: the registry is closed.
         """
         return self._bound(agent_id, agents_config, "normal")
 
@@ -247,8 +252,7 @@ class ProviderRegistry:
         """
         whole = _whole(config)
         async with self._reloading:
-            if self._runtime.is_closed:
-                raise OrchestifyError(CLOSED)
+            self._require_open()
             before = self._config
             try:
                 check_ledger(before, whole)
@@ -282,7 +286,9 @@ class ProviderRegistry:
 
         Raises:
             InvalidParameterError: the interval is no time, or no event loop is running.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         check_interval(interval_s)
 
         async def changed() -> None:
@@ -444,7 +450,11 @@ class ProviderRegistry:
 
         A handler runs in a thread of its own, a coroutine function on the loop that runs now;
         one that fails or is slow harms nobody.
+
+        Raises:
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         return self._runtime.events.on(handler, *kinds)
 
     def observe(self, handler: Callable[[Record], None]) -> Callable[[], None]:
@@ -452,7 +462,11 @@ class ProviderRegistry:
 
         It is called where the attempt ended: on an event loop, in a thread, in a `__del__`. It
         must be quick, wait for nothing and raise nothing. Who is told already is not told twice.
+
+        Raises:
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         runtime = self._runtime
         if handler not in runtime.observers:
             runtime.observers = (*runtime.observers, handler)
@@ -542,7 +556,9 @@ class ProviderRegistry:
 
         Raises:
             InvalidParameterError: an interval is no time, or of a provider that is not there.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         providers, given = self._lookup.providers, intervals_s or {}
         for name in given.keys() - providers.keys():
             raise InvalidParameterError(f"monitor: no provider {name!r} is registered")
@@ -584,6 +600,7 @@ class ProviderRegistry:
                 await asyncio.to_thread(self._runtime.events.close)
 
     async def __aenter__(self) -> Self:
+        self._require_open()
         return self
 
     async def __aexit__(
@@ -607,9 +624,14 @@ class ProviderRegistry:
     def __repr__(self) -> str:
         return f"<ProviderRegistry: {', '.join(self._lookup.providers) or 'empty'}>"
 
+    def _require_open(self) -> None:
+        if self._runtime.is_closed:
+            raise OrchestifyError(CLOSED)
+
     def _bound(
         self, agent_id: str, agents_config: AgentsConfig | None, priority: Priority
     ) -> LLMProvider:
+        self._require_open()
         agents = self._config.agents if agents_config is None else agents_config
         agent = agents.agents.get(agent_id)
         if agent is None or not agent.enabled:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
 
 from orchestify import ProviderRegistry
 from orchestify.core.config import parse_config
+from orchestify.errors import OrchestifyError
 from orchestify.ledger.record import Record
 from tests.calls import Scripted
 
@@ -62,6 +64,36 @@ async def test_an_observer_that_fails_harms_no_call(
     response = await registry.get("main").complete("hi", max_tokens=10)
     assert response.finish_reason == "stop"
     assert caplog.messages == ["an observer of attempts raised RuntimeError"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda registry: registry.register("more", Scripted()),
+        lambda registry: registry.register_tool("look", lambda: None),
+        lambda registry: registry.get_for_agent("planner"),
+        lambda registry: registry.watch("."),
+        lambda registry: registry.on(print),
+        lambda registry: registry.observe(print),
+        lambda registry: registry.monitor(),
+    ],
+    ids=["register", "register_tool", "get_for_agent", "watch", "on", "observe", "monitor"],
+)
+async def test_a_closed_registry_says_so_at_once(
+    registry: ProviderRegistry, use: Callable[[ProviderRegistry], object]
+) -> None:
+    await registry.aclose()
+    with pytest.raises(OrchestifyError, match="the registry is closed; call inside its"):
+        use(registry)
+
+
+async def test_a_closed_registry_is_not_opened_again(registry: ProviderRegistry) -> None:
+    await registry.get("main").complete("hi", max_tokens=10)
+    await registry.aclose()
+    with pytest.raises(OrchestifyError, match="the registry is closed"):
+        async with registry:
+            pass
+    assert registry.get("main").get_usage().call_count == 1
 
 
 async def test_circuits_are_those_of_the_targets_that_were_called(
