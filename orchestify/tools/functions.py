@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticSerializationError
 
 from orchestify.errors import InvalidParameterError
 from orchestify.tools.docstrings import described
@@ -37,9 +38,18 @@ class UnfitArgumentsError(Exception):
 
 
 class _Schema(GenerateJsonSchema):
-    """A default that is no JSON is left out without a warning."""
+    """A default that is no JSON, as NaN, is left out without a warning."""
 
     ignored_warning_kinds = frozenset({"skipped-choice", "non-serializable-default"})  # type: ignore[assignment]  # pydantic reads it only
+
+    def encode_default(self, dft: Any) -> Any:
+        """Return a default as JSON has it."""
+        encoded = super().encode_default(dft)
+        try:
+            json.dumps(encoded, allow_nan=False)
+        except ValueError as error:
+            raise PydanticSerializationError(str(error)) from error
+        return encoded
 
 
 class FunctionTool:
@@ -150,10 +160,11 @@ class FunctionTool:
             )
             schema = model.model_json_schema(schema_generator=_Schema)
         except (PydanticUserError, TypeError) as error:
+            why = error.args[0] if isinstance(error, TypeError) else error.code
+            if why == "typed-dict-version":
+                why = "before Python 3.12 a TypedDict is typing_extensions.TypedDict"
             raise InvalidParameterError(
-                f"tool {self.name!r}: a parameter's type has no JSON Schema ({error.args[0]})"
-                if isinstance(error, TypeError)
-                else f"tool {self.name!r}: a parameter's type has no JSON Schema ({error.code})"
+                f"tool {self.name!r}: a parameter's type has no JSON Schema ({why})"
             ) from None
         schema.pop("title", None)
         for name, each in schema.get("properties", {}).items():

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from orchestify.values import Content, ImagePart, TextPart, ToolCall
 
 MOST_AT_ONCE = 8
 MOST_BYTES = 100_000  # of one result, as UTF-8
+_NO_NUMBER = re.compile(rb"NaN|Infinity")
 ENDING_S = 1.0  # what a cancelled function has to end; then it is left to itself
 
 _log = logging.getLogger("orchestify.tools")
@@ -143,11 +145,19 @@ def _result_of(name: str, value: Any) -> Told:
     if isinstance(value, str):
         return Told(_cut(value))
     try:
-        return Told(_cut(to_json(value).decode()))
+        return Told(_cut(_json(value).decode()))
     except (ValueError, RecursionError) as error:
         kind = type(value).__name__
         _log.warning("tool %s returned a %s that is no JSON", name, kind)
         return Told(f"error: {name} returned a {kind} that is no JSON", "unusable_result", error)
+
+
+def _json(value: Any) -> bytes:
+    """Return a value as JSON, which has neither NaN nor Infinity. Raises ValueError."""
+    written = to_json(value)
+    if _NO_NUMBER.search(written) and written != to_json(value, inf_nan_mode="null"):
+        raise ValueError("NaN or Infinity")
+    return written
 
 
 def _cut(text: str, most: int = MOST_BYTES) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
+import typing_extensions
 from pydantic import AfterValidator, BaseModel, Field
 
 from orchestify.errors import InvalidParameterError
@@ -20,6 +22,14 @@ class Unit(Enum):
     """Of temperatures."""
 
     CELSIUS = "C"
+
+
+class OwnPoint(TypedDict):
+    x: int
+
+
+class ExtendedPoint(typing_extensions.TypedDict):
+    x: int
 
 
 class Place(BaseModel):
@@ -119,6 +129,13 @@ class TestSchema:
             return text
 
         assert FunctionTool(search).tool.input_schema["properties"]["end"] == {}
+
+    def test_a_default_that_json_has_no_number_for_is_left_out(self) -> None:
+        def search(most: float = float("inf")) -> float:
+            return most
+
+        assert FunctionTool(search).tool.input_schema["properties"]["most"] == {"type": "number"}
+        assert FunctionTool(search).call({})() == float("inf")
 
     def test_what_a_partial_has_bound_is_not_the_models_to_choose(self) -> None:
         def read(user: str, path: str) -> str:
@@ -221,6 +238,21 @@ class TestRefused:
 
         with pytest.raises(InvalidParameterError, match=r"tool 'call': a parameter's type"):
             FunctionTool(call)
+
+    @pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic reads it from 3.12 on")
+    def test_a_typed_dict_of_pythons_own_is_told_its_remedy(self) -> None:
+        def at(point: OwnPoint) -> str:
+            return ""
+
+        with pytest.raises(InvalidParameterError, match=r"typing_extensions\.TypedDict\)$"):
+            FunctionTool(at)
+
+    def test_a_typed_dict_has_a_schema(self) -> None:
+        def at(point: ExtendedPoint) -> str:
+            return ""
+
+        schema = FunctionTool(at).tool.input_schema
+        assert schema["$defs"]["ExtendedPoint"]["required"] == ["x"]
 
     def test_a_type_of_the_hosts_own_is_named(self) -> None:
         def at(host: Host) -> str:

@@ -306,6 +306,9 @@ class TestTold:
             (ToolCall("c", "n"), '{"id":"c","name":"n","arguments":{},"raw_arguments":null,'),
             (object(), "error: give returned a object that is no JSON"),
             (b"\xff", "error: give returned a bytes that is no JSON"),
+            (float("nan"), "error: give returned a float that is no JSON"),
+            ({"a": [float("-inf")]}, "error: give returned a dict that is no JSON"),
+            ({"a": "NaN, no Infinity"}, '{"a":"NaN, no Infinity"}'),
         ],
     )
     async def test_a_result_is_text_or_json(self, value: Any, told: str) -> None:
