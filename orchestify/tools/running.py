@@ -127,7 +127,7 @@ def _called_here(name: str, prepared: Callable[[], Any]) -> Any:
     try:
         value = prepared()
         return value if inspect.isawaitable(value) else _result_of(name, value)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # no signal comes to this thread
         return _raised(name, error)
 
 

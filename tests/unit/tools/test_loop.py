@@ -236,7 +236,9 @@ class TestTold:
     async def test_a_call_that_cannot_be_made(self, asked: ToolCall, what: str) -> None:
         assert (await Bench(calls(asked), LAST).told(look)).startswith(what)
 
-    @pytest.mark.parametrize("kind", [RuntimeError, StopIteration, SystemExit, RecursionError])
+    @pytest.mark.parametrize(
+        "kind", [RuntimeError, StopIteration, SystemExit, KeyboardInterrupt, RecursionError]
+    )
     async def test_an_error_is_told_by_its_class_alone(
         self, kind: type[BaseException], caplog: pytest.LogCaptureFixture
     ) -> None:
