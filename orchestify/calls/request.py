@@ -213,6 +213,8 @@ def call_of(
         max_tokens=max_tokens,
     )
     if tools:
+        if not isinstance(tools, Iterable):
+            raise InvalidParameterError(f"tools are several, not a {type(tools).__name__}")
         call.tools = tuple(map(tool_of, tools))
     if thinking is not None:
         call.thinking, call.thinking_off = thinking_of(thinking), is_off(thinking)
@@ -350,6 +352,8 @@ def _take_keywords(call: Call, given: CallKeywords) -> None:
     call.response_format = response_format_of(given.get("response_format"))
     call.fallback = _fallback_of(given.get("fallback"))
     call.options, call.native = _options_of(given.get("options")), given.get("native")
+    if not isinstance(call.native, NativeRequest | None):
+        raise InvalidParameterError("native is a NativeRequest")
 
 
 def _tool(form: Mapping[str, Any], schema_key: str, cache_control: Any) -> Tool:
@@ -407,6 +411,8 @@ def _fallback_of(value: FallbackLike | None) -> tuple[FallbackTarget, ...] | Non
     if value is False:
         return ()
     targets = (value,) if isinstance(value, (str, Mapping)) else value
+    if not isinstance(targets, Iterable):
+        raise InvalidParameterError("fallback is False, a provider's name or a list of targets")
     return tuple(_fallback_target(target) for target in targets)
 
 
@@ -421,6 +427,8 @@ def _fallback_target(target: str | Mapping[str, str]) -> FallbackTarget:
 def _options_of(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not options:
         return NOTHING
+    if not isinstance(options, Mapping):
+        raise InvalidParameterError("options is a mapping of the body's extra fields")
     taken = sorted(OURS & set(options))
     if taken:
         raise InvalidParameterError(

@@ -216,6 +216,8 @@ def labelled(labels: Mapping[str, str | int], budget: RunBudget | None = None) -
     merged = {**outer.labels, **{k: _label(k, v) for k, v in labels.items()}}
     budgets = outer.budgets
     if budget is not None:
+        if not isinstance(budget, RunBudget):
+            raise InvalidParameterError("budget of a scope is a RunBudget")
         if not merged:
             raise InvalidParameterError(
                 "a budget of a scope needs a label that says whose it is: "

@@ -290,6 +290,8 @@ class ProviderRegistry:
         """
         self._require_open()
         check_interval(interval_s)
+        if not isinstance(path, str | Path):
+            raise InvalidParameterError(f"watch: a path is expected, not a {type(path).__name__}")
 
         async def changed() -> None:
             try:
@@ -560,6 +562,8 @@ class ProviderRegistry:
         """
         self._require_open()
         providers, given = self._lookup.providers, intervals_s or {}
+        if not isinstance(given, Mapping):
+            raise InvalidParameterError("monitor: intervals_s maps providers to seconds")
         for name in given.keys() - providers.keys():
             raise InvalidParameterError(f"monitor: no provider {name!r} is registered")
         configured = {
@@ -633,6 +637,9 @@ class ProviderRegistry:
     ) -> LLMProvider:
         self._require_open()
         agents = self._config.agents if agents_config is None else agents_config
+        if not isinstance(agents, AgentsConfig):
+            kind = type(agents).__name__
+            raise InvalidParameterError(f"the agents are a configuration's `agents`, not a {kind}")
         agent = agents.agents.get(agent_id)
         if agent is None or not agent.enabled:
             state = "is off" if agent else "is not configured"

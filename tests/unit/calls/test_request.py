@@ -139,6 +139,11 @@ class TestCall:
                 {"response_format": create_model("Odd", back=(Callable[[], int], ...))},
                 r"response_format: Odd has no JSON Schema \(invalid-for-json-schema\)",
             ),
+            ({"tools": 5}, "tools are several, not a int"),
+            ({"fallback": 5}, "fallback is False, a provider's name or a list of targets"),
+            ({"options": [1]}, "options is a mapping"),
+            ({"options": 5}, "options is a mapping"),
+            ({"native": {}}, "native is a NativeRequest"),
             ({"response_format": 5}, "response_format is a JSON Schema or a pydantic model"),
         ],
     )

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from orchestify import ProviderRegistry
+from orchestify import (
+    InvalidParameterError,
+    MockAnswer,
+    MockProvider,
+    OpenAIProvider,
+    ProviderRegistry,
+    load_config,
+)
 from orchestify.core.config import parse_config
 from orchestify.errors import OrchestifyError
 from orchestify.ledger.record import Record
@@ -84,6 +92,31 @@ async def test_a_closed_registry_says_so_at_once(
 ) -> None:
     await registry.aclose()
     with pytest.raises(OrchestifyError, match="the registry is closed; call inside its"):
+        use(registry)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda it: it.watch(".", interval_s="x"), "watch: interval_s: expected seconds above 0"),
+        (lambda it: it.watch(5), "watch: a path is expected, not a int"),
+        (lambda it: it.monitor(interval_s="x"), "monitor: interval_s: expected seconds above 0"),
+        (lambda it: it.monitor(timeout_s=None), "monitor: timeout_s: expected seconds above 0"),
+        (lambda it: it.monitor(intervals_s=[5]), "monitor: intervals_s maps providers to seconds"),
+        (lambda it: it.get_for_agent("planner", {}), "the agents are a configuration's `agents`"),
+        (lambda it: load_config(5), "load_config takes a path or a mapping, not a int"),
+        (lambda it: OpenAIProvider("x", None), "OpenAIProvider takes a configuration or a mapping"),
+        (lambda it: MockProvider(answers=[5]), "answers is a list of texts and MockAnswers"),
+        (lambda it: MockProvider(answers="x"), "answers is a list of texts and MockAnswers"),
+        (lambda it: MockAnswer(error="Nope"), "error is the name of an APIError"),
+        (lambda it: MockAnswer(error="ConfigError"), "error is the name of an APIError"),
+        (lambda it: MockAnswer(text=5), "text of a MockAnswer is a text"),
+    ],
+)
+async def test_what_cannot_be_used_is_said_in_words(
+    registry: ProviderRegistry, use: Callable[[Any], object], message: str
+) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
         use(registry)
 
 
