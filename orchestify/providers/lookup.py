@@ -85,6 +85,10 @@ class ProviderLookup:
         """
         if not isinstance(provider, LLMProvider):
             raise InvalidParameterError(f"{type(provider).__name__} is no LLMProvider")
+        if not isinstance(provider_id, str) or not provider_id:
+            raise InvalidParameterError(
+                "a provider is registered by a name, a text that is not empty"
+            )
         self._check_free(provider_id, provider)
         self._in_code.add(provider_id)
         if isinstance(provider, ConfiguredProvider):

@@ -454,6 +454,8 @@ class ProviderRegistry:
         one that fails or is slow harms nobody.
 
         Raises:
+            InvalidParameterError: a coroutine function, and no event loop is running; or no
+                function, or no class of events.
             OrchestifyError: the registry is closed.
         """
         self._require_open()
@@ -466,9 +468,12 @@ class ProviderRegistry:
         must be quick, wait for nothing and raise nothing. Who is told already is not told twice.
 
         Raises:
+            InvalidParameterError: it is no function.
             OrchestifyError: the registry is closed.
         """
         self._require_open()
+        if not callable(handler):
+            raise InvalidParameterError(f"a handler is a function, not a {type(handler).__name__}")
         runtime = self._runtime
         if handler not in runtime.observers:
             runtime.observers = (*runtime.observers, handler)
