@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestify.errors import LedgerError
+from orchestify import ProviderRegistry
+from orchestify.errors import BudgetExceededError, LedgerError
 from orchestify.ledger.memory import Total
 from orchestify.ledger.opening import open_ledger
 from tests.ledger_version_1 import RECORDS, SUMS, make_sqlite
@@ -71,6 +72,21 @@ async def total_of(path: Path) -> Total:
 async def test_it_is_reported_and_left_as_it_is(ledger_file: Path, reader: None) -> None:
     assert (await total_of(ledger_file)).calls == 1
     assert [each.name for each in ledger_file.parent.iterdir()] == ["usage.db"]
+
+
+async def test_calls_that_a_budget_refused_count_nowhere(
+    ledger_file: Path, reader: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {
+        "providers": {"m": {"type": "mock", "price": {"input_usd_per_mtok": 1}}},
+        "budgets": [{"name": "day", "limit_usd": 5, "period": "day"}],
+        "ledger": {"url": f"sqlite:///{ledger_file}"},
+    }
+    async with ProviderRegistry.from_config(config) as registry:
+        for _ in range(3):
+            with pytest.raises(BudgetExceededError, match="the ledger's database is away"):
+                await registry.get("m").complete("hi")
+    assert [each for each in caplog.messages if "count against" in each] == []
 
 
 async def test_nothing_is_booked_in_it(ledger_file: Path, reader: None) -> None:
