@@ -64,6 +64,13 @@ def old_file(folder: Path) -> Path:
     return folder / "usage.db"
 
 
+def make_writable(path: Path) -> None:
+    if os.getuid() == 0:
+        os.seteuid(0)
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+
+
 async def total_of(path: Path) -> Total:
     async with aclosing(open_ledger(f"sqlite:///{path}", base_dir=path.parent)) as ledger:
         return (await ledger.usage()).total
@@ -87,6 +94,16 @@ async def test_calls_that_a_budget_refused_count_nowhere(
             with pytest.raises(BudgetExceededError, match="the ledger's database is away"):
                 await registry.get("m").complete("hi")
     assert [each for each in caplog.messages if "count against" in each] == []
+
+
+async def test_once_it_can_be_written_calls_go_on(ledger_file: Path, reader: None) -> None:
+    async with aclosing(open_ledger(f"sqlite:///{ledger_file}", base_dir=Path())) as ledger:
+        with pytest.raises(LedgerError, match="readonly database"):
+            await ledger.open(opened())
+        make_writable(ledger_file)
+        await ledger.open(record := opened())
+        ledger.complete(answered(record))
+        assert (await ledger.usage()).total.calls == 2
 
 
 async def test_nothing_is_booked_in_it(ledger_file: Path, reader: None) -> None:
