@@ -90,11 +90,15 @@ class InvalidParameterError(OrchestifyError, ValueError):
 
 
 class ProviderNotFoundError(OrchestifyError, KeyError):
-    """No provider of that name is registered."""
+    """No provider of that name is registered; where it `is_off`, the name is configured."""
+
+    is_off: bool = False
 
 
 class AgentNotFoundError(OrchestifyError, KeyError):
-    """No agent or task of that name is configured, or it is switched off."""
+    """No agent or task of that name is configured, or it `is_off`."""
+
+    is_off: bool = False
 
 
 class MissingExtraError(OrchestifyError, ImportError):

@@ -17,4 +17,5 @@ def model(agent: LLMProvider) -> Model:
     Tools, handoffs, structured output and streams are the SDK's own; each of its turns is one
     call of the agent. What a call raises reaches the SDK as the status that the gateway gives it.
     """
-    return OpenAIChatCompletionsModel(agent.provider_id, openai_client(agent))
+    client = openai_client(agent)
+    return OpenAIChatCompletionsModel(agent.provider_id, client)

@@ -19,6 +19,5 @@ def model(agent: LLMProvider) -> Model:
     Tools, structured output and streams are Pydantic AI's own; each of its requests is one call
     of the agent. What a call raises reaches it as the status that the gateway gives it.
     """
-    return OpenAIChatModel(
-        agent.provider_id, provider=OpenAIProvider(openai_client=openai_client(agent))
-    )
+    provider = OpenAIProvider(openai_client=openai_client(agent))
+    return OpenAIChatModel(agent.provider_id, provider=provider)

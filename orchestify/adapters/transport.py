@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import run
-from orchestify.errors import ModelNotFoundError, OrchestifyError
+from orchestify.errors import InvalidParameterError, ModelNotFoundError, OrchestifyError
 from orchestify.ledger.record import labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.server.conversations import KeptConversations
@@ -50,6 +50,15 @@ class AgentTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
     """
 
     def __init__(self, agent: LLMProvider) -> None:
+        """Answer for an agent.
+
+        Raises:
+            InvalidParameterError: it is none.
+        """
+        if not isinstance(agent, LLMProvider):
+            raise InvalidParameterError(
+                f"the agent is what registry.get_for_agent returns, not a {type(agent).__name__}"
+            )
         self._agent = agent
         self._thinking = KeptThinking(KeptConversations(), tenant="", model="")
 

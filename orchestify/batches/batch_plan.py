@@ -134,7 +134,7 @@ def _begun(route: Route, call: Call) -> BatchPlan:
     first = route.targets[0]
     target = route.found(first.provider_id, call.model) if call.model else first
     if target.keys:
-        target = keyed(route.runtime, target, call)
+        target = keyed(route.runtime, target, call, SCOPE.get().labels)
     api = batch_api_of(lane_at(target.lane, target.model))
     if api is None:
         raise InvalidParameterError(

@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 from orchestify.batches.requests import RequestLike, request_of
 from orchestify.calls.request import CallKeywords, ThinkingLike, ToolLike
 from orchestify.errors import InvalidParameterError, OrchestifyError
-from orchestify.ledger.record import labelled
+from orchestify.ledger.record import SCOPE, Scope, in_scope, labelled
 from orchestify.values import LLMResponse
 
 CONCURRENCY = 20
@@ -90,21 +90,24 @@ def map_requests(
 class _Work:
     """The workers of one `map`, and what came of theirs that nobody has read.
 
-    `room` is for requests that were taken and whose result has not been read. A worker's own task
-    comes at its end.
+    `room` is for requests that were taken and whose result has not been read. `scope` is what was
+    in force where `map` was called: results may be read elsewhere. A worker's own task comes at its
+    end.
     """
 
     complete: Complete
     shared: ManyKeywords = field(repr=False)
     source: _Source
     room: asyncio.Semaphore
+    scope: Scope = field(default_factory=SCOPE.get)
     came: asyncio.Queue[BatchResult | asyncio.Task[None]] = field(default_factory=asyncio.Queue)
 
     async def results(
         self, concurrency: int, *, ordered: bool
     ) -> AsyncGenerator[BatchResult, None]:
         """Yield the results; whoever leaves early cancels what is under way."""
-        tasks = [asyncio.create_task(self._work()) for _ in range(concurrency)]
+        with in_scope(self.scope):
+            tasks = [asyncio.create_task(self._work()) for _ in range(concurrency)]
         early: dict[int, BatchResult] = {}
         due = 0
         try:

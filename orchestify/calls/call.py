@@ -33,7 +33,7 @@ from orchestify.errors import (
 )
 from orchestify.lanes.lane import Lane
 from orchestify.ledger.budgets.reservation import Reservation
-from orchestify.ledger.record import SCOPE, Outcome, Record, new_id, utc_now
+from orchestify.ledger.record import SCOPE, Outcome, Record, Scope, new_id, utc_now
 from orchestify.models.pricing import UNPRICED, Cost, Price, cost_of
 from orchestify.policy.breaker import Permit
 from orchestify.policy.budget import NO_AMOUNT, ZERO, Amount, Budget, BudgetKey, StepDown
@@ -63,7 +63,8 @@ class CallState:
 
     `leave_at` is the moment until which it may stay at the present target, the deadline at most.
     `attempts` are those that have ended, `attempt` is the latest, `errors` holds each target
-    that was given up with its last error. `stepped` has the budgets whose steps it has taken, and
+    that was given up with its last error. `scope` is what was in force where the call was made: a
+    stream may be read elsewhere. `stepped` has the budgets whose steps it has taken, and
     up to which share; `step_targets` has by provider and model the budget whose step leads there.
     `flight` is what equal calls may wait for, where answers are kept.
     """
@@ -73,6 +74,7 @@ class CallState:
     runtime: Runtime
     timeout_s: float
     is_stream: bool = False
+    scope: Scope = field(default_factory=SCOPE.get)
     leave_at: float = 0.0
     timer: asyncio.Timeout | None = None
     call_id: str = field(default_factory=new_id)
@@ -146,7 +148,7 @@ class CallState:
     def next_attempt(self, target: Target, request: CompletionRequest) -> AttemptState:
         """Return the state of the next attempt; nothing is held or recorded yet."""
         runtime, number = self.runtime, len(self.attempts) + 1
-        labels, budgets = SCOPE.get()
+        labels, budgets = self.scope
         if runtime.budgets:
             budgets = (*runtime.budgets_of(target, self.agent, labels), *budgets)
         estimates = runtime.estimates or bool(budgets)
@@ -474,8 +476,9 @@ class AttemptState:
         name = "" if error is None else type(error).__name__
         price = None if reported_usd else runtime.price(self.target, answered)
         cost = cost_of(usage, reported_usd, price, self._price_of)
-        at_most_usd, possible = record.cost_at_most_usd, NO_AMOUNT
+        at_most_usd, possible, is_of_provider = record.cost_at_most_usd, NO_AMOUNT, True
         if outcome != "ok":
+            is_of_provider = not _is_own_limit(error)
             at_most_usd = self._at_most_usd(cost, error)
             possible = self._possible(usage, cost, at_most_usd, error)
             self._teach(error)
@@ -507,7 +510,7 @@ class AttemptState:
             )
             self.booked = True
             runtime.ledger.complete(completed)
-            runtime.observe(completed)
+            runtime.observe(completed, is_of_provider=is_of_provider)
         if self.trace is not None:
             self.trace.attempted(self._traced(usage, cost, name))
         return cost
@@ -653,3 +656,8 @@ class AttemptState:
             usage=usage,
             cost_usd=cost.usd,
         )
+
+
+def _is_own_limit(error: BaseException | None) -> bool:
+    """Whether an attempt ended by a limit of its caller or host, which says nothing else."""
+    return isinstance(error, APIError) and type(error).trips_breaker and not error.trips_breaker

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from orchestify.calls.request import Call
 from orchestify.calls.runtime import Runtime
 from orchestify.calls.target import Target
 from orchestify.errors import APIError, AuthenticationError, PermissionDeniedError, RateLimitError
-from orchestify.ledger.record import current_labels
 
 OF_THE_KEY = (RateLimitError, AuthenticationError, PermissionDeniedError)
 """Errors that concern the key a request went out with, so that another key may do better."""
@@ -20,8 +19,14 @@ REFUSED_REST_S = 300.0
 _HASHED_CHARS = 4_096  # of each message: a conversation is known by its beginning
 
 
-def keyed(runtime: Runtime, target: Target, call: Call, tried: Collection[str] = ()) -> Target:
-    """Return the target with the key that the call goes out with.
+def keyed(
+    runtime: Runtime,
+    target: Target,
+    call: Call,
+    labels: Mapping[str, str],
+    tried: Collection[str] = (),
+) -> Target:
+    """Return the target with the key that the call, with its scope's labels, goes out with.
 
     Of the keys that do not rest, and were not `tried`, the one that the pool's `spread` says;
     where all rest, the one that goes on first.
@@ -33,7 +38,7 @@ def keyed(runtime: Runtime, target: Target, call: Call, tried: Collection[str] =
     if target.spread == "least_used":
         chosen = min(ready, key=runtime.key_calls)
     elif target.spread == "sticky" and len(ready) > 1:
-        said = _conversation(call, target.sticky_by)
+        said = _conversation(call, labels, target.sticky_by)
         chosen = max(ready, key=lambda each: _weight(said, each.key))
     else:
         chosen = ready[0]
@@ -42,18 +47,23 @@ def keyed(runtime: Runtime, target: Target, call: Call, tried: Collection[str] =
 
 
 def other_key(
-    runtime: Runtime, target: Target, call: Call, tried: Collection[str], error: APIError
+    runtime: Runtime,
+    target: Target,
+    call: Call,
+    labels: Mapping[str, str],
+    tried: Collection[str],
+    error: APIError,
 ) -> Target | None:
     """Return the target with a key that was not tried and does not rest, where that may help."""
     if not target.keys or not isinstance(error, OF_THE_KEY):
         return None
-    other = keyed(runtime, target, call, tried)
+    other = keyed(runtime, target, call, labels, tried)
     return None if other.credential in tried or runtime.passed_for_s(other)[0] > 0 else other
 
 
-def _conversation(call: Call, label: str) -> bytes:
+def _conversation(call: Call, labels: Mapping[str, str], label: str) -> bytes:
     """Return what tells a call's conversation: a label's value, else how its messages begin."""
-    value = current_labels().get(label) if label else None
+    value = labels.get(label) if label else None
     if value is not None:
         return value.encode("utf-8", "replace")
     beginning: list[str] = []

@@ -172,6 +172,7 @@ class OpenedStream:
             self._error.trips_breaker = False
         elif self._waiting is not None and now >= silent_at:
             self._error = self._cut(f"no output came within timeout_s ({self._silence_s:g} s)")
+            self._error.trips_breaker = self._silence_s != self._state.call.timeout_s
         else:
             when = silent_at if self._waiting is not None else now + self._silence_s
             self._timer = self._loop.call_at(min(when, self._deadline), self._check_time)

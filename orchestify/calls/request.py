@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
+from pydantic import PydanticUserError
+
 from orchestify.calls.messages import MessagesLike, cache_control_of, messages_of
 from orchestify.errors import InvalidParameterError
 from orchestify.models.model_map import ModelEntry, has_thinking
@@ -211,6 +213,8 @@ def call_of(
         max_tokens=max_tokens,
     )
     if tools:
+        if not isinstance(tools, Iterable):
+            raise InvalidParameterError(f"tools are several, not a {type(tools).__name__}")
         call.tools = tuple(map(tool_of, tools))
     if thinking is not None:
         call.thinking, call.thinking_off = thinking_of(thinking), is_off(thinking)
@@ -296,7 +300,12 @@ def response_format_of(value: ResponseFormatLike | None) -> ResponseFormat | Non
     if value is None or isinstance(value, ResponseFormat):
         return value
     if isinstance(value, type) and callable(getattr(value, "model_json_schema", None)):
-        schema = value.model_json_schema()
+        try:
+            schema = value.model_json_schema()
+        except PydanticUserError as error:
+            raise InvalidParameterError(
+                f"response_format: {value.__name__} has no JSON Schema ({error.code})"
+            ) from None
         return ResponseFormat(name=_form_name(value.__name__), schema=schema, model_class=value)
     if not isinstance(value, Mapping):
         raise InvalidParameterError("response_format is a JSON Schema or a pydantic model class")
@@ -343,6 +352,8 @@ def _take_keywords(call: Call, given: CallKeywords) -> None:
     call.response_format = response_format_of(given.get("response_format"))
     call.fallback = _fallback_of(given.get("fallback"))
     call.options, call.native = _options_of(given.get("options")), given.get("native")
+    if not isinstance(call.native, NativeRequest | None):
+        raise InvalidParameterError("native is a NativeRequest")
 
 
 def _tool(form: Mapping[str, Any], schema_key: str, cache_control: Any) -> Tool:
@@ -400,6 +411,8 @@ def _fallback_of(value: FallbackLike | None) -> tuple[FallbackTarget, ...] | Non
     if value is False:
         return ()
     targets = (value,) if isinstance(value, (str, Mapping)) else value
+    if not isinstance(targets, Iterable):
+        raise InvalidParameterError("fallback is False, a provider's name or a list of targets")
     return tuple(_fallback_target(target) for target in targets)
 
 
@@ -414,6 +427,8 @@ def _fallback_target(target: str | Mapping[str, str]) -> FallbackTarget:
 def _options_of(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not options:
         return NOTHING
+    if not isinstance(options, Mapping):
+        raise InvalidParameterError("options is a mapping of the body's extra fields")
     taken = sorted(OURS & set(options))
     if taken:
         raise InvalidParameterError(

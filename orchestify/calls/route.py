@@ -186,7 +186,10 @@ class Route:
         whole_s = self.targets[0].defaults.stream_timeout_s
         if is_stream and whole_s is not None:
             timeout_s = min(timeout_s, whole_s)
-        return CallState(call, self._agent, self.runtime, timeout_s, is_stream)
+        state = CallState(call, self._agent, self.runtime, timeout_s, is_stream)
+        for budget in state.scope.budgets:
+            self._check_steps(budget)
+        return state
 
     async def _until_one_answers(self, state: CallState, send: Send[T]) -> T:
         """Try the targets within the call's time, and end the call with what came of it."""
@@ -255,9 +258,9 @@ class Route:
             policy = replace(policy, max_attempts=given)
         now, own_s = self.runtime.clock(), target.defaults.provider_timeout_s
         state.leave_at = state.deadline if own_s is None else min(state.deadline, now + own_s)
-        pool, tried = target, set[str]()
+        pool, tried, labels = target, set[str](), state.scope.labels
         if pool.keys:
-            target = keyed(self.runtime, pool, state.call)
+            target = keyed(self.runtime, pool, state.call, labels)
         number = amendments = 0
         while True:
             number += 1
@@ -265,7 +268,7 @@ class Route:
                 return await self._attempt(state, target, request, send, following)
             except APIError as error:
                 tried.add(target.credential)
-                other = other_key(self.runtime, pool, state.call, tried, error)
+                other = other_key(self.runtime, pool, state.call, labels, tried, error)
                 if other is not None:
                     target = other
                     number -= 1
@@ -281,7 +284,7 @@ class Route:
             await self.runtime.sleep(delay_s)
             if pool.keys:
                 tried.clear()
-                target = keyed(self.runtime, pool, state.call)
+                target = keyed(self.runtime, pool, state.call, labels)
 
     def _may_wait(
         self, state: CallState, target: Target, error: APIError, delay_s: float, following: int
@@ -427,11 +430,25 @@ class Route:
     def _step_targets(self, step: StepDown) -> Sequence[Target]:
         """The targets of a step; none where its provider or agent is off."""
         try:
-            if step.agent is not None:
-                return self._chain_of(step.agent) if self._chain_of is not None else ()
-            return [self.found(step.provider or "", step.model)]
+            return self._named_by(step)
         except (AgentNotFoundError, ProviderNotFoundError):
             return ()
+
+    def _named_by(self, step: StepDown) -> Sequence[Target]:
+        if step.agent is not None:
+            return self._chain_of(step.agent) if self._chain_of is not None else ()
+        return [self.found(step.provider or "", step.model)]
+
+    def _check_steps(self, budget: Budget) -> None:
+        """Check that the steps of a scope's budget lead somewhere in this registry."""
+        for step in budget.step_down if self._resolve is not None else ():
+            try:
+                self._named_by(step)
+            except (AgentNotFoundError, ProviderNotFoundError) as error:
+                if not error.is_off:
+                    raise InvalidParameterError(
+                        f"step_down of the budget {budget.title}: {error}"
+                    ) from error
 
     def _fits(self, call: Call, target: Target, error: BudgetExceededError) -> bool:
         """Whether a call's worst case at the target is within what the full budget has left."""

@@ -365,9 +365,13 @@ class Runtime:
             where = (agent, target.provider_id, target.model, to.provider_id, to.model)
             self.events.emit(BudgetSteppedDown(budget.name, at, *where, budget.value))
 
-    def observe(self, record: Record) -> None:
-        """Tell the statistics of a completed attempt; say once what cannot be true of it."""
-        self.health.observe(record)
+    def observe(self, record: Record, *, is_of_provider: bool = True) -> None:
+        """Tell who observes of a completed attempt; say once what cannot be true of it.
+
+        Health is told of what says something about the provider.
+        """
+        if is_of_provider:
+            self.health.observe(record)
         if self.forecast is not None and self.forecast.limit_usd is not None:
             self.forecast.observe()
         for observer in self.observers:

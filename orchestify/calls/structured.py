@@ -42,14 +42,16 @@ def _read(content: str, form: ResponseFormat) -> tuple[Any, str]:
 
     Raises nothing: of a frame that raises, a traceback may show the answer.
     """
-    reason = _NO_JSON
+    reason, model = _NO_JSON, form.model_class
     for text in _where_json_is(content):
         try:
-            return _parsed(text, form), ""
+            return (json.loads(text) if model is None else model.model_validate_json(text)), ""
         except ValidationError as error:
             reason = f"the answer does not fit {form.name}: {_places(error)}"
         except (ValueError, RecursionError):
             continue
+        except Exception as error:  # a host's own validator: the answer is paid for
+            reason = f"a validator of {form.name} raised {type(error).__name__}"
     return None, reason
 
 
@@ -82,9 +84,3 @@ _LANGUAGE = re.compile(r"\A\w*\s")
 def _places(error: ValidationError) -> str:
     places = sorted({".".join(map(str, each["loc"])) or "answer" for each in error.errors()})
     return ", ".join(places[:5])
-
-
-def _parsed(text: str, form: ResponseFormat) -> Any:
-    if form.model_class is not None:
-        return form.model_class.model_validate_json(text)
-    return json.loads(text)

@@ -30,7 +30,7 @@ from orchestify.core.providers import PriceConfig, ProviderConfig, ProvidersConf
 from orchestify.core.schema import config_schema
 from orchestify.core.validation import validate
 from orchestify.core.yaml_reader import Origin
-from orchestify.errors import ConfigError
+from orchestify.errors import ConfigError, InvalidParameterError
 
 __all__ = [
     "AgentConfig",
@@ -98,8 +98,12 @@ def load_config(
     default from the process's environment; so do the vault's place and encryption keys, where an
     `api_key` is `vault:NAME`.
 
-    Raises: ConfigError with every problem of every file, in file order.
+    Raises: ConfigError with every problem of every file, in file order; InvalidParameterError where
+    it is no path and no mapping.
     """
+    if not isinstance(path, str | os.PathLike | Mapping):
+        kind = type(path).__name__
+        raise InvalidParameterError(f"load_config takes a path or a mapping, not a {kind}")
     sources = read_mapping(path, "<mapping>") if isinstance(path, Mapping) else read(Path(path))
     config, problems = _build(sources, environ)
     if config is None:

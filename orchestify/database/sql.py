@@ -116,6 +116,8 @@ class Database:
                 raise
             except _FAILURES as error:
                 problem = self._describe(error)
+                if "readonly database" in problem:
+                    self._engine.dispose()  # SQLite opened it so, and would keep it so
         raise self._error(problem)
 
     @property

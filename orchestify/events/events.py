@@ -251,8 +251,16 @@ class Events:
         at once. What a handler raises is logged by its class, once a handler.
 
         Raises:
-            InvalidParameterError: a coroutine function, and no event loop is running.
+            InvalidParameterError: a coroutine function, and no event loop is running; or no
+                function, or no class of events.
         """
+        if not callable(handler):
+            raise InvalidParameterError(f"a handler is a function, not a {type(handler).__name__}")
+        for each in types:
+            if not (isinstance(each, type) and issubclass(each, Event)):
+                raise InvalidParameterError(
+                    f"{getattr(each, '__name__', each)!r} is no class of orchestify's events"
+                )
         subscription = Subscription(handler, types, _loop_of(handler))
         self._subscriptions = (*self._subscriptions, subscription)
 

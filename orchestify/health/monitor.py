@@ -79,8 +79,9 @@ class Monitor:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, each in {"interval_s": self.interval_s, **self.intervals_s}.items():
-            if not 0 < each < math.inf:
+        times = {"interval_s": self.interval_s, "timeout_s": self.timeout_s, **self.intervals_s}
+        for name, each in times.items():
+            if not isinstance(each, (int, float)) or not 0 < each < math.inf:
                 raise InvalidParameterError(f"monitor: {name}: expected seconds above 0")
 
     async def check_now(self) -> HealthReport:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from orchestify import errors
-from orchestify.errors import APIError, ConfigError, StreamInterruptedError
+from orchestify.errors import APIError, ConfigError, InvalidParameterError, StreamInterruptedError
 from orchestify.lanes.wire_form import request_form
 from orchestify.values import (
     CompletionRequest,
@@ -57,6 +57,13 @@ class MockAnswer:
     error: str | None = None
     retry_after_s: float | None = None
     cut_after: int | None = None
+
+    def __post_init__(self) -> None:
+        kind = APIError if self.error is None else getattr(errors, str(self.error), None)
+        if not (isinstance(kind, type) and issubclass(kind, APIError)):
+            raise InvalidParameterError("error is the name of an APIError of orchestify.errors")
+        if not isinstance(self.text, str):
+            raise InvalidParameterError("text of a MockAnswer is a text")
 
 
 class MockLane:
@@ -153,10 +160,10 @@ def _answer_of(given: object, where: str) -> MockAnswer:
     values = dict(given)
     if "tool_calls" in values:
         values["tool_calls"] = tuple(_tool_call(call, where) for call in values["tool_calls"])
-    kind = getattr(errors, str(values.get("error")), None)
-    if "error" in values and not (isinstance(kind, type) and issubclass(kind, APIError)):
-        raise ConfigError(f"{where}: error is the name of an APIError of orchestify.errors")
-    return MockAnswer(**values)
+    try:
+        return MockAnswer(**values)
+    except InvalidParameterError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _tool_call(given: object, where: str) -> tuple[str, Mapping[str, Any]]:

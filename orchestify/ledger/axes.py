@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from orchestify.errors import InvalidParameterError
@@ -38,11 +38,20 @@ def axes_of(by: str | Sequence[str], where: Mapping[str, str] | None) -> tuple[s
     """Return the axes of `by`, checked together with those of `where`.
 
     Raises:
-        InvalidParameterError: one of them does not exist.
+        InvalidParameterError: one of them does not exist, or it is none.
     """
+    if not isinstance(by, Iterable):
+        raise InvalidParameterError(f"by is one axis or several, not a {type(by).__name__}")
+    if where is not None and not (
+        isinstance(where, Mapping) and all(isinstance(each, str) for each in where.values())
+    ):
+        raise InvalidParameterError('where maps axes to texts: {"agent": "planner"}')
     axes = (by,) if isinstance(by, str) else tuple(by)
     for axis in (*axes, *(where or ())):
-        if axis not in AXES and not (is_label(axis) and len(axis) > len(LABEL)):
+        is_known = isinstance(axis, str) and (
+            axis in AXES or (is_label(axis) and len(axis) > len(LABEL))
+        )
+        if not is_known:
             raise InvalidParameterError(f"cannot report by {axis!r}; choose from {axes_in_words()}")
     return axes
 

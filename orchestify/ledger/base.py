@@ -156,8 +156,13 @@ def as_utc(moment: datetime) -> datetime:
     """Return `moment` in UTC; without a zone it is taken as UTC.
 
     Raises:
-        InvalidParameterError: in UTC it lies outside the years 1 to 9999.
+        InvalidParameterError: it is none, or in UTC it lies outside the years 1 to 9999.
     """
+    if not isinstance(moment, datetime):
+        raise InvalidParameterError(
+            f"a time is a datetime, not a {type(moment).__name__}; a week ago is "
+            "datetime.now(UTC) - timedelta(days=7)"
+        )
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:

@@ -384,8 +384,8 @@ _ALL_DAYS = ("", "~")
 
 def _day_range(since: datetime | None, until: datetime | None) -> tuple[str, str]:
     return (
-        as_utc(since).date().isoformat() if since else _ALL_DAYS[0],
-        as_utc(until).date().isoformat() if until else _ALL_DAYS[1],
+        _ALL_DAYS[0] if since is None else as_utc(since).date().isoformat(),
+        _ALL_DAYS[1] if until is None else as_utc(until).date().isoformat(),
     )
 
 

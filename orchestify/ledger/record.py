@@ -45,7 +45,7 @@ class Scope(NamedTuple):
 
 _NO_SCOPE = Scope()
 SCOPE: contextvars.ContextVar[Scope] = contextvars.ContextVar("orchestify_scope", default=_NO_SCOPE)
-"""The scopes in force, merged into one; only `labelled` sets it."""
+"""The scopes in force, merged into one; only `in_scope` sets it."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that would cost a call 3 µs
@@ -195,6 +195,9 @@ def utc_now() -> datetime:
 def scope(*, budget: RunBudget | None = None, **labels: str | int) -> AbstractContextManager[None]:
     """Label every call made inside, across tasks and the threads they start with a context.
 
+    A stream has the scope in which it was made, wherever it is read; a coroutine has the one in
+    which it is awaited or made a task.
+
     Nested scopes merge, the inner one wins: `with scope(run="r1"), scope(task="t7"): ...`.
     A `budget` holds for all calls with the labels that are then in force, in every process that
     gives such a scope a budget, beside those of the configuration and of outer scopes.
@@ -213,6 +216,8 @@ def labelled(labels: Mapping[str, str | int], budget: RunBudget | None = None) -
     merged = {**outer.labels, **{k: _label(k, v) for k, v in labels.items()}}
     budgets = outer.budgets
     if budget is not None:
+        if not isinstance(budget, RunBudget):
+            raise InvalidParameterError("budget of a scope is a RunBudget")
         if not merged:
             raise InvalidParameterError(
                 "a budget of a scope needs a label that says whose it is: "
@@ -220,7 +225,14 @@ def labelled(labels: Mapping[str, str | int], budget: RunBudget | None = None) -
             )
         value = json.dumps(merged, sort_keys=True)
         budgets = (*budgets, budget.named(SCOPE_BUDGET, value))
-    token = SCOPE.set(Scope(merged, budgets))
+    with in_scope(Scope(merged, budgets)):
+        yield
+
+
+@contextmanager
+def in_scope(scope: Scope) -> Iterator[None]:
+    """Let a scope that was kept be the one in force."""
+    token = SCOPE.set(scope)
     try:
         yield
     finally:

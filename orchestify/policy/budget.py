@@ -82,7 +82,7 @@ class StepDown:
             raise InvalidParameterError("a step of a budget names a provider or an agent")
         if self.model is not None and self.provider is None:
             raise InvalidParameterError("a step of a budget names a model beside its provider")
-        if not 0 < self.at <= 1:
+        if not (_is_number(self.at) and 0 < self.at <= 1):
             raise InvalidParameterError("the share of a step of a budget is above 0 and at most 1")
 
 
@@ -195,7 +195,7 @@ class RunBudget:
     the rest is as at `Budget`.
 
     Raises:
-        InvalidParameterError: nothing is limited, or a number is below zero.
+        InvalidParameterError: nothing is limited, a number is below zero, or a list is none.
     """
 
     usd: Decimal | float | None = None
@@ -211,17 +211,27 @@ class RunBudget:
         if (self.usd, self.tokens, self.calls) == (None, None, None):
             raise InvalidParameterError("a RunBudget limits usd, tokens or calls")
         if self.usd is not None:
-            if isinstance(self.usd, bool) or not isinstance(self.usd, (int, float, Decimal)):
+            if not _is_number(self.usd):
                 raise InvalidParameterError("usd of a RunBudget is a number")
             if not 0 <= self.usd <= MOST_USD:
                 raise InvalidParameterError(f"usd of a RunBudget is from 0 to {MOST_USD:,}")
         for name, limit in (("tokens", self.tokens), ("calls", self.calls)):
             if limit is not None and (type(limit) is not int or limit < 0):
                 raise InvalidParameterError(f"{name} of a RunBudget is a whole number, at least 0")
+        self._check_lists()
         if self.on_unpriced not in ("block", "warn", "allow"):
             raise InvalidParameterError("on_unpriced of a RunBudget is block, warn or allow")
         if type(self.keep_days) is not int or self.keep_days < 1:
             raise InvalidParameterError("keep_days of a RunBudget is a whole number, at least 1")
+
+    def _check_lists(self) -> None:
+        if not (isinstance(self.alert_at, (tuple, list)) and all(map(_is_number, self.alert_at))):
+            raise InvalidParameterError("alert_at of a RunBudget is a tuple of shares: (0.5, 0.8)")
+        steps = self.step_down
+        if not (
+            isinstance(steps, (tuple, list)) and all(isinstance(each, StepDown) for each in steps)
+        ):
+            raise InvalidParameterError("step_down of a RunBudget is a tuple of StepDown")
 
     def named(self, name: str, value: str) -> Budget:
         """Return the budget with this name, of one value."""
@@ -238,6 +248,10 @@ class RunBudget:
             fit_output=self.fit_output,
             step_down=tuple(sorted(self.step_down, key=lambda step: step.at)),
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
 
 
 def period_bounds(period: Period, now: datetime) -> tuple[datetime, datetime | None]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
 from orchestify.batches.batch_plan import ONE_BY_ONE
 from orchestify.batches.many import (
@@ -64,6 +64,13 @@ _log = logging.getLogger("orchestify.usage")
 FormT = TypeVar("FormT")
 
 
+class Holder(Protocol):
+    """What has a provider registered."""
+
+    def holds(self, provider: LLMProvider) -> bool:
+        """Whether calls of the provider are its own now."""
+
+
 class LLMProvider:
     """What a host calls: `complete` and `stream`, asynchronous or not.
 
@@ -79,6 +86,7 @@ class LLMProvider:
     _usage_alone: TokenUsage = TokenUsage()  # what it has tracked without a registry
     _functions: Mapping[str, FunctionTool] = NOTHING  # its registry's tools, by name
     _tool_names: tuple[str, ...] = ()  # its agent's
+    holder: Holder | None = None  # who has it registered, or had it last
 
     def __init__(
         self, provider_id: str = "", config: ProviderConfig | Mapping[str, Any] | None = None

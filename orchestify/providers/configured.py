@@ -11,7 +11,7 @@ from orchestify.calls.route import Route
 from orchestify.calls.runtime import Runtime
 from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
-from orchestify.errors import ConfigError, OrchestifyError
+from orchestify.errors import ConfigError, InvalidParameterError, OrchestifyError
 from orchestify.lanes.lane import Lane
 from orchestify.lanes.litellm import LiteLLMLane
 from orchestify.lanes.mock import MockLane
@@ -59,7 +59,13 @@ class ConfiguredProvider(LLMProvider):
 
         Raises:
             ConfigError: the configuration cannot be used, or is of another type.
+            InvalidParameterError: it is none.
         """
+        if not isinstance(config, ProviderConfig | Mapping):
+            raise InvalidParameterError(
+                f"{type(self).__name__} takes a configuration or a mapping, not a "
+                f"{type(config).__name__}"
+            )
         if not isinstance(config, ProviderConfig):
             config = ProviderConfig.model_validate({"type": self.type, **config})
         if config.type != self.type:

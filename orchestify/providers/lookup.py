@@ -80,14 +80,26 @@ class ProviderLookup:
         """Register a provider; its calls take this registry's path from now on.
 
         Raises:
-            InvalidParameterError: it is no provider, or defines none of the methods it needs.
+            InvalidParameterError: it is no provider, or defines none of the methods it needs; or
+                its calls are another registry's, or another name's, already.
         """
         if not isinstance(provider, LLMProvider):
             raise InvalidParameterError(f"{type(provider).__name__} is no LLMProvider")
+        if not isinstance(provider_id, str) or not provider_id:
+            raise InvalidParameterError(
+                "a provider is registered by a name, a text that is not empty"
+            )
+        self._check_free(provider_id, provider)
         self._in_code.add(provider_id)
         if isinstance(provider, ConfiguredProvider):
             provider.send_by(partial(self._shared.lane, provider_id, config=provider.config))
         self._add(provider_id, provider)
+
+    def holds(self, provider: LLMProvider) -> bool:
+        """Whether calls of the provider are this registry's now."""
+        return not self.runtime.is_closed and any(
+            each is provider for each in self.providers.values()
+        )
 
     def made(self, config: Config) -> dict[str, ConfiguredProvider]:
         """Return the providers of another configuration; those that stay as they are, themselves.
@@ -153,9 +165,28 @@ class ProviderLookup:
         self.providers[provider_id] = provider
         self._join(provider_id, provider)
 
+    def _check_free(self, provider_id: str, provider: LLMProvider) -> None:
+        """Refuse a provider whose calls are booked elsewhere, which would end."""
+        what, holder = f"the {type(provider).__name__} for {provider_id!r}", provider.holder
+        if isinstance(provider, RoutedProvider):
+            raise InvalidParameterError(
+                f"{what} is what a registry returned; register the provider that it leads to"
+            )
+        if holder is not None and holder is not self and holder.holds(provider):
+            raise InvalidParameterError(
+                f"{what} is registered in another registry, which would book its calls no more; "
+                "make one for each registry, or close the other first"
+            )
+        names = [name for name, each in self.providers.items() if each is provider]
+        if isinstance(provider, ConfiguredProvider) and names not in ([], [provider_id]):
+            raise InvalidParameterError(
+                f"{what} is registered as {names[0]!r}, which would lose its calls; make another"
+            )
+
     def _join(self, provider_id: str, provider: LLMProvider) -> None:
         """Let a provider's own calls take the way that its configuration says."""
         target = self.target(provider_id)
+        provider.holder = self
         if isinstance(provider, ConfiguredProvider):
             provider.join(self.route([target]), self.functions)
         else:
@@ -274,9 +305,13 @@ class ProviderLookup:
         """
         agent = self._agents.get(agent_id)
         if agent is None or not agent.enabled:
-            raise AgentNotFoundError(
-                f"agent {agent_id!r} is {'off' if agent else 'not configured'}"
+            known = ", ".join(name for name, each in self._agents.items() if each.enabled)
+            error = AgentNotFoundError(
+                f"agent {agent_id!r} is {'off' if agent else 'not configured'}; there are: "
+                f"{known or 'none'}"
             )
+            error.is_off = agent is not None
+            raise error
         return self._targets_of(agent_id, agent)
 
     def batch_target(self, provider_id: str, model: str, agent_id: str) -> Target:
@@ -340,7 +375,9 @@ class ProviderLookup:
         else:
             why = "is not registered"
         known = ", ".join(self.providers) or "none"
-        raise ProviderNotFoundError(f"provider {provider_id!r} {why}; there are: {known}")
+        error = ProviderNotFoundError(f"provider {provider_id!r} {why}; there are: {known}")
+        error.is_off = provider_id in self.off or provider_id in self._configs
+        raise error
 
     def _provider_for(self, provider_id: str, agent_id: str, agent: AgentConfig) -> LLMProvider:
         """The provider by name; an agent with a key of its own has its own instance of its own."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
+from orchestify.errors import InvalidParameterError
 from orchestify.lanes.lane import Lane
 from orchestify.lanes.mock import MockAnswer, MockLane
 from orchestify.providers.configured import ConfiguredProvider
@@ -31,7 +32,16 @@ class MockProvider(ConfiguredProvider):
         fetches: bool = True,
         takes_unbounded: bool = True,
     ) -> None:
-        """`answers` are given in order, the last repeats; without them `options` has them."""
+        """`answers` are given in order, the last repeats; without them `options` has them.
+
+        Raises:
+            InvalidParameterError: they are no list of answers.
+        """
+        if isinstance(answers, str) or not (
+            isinstance(answers, Iterable)
+            and all(isinstance(each, (str, MockAnswer)) for each in answers)
+        ):
+            raise InvalidParameterError("answers is a list of texts and MockAnswers")
         self._answers = [
             MockAnswer(text=each) if isinstance(each, str) else each for each in answers
         ]

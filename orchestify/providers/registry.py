@@ -164,8 +164,12 @@ class ProviderRegistry:
         """Register a provider; its calls are booked here from now on. A name's last one counts.
 
         Raises:
-            InvalidParameterError: it is no provider, or defines none of the methods it needs.
+            InvalidParameterError: it is no provider, or defines none of the methods it needs; or it
+                is registered already: in another registry that is open, or, one of ours, here by
+                another name.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         self._lookup.register(provider_id, provider)
         self._agents.clear()
 
@@ -174,7 +178,9 @@ class ProviderRegistry:
 
         Raises:
             InvalidParameterError: providers take no such name, or a parameter has no JSON Schema.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         self._lookup.functions[name] = FunctionTool(function, name)
 
     def get(self, provider_id: str) -> LLMProvider:
@@ -193,6 +199,7 @@ class ProviderRegistry:
         Raises:
             AgentNotFoundError: no such agent is configured, or it is off.
             ProviderNotFoundError: its provider is not registered, or is off.
+            OrchestifyError: the registry is closed.
         """
         return self._bound(agent_id, agents_config, "normal")
 
@@ -245,8 +252,7 @@ class ProviderRegistry:
         """
         whole = _whole(config)
         async with self._reloading:
-            if self._runtime.is_closed:
-                raise OrchestifyError(CLOSED)
+            self._require_open()
             before = self._config
             try:
                 check_ledger(before, whole)
@@ -280,8 +286,12 @@ class ProviderRegistry:
 
         Raises:
             InvalidParameterError: the interval is no time, or no event loop is running.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         check_interval(interval_s)
+        if not isinstance(path, str | Path):
+            raise InvalidParameterError(f"watch: a path is expected, not a {type(path).__name__}")
 
         async def changed() -> None:
             try:
@@ -393,10 +403,11 @@ class ProviderRegistry:
     ) -> UsageReport:
         """Return the ledger's usage by one or more axes.
 
-        They are listed in `orchestify.ledger.axes`.
+        They are listed in `orchestify.ledger.axes`. It is that of attempts that began in [since,
+        until), each without a zone in UTC; `where` maps axes to one value each.
 
         Raises:
-            InvalidParameterError: an axis that does not exist.
+            InvalidParameterError: an axis that does not exist, or what is no time or no mapping.
             LedgerError: the database could not be read.
         """
         return await self._runtime.ledger.usage(by, since=since, until=until, where=where)
@@ -441,7 +452,13 @@ class ProviderRegistry:
 
         A handler runs in a thread of its own, a coroutine function on the loop that runs now;
         one that fails or is slow harms nobody.
+
+        Raises:
+            InvalidParameterError: a coroutine function, and no event loop is running; or no
+                function, or no class of events.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         return self._runtime.events.on(handler, *kinds)
 
     def observe(self, handler: Callable[[Record], None]) -> Callable[[], None]:
@@ -449,7 +466,14 @@ class ProviderRegistry:
 
         It is called where the attempt ended: on an event loop, in a thread, in a `__del__`. It
         must be quick, wait for nothing and raise nothing. Who is told already is not told twice.
+
+        Raises:
+            InvalidParameterError: it is no function.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
+        if not callable(handler):
+            raise InvalidParameterError(f"a handler is a function, not a {type(handler).__name__}")
         runtime = self._runtime
         if handler not in runtime.observers:
             runtime.observers = (*runtime.observers, handler)
@@ -539,8 +563,12 @@ class ProviderRegistry:
 
         Raises:
             InvalidParameterError: an interval is no time, or of a provider that is not there.
+            OrchestifyError: the registry is closed.
         """
+        self._require_open()
         providers, given = self._lookup.providers, intervals_s or {}
+        if not isinstance(given, Mapping):
+            raise InvalidParameterError("monitor: intervals_s maps providers to seconds")
         for name in given.keys() - providers.keys():
             raise InvalidParameterError(f"monitor: no provider {name!r} is registered")
         configured = {
@@ -581,6 +609,7 @@ class ProviderRegistry:
                 await asyncio.to_thread(self._runtime.events.close)
 
     async def __aenter__(self) -> Self:
+        self._require_open()
         return self
 
     async def __aexit__(
@@ -604,10 +633,18 @@ class ProviderRegistry:
     def __repr__(self) -> str:
         return f"<ProviderRegistry: {', '.join(self._lookup.providers) or 'empty'}>"
 
+    def _require_open(self) -> None:
+        if self._runtime.is_closed:
+            raise OrchestifyError(CLOSED)
+
     def _bound(
         self, agent_id: str, agents_config: AgentsConfig | None, priority: Priority
     ) -> LLMProvider:
+        self._require_open()
         agents = self._config.agents if agents_config is None else agents_config
+        if not isinstance(agents, AgentsConfig):
+            kind = type(agents).__name__
+            raise InvalidParameterError(f"the agents are a configuration's `agents`, not a {kind}")
         agent = agents.agents.get(agent_id)
         if agent is None or not agent.enabled:
             state = "is off" if agent else "is not configured"

@@ -68,7 +68,7 @@ def check_interval(interval_s: float) -> None:
     Raises:
         InvalidParameterError: not above 0, or without an end.
     """
-    if not 0 < interval_s < math.inf:
+    if not isinstance(interval_s, (int, float)) or not 0 < interval_s < math.inf:
         raise InvalidParameterError("watch: interval_s: expected seconds above 0")
 
 

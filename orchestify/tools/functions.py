@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticSerializationError
 
 from orchestify.errors import InvalidParameterError
 from orchestify.tools.docstrings import described
@@ -26,15 +30,26 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _OF_VALIDATORS = frozenset({"value_error", "assertion_error"})  # whose words are the host's own
 _MOST_FAULTS = 5
 
+_log = logging.getLogger("orchestify.tools")
+
 
 class UnfitArgumentsError(Exception):
     """A model's arguments do not fit the function; the message says where, for the model."""
 
 
 class _Schema(GenerateJsonSchema):
-    """A default that is no JSON is left out without a warning."""
+    """A default that is no JSON, as NaN, is left out without a warning."""
 
     ignored_warning_kinds = frozenset({"skipped-choice", "non-serializable-default"})  # type: ignore[assignment]  # pydantic reads it only
+
+    def encode_default(self, dft: Any) -> Any:
+        """Return a default as JSON has it."""
+        encoded = super().encode_default(dft)
+        try:
+            json.dumps(encoded, allow_nan=False)
+        except ValueError as error:
+            raise PydanticSerializationError(str(error)) from error
+        return encoded
 
 
 class FunctionTool:
@@ -74,6 +89,10 @@ class FunctionTool:
             given = self._model.model_validate_json(json.dumps(dict(arguments)))
         except ValidationError as error:
             raise UnfitArgumentsError(_faults(error)) from None
+        except Exception as error:  # a host's own validator
+            kind = type(error).__name__
+            _log.warning("a validator of tool %s raised %s", self.name, kind)
+            raise UnfitArgumentsError(f"not accepted ({kind})") from None
         values = {
             each.name: getattr(given, field)
             for field, each in self._parameters.items()
@@ -91,8 +110,8 @@ class FunctionTool:
         """Return the parameters a model gives, by the names of their fields."""
         function = self._function
         try:
-            signature = inspect.signature(function, eval_str=True)
-        except (NameError, TypeError, ValueError) as error:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError) as error:
             raise InvalidParameterError(
                 f"tool {self.name!r}: its signature cannot be read ({type(error).__name__})"
             ) from None
@@ -103,25 +122,49 @@ class FunctionTool:
                 f"tool {self.name!r}: *args and **kwargs do not say what it takes; name its "
                 "parameters"
             )
-        return {f"field_{number}": each for number, each in enumerate(parameters)}
+        known = _names_known_to(function)
+        return {
+            f"field_{number}": each.replace(annotation=self._resolved(each, known))
+            for number, each in enumerate(parameters)
+        }
+
+    def _resolved(self, parameter: inspect.Parameter, known: dict[str, Any]) -> Any:
+        """Return a parameter's annotation, whose names may stand in texts.
+
+        What the function returns is no part of its schema, and may not be known at run time.
+        """
+        if parameter.annotation is parameter.empty:
+            return Any
+        alone = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+        try:
+            return get_type_hints(alone, known, include_extras=True)[parameter.name]
+        except NameError as error:
+            why = f"{error.name!r} is not known at run time; define or import it at the top of the "
+            why += "function's module, and not under TYPE_CHECKING"
+        except Exception as error:  # an annotation may be any expression
+            why = type(error).__name__
+        raise InvalidParameterError(
+            f"tool {self.name!r}: the type of parameter {parameter.name!r} cannot be resolved: "
+            f"{why}"
+        )
 
     def _modelled(self, descriptions: Mapping[str, str]) -> tuple[type[BaseModel], dict[str, Any]]:
         """Return the model of the parameters, and its JSON Schema without titles."""
         fields: dict[str, Any] = {}
         for field, each in self._parameters.items():
-            kind = Any if each.annotation is each.empty else each.annotation
             default = ... if each.default is each.empty else each.default
-            fields[field] = (kind, Field(default, alias=each.name))
+            fields[field] = (each.annotation, Field(default, alias=each.name))
         try:
             model: type[BaseModel] = create_model(
                 self.name, __config__=ConfigDict(extra="forbid"), **fields
             )
             schema = model.model_json_schema(schema_generator=_Schema)
         except (PydanticUserError, TypeError) as error:
+            why = error.args[0] if isinstance(error, TypeError) else error.code
+            if why == "typed-dict-version":
+                why = "before Python 3.12 a TypedDict is typing_extensions.TypedDict"
             raise InvalidParameterError(
-                f"tool {self.name!r}: a parameter's type has no JSON Schema ({error.args[0]})"
-                if isinstance(error, TypeError)
-                else f"tool {self.name!r}: a parameter's type has no JSON Schema ({error.code})"
+                f"tool {self.name!r}: a parameter's type has no JSON Schema ({why})"
             ) from None
         schema.pop("title", None)
         for name, each in schema.get("properties", {}).items():
@@ -129,6 +172,24 @@ class FunctionTool:
             if name in descriptions:
                 each.setdefault("description", descriptions[name])
         return model, schema
+
+
+def _names_known_to(function: Any) -> dict[str, Any]:
+    """Return the names that a function's annotations may hold: its module's, and its closure's."""
+    while isinstance(function, partial):
+        function = function.func
+    if isinstance(function, type):
+        function = function.__init__  # type: ignore[misc]  # that of this class is called
+    elif not inspect.isroutine(function):
+        function = type(function).__call__
+    function = inspect.unwrap(function)
+    function = getattr(function, "__func__", function)
+    if not inspect.isfunction(function):
+        return {}
+    known = dict(function.__globals__)
+    with suppress(ValueError):  # what the closure names is not there yet
+        known |= inspect.getclosurevars(function).nonlocals
+    return known
 
 
 def _faults(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from orchestify.calls.messages import MessagesLike
 from orchestify.calls.request import Call, ThinkingLike, TurnKeywords, call_of
 from orchestify.calls.stream import CompletionStream
 from orchestify.errors import InvalidParameterError, OrchestifyError, RunLimitError
+from orchestify.ledger.record import SCOPE, Scope, in_scope
 from orchestify.tools.results import (
     AnswerEnd,
     RunEnd,
@@ -82,7 +83,8 @@ class ToolLoop:
     """One run: its conversation so far, and what bounds it.
 
     `highest_cost_usd` says what one attempt at a call may cost at most, None where nobody knows.
-    `given` are the keywords of every answer. `deadline` is a moment of the event loop's clock.
+    `given` are the keywords of every answer. `scope` is what was in force where the run was made: a
+    stream may be read elsewhere. `deadline` is a moment of the event loop's clock.
     """
 
     provider: Answering
@@ -91,6 +93,7 @@ class ToolLoop:
     tools: ToolSet
     given: dict[str, Any] = field(repr=False)
     is_stream: bool = False
+    scope: Scope = field(default_factory=SCOPE.get)
     max_turns: int = 10
     max_cost_usd: Decimal | None = None
     timeout_s: float | None = None
@@ -109,7 +112,7 @@ class ToolLoop:
         """
         if self.timeout_s is not None:
             self.deadline = asyncio.get_running_loop().time() + self.timeout_s
-        runner = ToolRunner(self.tools.functions, self.tool_timeout_s)
+        runner = ToolRunner(self.tools.functions, self.tool_timeout_s, self.scope)
         while True:
             highest_usd = self._fitting_usd()
             if self.is_stream:
@@ -172,7 +175,8 @@ class ToolLoop:
         return {"messages": self.messages, "tools": self.tools.tools or None, **given}
 
     def _stream(self) -> CompletionStream:
-        stream = self.provider.stream(**self._arguments())
+        with in_scope(self.scope):
+            stream = self.provider.stream(**self._arguments())
         if not isinstance(stream, CompletionStream):
             raise InvalidParameterError(
                 f"{type(self.provider).__name__}.stream has no events; register the provider, and "

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
+from orchestify.ledger.record import Scope, in_scope
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.tools.functions import FunctionTool, UnfitArgumentsError
 from orchestify.tools.results import ToolOutcome, ToolResult
@@ -21,6 +23,7 @@ from orchestify.values import Content, ImagePart, TextPart, ToolCall
 
 MOST_AT_ONCE = 8
 MOST_BYTES = 100_000  # of one result, as UTF-8
+_NO_NUMBER = re.compile(rb"NaN|Infinity")
 ENDING_S = 1.0  # what a cancelled function has to end; then it is left to itself
 
 _log = logging.getLogger("orchestify.tools")
@@ -38,17 +41,20 @@ class Told(NamedTuple):
 class ToolRunner:
     """Runs one run's tools; functions that are no coroutines run in threads.
 
-    A thread cannot be ended: a function that hangs in one is left there, and its result dropped.
+    The functions have the run's `scope`. A thread cannot be ended: a function that hangs in one is
+    left there, and its result dropped.
     """
 
     functions: Mapping[str, FunctionTool]
     timeout_s: float
+    scope: Scope
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
     _threads: ThreadPools = field(default_factory=lambda: ThreadPools(MOST_AT_ONCE, "tool"))
 
     async def results(self, calls: Sequence[ToolCall]) -> AsyncGenerator[ToolResult, None]:
         """Run calls and yield their results as they come; closing it ends those that still run."""
-        pending = {asyncio.create_task(self._result(call)) for call in calls}
+        with in_scope(self.scope):
+            pending = {asyncio.create_task(self._result(call)) for call in calls}
         try:
             while pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +127,7 @@ def _called_here(name: str, prepared: Callable[[], Any]) -> Any:
     try:
         value = prepared()
         return value if inspect.isawaitable(value) else _result_of(name, value)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # no signal comes to this thread
         return _raised(name, error)
 
 
@@ -139,11 +145,19 @@ def _result_of(name: str, value: Any) -> Told:
     if isinstance(value, str):
         return Told(_cut(value))
     try:
-        return Told(_cut(to_json(value).decode()))
+        return Told(_cut(_json(value).decode()))
     except (ValueError, RecursionError) as error:
         kind = type(value).__name__
         _log.warning("tool %s returned a %s that is no JSON", name, kind)
         return Told(f"error: {name} returned a {kind} that is no JSON", "unusable_result", error)
+
+
+def _json(value: Any) -> bytes:
+    """Return a value as JSON, which has neither NaN nor Infinity. Raises ValueError."""
+    written = to_json(value)
+    if _NO_NUMBER.search(written) and written != to_json(value, inf_nan_mode="null"):
+        raise ValueError("NaN or Infinity")
+    return written
 
 
 def _cut(text: str, most: int = MOST_BYTES) -> str:

@@ -7,9 +7,10 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -278,6 +279,26 @@ async def test_an_unknown_axis_is_refused(ledger: Ledger, axis: str) -> None:
         await ledger.usage(axis)
     with pytest.raises(InvalidParameterError, match="cannot report by"):
         await ledger.usage(where={axis: "x"})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"since": "7d"}, "a time is a datetime, not a str; a week ago is datetime.now"),
+        ({"since": 0}, "a time is a datetime, not a int"),
+        ({"until": "2026-01-01"}, "a time is a datetime, not a str"),
+        ({"until": date(2026, 1, 1)}, "a time is a datetime, not a date"),
+        ({"where": "agent=a"}, 'where maps axes to texts: {"agent": "planner"}'),
+        ({"where": {"agent": 5}}, "where maps axes to texts"),
+        ({"by": 5}, "by is one axis or several, not a int"),
+        ({"by": [5]}, "cannot report by 5; choose from provider"),
+    ],
+)
+async def test_what_is_no_time_no_mapping_and_no_axis_is_refused(
+    ledger: Ledger, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        await ledger.usage(**given)
 
 
 async def test_the_objects_own_totals_are_kept_beside(ledger: Ledger) -> None:

@@ -25,7 +25,7 @@ from langchain_core.tools import tool as langchain_tool
 from pydantic import BaseModel
 from pydantic_ai import Agent as PydanticAgent
 
-from orchestify import ProviderRegistry, scope
+from orchestify import InvalidParameterError, ProviderRegistry, scope
 from orchestify.adapters import langchain, openai_agents, pydantic_ai
 from orchestify.adapters.transport import openai_client
 from orchestify.core.config import parse_config
@@ -200,6 +200,13 @@ class TestForms:
         model = langchain.model(registry.get_for_agent("gpt"))
         found = await model.with_structured_output(Weather).ainvoke("hello")
         assert found == Weather(city="Rome", sunny=True)
+
+
+@pytest.mark.parametrize("model", [openai_agents.model, pydantic_ai.model, langchain.model])
+@pytest.mark.parametrize("agent", ["gpt", None])
+def test_what_is_no_agent_is_refused(model: Any, agent: Any) -> None:
+    with pytest.raises(InvalidParameterError, match=r"is what registry\.get_for_agent returns"):
+        model(agent)
 
 
 async def test_a_field_of_the_protocol_goes_to_a_provider_that_speaks_it(

@@ -152,6 +152,16 @@ async def test_sticky_may_go_by_a_label(server: StubServer) -> None:
     assert len(set(keys_sent(server))) == 1
 
 
+async def test_a_stream_goes_by_the_label_it_was_made_with(server: StubServer) -> None:
+    async with pooled(server, "sticky", sticky_by="label:run") as registry:
+        agent = registry.get_for_agent("it")
+        with scope(run="r1"):
+            made = [agent.stream(f"question {number}") for number in range(10)]
+        for stream in made:
+            assert [text async for text in stream]
+    assert len(set(keys_sent(server))) == 1
+
+
 async def test_a_conversation_comes_back_to_its_key(server: StubServer) -> None:
     async with pooled(server, "sticky") as registry:
         await registry.get("a").complete("hello")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestify.errors import LedgerError
+from orchestify import ProviderRegistry
+from orchestify.errors import BudgetExceededError, LedgerError
 from orchestify.ledger.memory import Total
 from orchestify.ledger.opening import open_ledger
 from tests.ledger_version_1 import RECORDS, SUMS, make_sqlite
@@ -63,6 +64,13 @@ def old_file(folder: Path) -> Path:
     return folder / "usage.db"
 
 
+def make_writable(path: Path) -> None:
+    if os.getuid() == 0:
+        os.seteuid(0)
+    path.parent.chmod(0o755)
+    path.chmod(0o644)
+
+
 async def total_of(path: Path) -> Total:
     async with aclosing(open_ledger(f"sqlite:///{path}", base_dir=path.parent)) as ledger:
         return (await ledger.usage()).total
@@ -71,6 +79,31 @@ async def total_of(path: Path) -> Total:
 async def test_it_is_reported_and_left_as_it_is(ledger_file: Path, reader: None) -> None:
     assert (await total_of(ledger_file)).calls == 1
     assert [each.name for each in ledger_file.parent.iterdir()] == ["usage.db"]
+
+
+async def test_calls_that_a_budget_refused_count_nowhere(
+    ledger_file: Path, reader: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {
+        "providers": {"m": {"type": "mock", "price": {"input_usd_per_mtok": 1}}},
+        "budgets": [{"name": "day", "limit_usd": 5, "period": "day"}],
+        "ledger": {"url": f"sqlite:///{ledger_file}"},
+    }
+    async with ProviderRegistry.from_config(config) as registry:
+        for _ in range(3):
+            with pytest.raises(BudgetExceededError, match="the ledger's database is away"):
+                await registry.get("m").complete("hi")
+    assert [each for each in caplog.messages if "count against" in each] == []
+
+
+async def test_once_it_can_be_written_calls_go_on(ledger_file: Path, reader: None) -> None:
+    async with aclosing(open_ledger(f"sqlite:///{ledger_file}", base_dir=Path())) as ledger:
+        with pytest.raises(LedgerError, match="readonly database"):
+            await ledger.open(opened())
+        make_writable(ledger_file)
+        await ledger.open(record := opened())
+        ledger.complete(answered(record))
+        assert (await ledger.usage()).total.calls == 2
 
 
 async def test_nothing_is_booked_in_it(ledger_file: Path, reader: None) -> None:

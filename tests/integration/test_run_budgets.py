@@ -18,6 +18,7 @@ from orchestify import (
     InvalidParameterError,
     ProviderRegistry,
     RunBudget,
+    StepDown,
     Usage,
     scope,
 )
@@ -114,6 +115,47 @@ async def test_a_scopes_budget_needs_no_configuration(server: StubServer) -> Non
         with scope(run="r2"), scope(task="t7", budget=RunBudget(usd=0.012)):
             await agent.complete("hi")
         await agent.complete("hi")
+
+
+async def test_a_stream_has_the_scope_it_was_made_in_wherever_it_is_read(
+    server: StubServer,
+) -> None:
+    async with budgeted(server) as registry:
+        agent = registry.get_for_agent("it")
+        with scope(run="r1", budget=RunBudget(calls=2)):
+            made = [agent.stream("hi"), agent.run_stream("hi"), agent.stream("hi")]
+        for stream in made[:2]:
+            assert [text async for text in stream]
+        with scope(run="r2"), pytest.raises(BudgetExceededError) as no:
+            await anext(made[2])
+        report = await registry.usage(by="label:run")
+    assert (no.value.budget, no.value.remaining_calls) == ("scope", 0)
+    assert [(row.key, row.total.calls) for row in report.rows] == [(("r1",), 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"usd": "1"}, "usd of a RunBudget is a number"),
+        ({"alert_at": 0.5}, r"alert_at of a RunBudget is a tuple of shares: \(0\.5, 0\.8\)"),
+        ({"alert_at": ("0.5",)}, "alert_at of a RunBudget is a tuple"),
+        ({"step_down": StepDown(0.5, provider="b")}, "step_down of a RunBudget is a tuple of Step"),
+        ({"step_down": [{"at": 0.5}]}, "step_down of a RunBudget is a tuple of StepDown"),
+    ],
+)
+def test_what_is_no_budget_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        RunBudget(**{"usd": 1, **given})
+
+
+def test_what_is_no_step_is_refused() -> None:
+    with pytest.raises(InvalidParameterError, match="the share of a step"):
+        StepDown("x", provider="b")  # type: ignore[arg-type]
+
+
+def test_a_scopes_budget_is_a_run_budget() -> None:
+    with pytest.raises(InvalidParameterError, match="budget of a scope is a RunBudget"):
+        scope(run="r1", budget=5).__enter__()  # type: ignore[arg-type]
 
 
 def test_a_scopes_budget_needs_a_label() -> None:

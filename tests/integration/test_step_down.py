@@ -175,6 +175,43 @@ async def test_a_scopes_budget_has_steps(server: StubServer) -> None:
     assert models_sent(server) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            StepDown(0.01, provider="zz"),
+            "provider 'zz' is not registered; there are: a, b, c",
+        ),
+        (
+            StepDown(0.01, agent="frugl"),
+            "agent 'frugl' is not configured; there are: it, frugal",
+        ),
+    ],
+)
+async def test_a_scopes_step_to_a_name_that_is_not_there_is_refused(
+    server: StubServer, step: StepDown, message: str
+) -> None:
+    async with stepping(server) as registry:
+        with scope(run="r1", budget=RunBudget(usd=1, step_down=(step,))):
+            agent = registry.get_for_agent("it")
+            for call in (agent.complete, agent.embed):
+                with pytest.raises(InvalidParameterError) as no:
+                    await call("hi")
+                assert str(no.value) == f'step_down of the budget scope {{"run": "r1"}}: {message}'
+            with pytest.raises(InvalidParameterError, match="step_down"):
+                agent.stream("hi")
+    assert server.account.received == 0
+
+
+async def test_a_scopes_step_to_what_is_off_is_left_out(server: StubServer) -> None:
+    providers: dict[str, dict[str, Any]] = {"a": {"price": DEAR}, "d": {"enabled": False}}
+    agents = {"late": {"provider": "a", "enabled": False}}
+    steps = (StepDown(0.1, provider="d"), StepDown(0.2, agent="late"))
+    async with registry_on(server, providers, agents) as registry:
+        with scope(run="r1", budget=RunBudget(usd=1, step_down=steps)):
+            assert (await registry.get("a").complete("hi", max_tokens=100)).provider == "a"
+
+
 async def test_a_step_to_what_is_off_is_no_step(server: StubServer) -> None:
     providers: dict[str, dict[str, Any]] = {"a": {"price": DEAR}, "b": {"enabled": False}}
     budget = {"name": "day", "period": "day", "limit_usd": 1, "step_down": [{**TO_B, "at": 0.001}]}

@@ -105,13 +105,15 @@ class ReservationRequest(Waiter):
 class Settlement:
     """What a reservation's attempt took; `is_stored` where the store has the reservation.
 
-    `possible` is what it may have taken at most where nobody knows.
+    `possible` is what it may have taken at most where nobody knows. One that `was_refused` took
+    nothing, and is in the store only where the answer to its transaction was lost.
     """
 
     reservation: Reservation
     taken: Amount
     is_stored: bool = True
     possible: Amount = NO_AMOUNT
+    was_refused: bool = False
 
 
 Verdict: TypeAlias = Reservation | BudgetState | BudgetExceededError

@@ -133,11 +133,12 @@ class ReservationWorker:
         waiting, self._queue = self._queue, []
         for request in waiting:
             request.refuse(LedgerError("the ledger is closed"))
-        if self._settlements:
+        unsettled = sum(not each.was_refused for each in self._settlements)
+        if unsettled:
             log.warning(
                 "the ledger is closed while its database is away; %d calls count against their "
                 "budgets with the most that they may have cost",
-                len(self._settlements),
+                unsettled,
             )
 
     def _collect(self) -> None:
@@ -224,7 +225,7 @@ class ReservationWorker:
             at = tuple(states[budget.key] for budget in request.budgets)
             # the transaction may have come through, and its answer been lost
             stored = Reservation(request.amount, at, id=request.id)
-            self._settlements.append(Settlement(stored, NO_AMOUNT))
+            self._settlements.append(Settlement(stored, NO_AMOUNT, was_refused=True))
             hard = next((each for each in at if each.budget.mode == "hard"), None)
             passed = Reservation(request.amount, at)
             self._end(request, passed if hard is None else _ledger_is_away(hard, request))

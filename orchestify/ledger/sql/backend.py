@@ -141,7 +141,10 @@ class Backend:
     ) -> UsageReport:
         """Read the usage of one tenant or of all; see `Ledger.usage`."""
         axes = axes_of(by, where)
-        span = (since and as_utc(since), until and as_utc(until))
+        span = (
+            None if since is None else as_utc(since),
+            None if until is None else as_utc(until),
+        )
         if self.writer.is_running:
             self._require_own_process()
             await self.writer.flush()

@@ -162,7 +162,8 @@ class SqlLedger:
                 ledger's, or records that were pruned.
             LedgerError: the database could not be read.
         """
-        if where and self._tenant is not None and where.get("tenant", self.tenant) != self.tenant:
+        asked = where.get("tenant", self.tenant) if isinstance(where, Mapping) else self.tenant
+        if self._tenant is not None and asked != self.tenant:
             raise InvalidParameterError(
                 f"the ledger of the tenant {self.tenant} reports no other tenant"
             )

@@ -248,6 +248,14 @@ async def test_labels_are_those_of_the_scope_and_of_the_request() -> None:
     assert it.labels == [{"run": "r"}, {"run": "r", "task": "t"}]
 
 
+async def test_the_scope_is_that_in_which_it_was_called() -> None:
+    it = Answerer()
+    with scope(run="r"):
+        results = map_requests(it.complete, ["a", "b"], 1, {}, ordered=True)
+    assert len([each async for each in results]) == 2
+    assert it.labels == [{"run": "r"}] * 2
+
+
 async def test_no_requests_give_no_results() -> None:
     assert [each async for each in map_requests(Answerer().complete, [], 3, {}, ordered=True)] == []
 

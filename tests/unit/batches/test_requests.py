@@ -108,7 +108,7 @@ class TestLines:
             ({"prompt": "a", "custom_id": 5}, "custom_id is a text of 1 to 500 characters"),
             ({"prompt": "a", "custom_id": ""}, "custom_id is a text of 1 to 500 characters"),
             ({"prompt": "a", "max_tokens": 0}, "max_tokens is at least 1, not 0"),
-            ({"prompt": "a", "tools": 5}, "an argument has a type that it cannot have"),
+            ({"prompt": "a", "tools": 5}, "tools are several, not a int"),
             ({"messages": []}, "messages is empty"),
             ({"messages": 5}, "messages is a text or a list of messages"),
             ({"body": {"messages": HI}, "urL": "x"}, "unknown field 'urL'"),

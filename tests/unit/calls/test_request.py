@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from orchestify.calls.request import (
     Call,
@@ -134,6 +135,15 @@ class TestCall:
             ({"tool_choice": "auto"}, "tool_choice needs tools to choose from"),
             ({"fallback": [{"model": "m"}]}, "a fallback is a provider's name"),
             ({"fallback": [5]}, "a fallback is a provider's name"),
+            (
+                {"response_format": create_model("Odd", back=(Callable[[], int], ...))},
+                r"response_format: Odd has no JSON Schema \(invalid-for-json-schema\)",
+            ),
+            ({"tools": 5}, "tools are several, not a int"),
+            ({"fallback": 5}, "fallback is False, a provider's name or a list of targets"),
+            ({"options": [1]}, "options is a mapping"),
+            ({"options": 5}, "options is a mapping"),
+            ({"native": {}}, "native is a NativeRequest"),
             ({"response_format": 5}, "response_format is a JSON Schema or a pydantic model"),
         ],
     )

@@ -965,6 +965,48 @@ class TestDeadline:
         with pytest.raises(TimeoutError):
             await Bench().route(Scripted("one", HANG)).complete("hi", timeout_s=0.01)
 
+    @pytest.mark.parametrize(
+        ("given", "defaults", "status"),
+        [
+            ({"timeout_s": 0.01}, Defaults(), "unknown"),
+            ({}, Defaults(timeout_s=0.01), "unavailable"),
+            ({"timeout_s": 5}, Defaults(attempt_timeout_s=0.01), "unavailable"),
+        ],
+        ids=["the caller's", "configured", "an attempt's"],
+    )
+    @in_virtual_time
+    async def test_a_callers_own_impatience_says_nothing_about_the_provider(
+        self, given: dict[str, float], defaults: Defaults, status: str
+    ) -> None:
+        bench = Bench()
+        target = bench.target(Scripted("one", HANG), defaults=defaults)
+        for _ in range(5):
+            with pytest.raises(RequestTimeoutError):
+                await bench.route(target).complete("hi", max_attempts=1, **given)
+        assert bench.runtime.health.stats("one").status == status
+
+    @pytest.mark.parametrize(
+        ("given", "defaults", "status"),
+        [
+            ({"timeout_s": 0.01}, Defaults(), ("unknown", "closed")),
+            ({}, Defaults(timeout_s=0.01), ("unavailable", "open")),
+            ({"timeout_s": 5}, Defaults(provider_timeout_s=0.01), ("unavailable", "open")),
+            ({}, Defaults(stream_timeout_s=0.01), ("unknown", "closed")),
+        ],
+        ids=["the caller's", "configured", "the provider's", "the whole stream's"],
+    )
+    @in_virtual_time
+    async def test_nor_does_it_where_a_stream_falls_silent(
+        self, given: dict[str, float], defaults: Defaults, status: tuple[str, str]
+    ) -> None:
+        bench = Bench()
+        target = bench.target(Scripted("one", [TextDelta("a"), HANG]), defaults=defaults)
+        for _ in range(5):
+            with pytest.raises(StreamInterruptedError):
+                await read(bench.route(target).stream("hi", **given))
+        found = bench.runtime.health.stats("one").status, bench.runtime.breaker(target).state
+        assert found == status
+
     @in_virtual_time
     async def test_zero_is_no_time_at_all(self) -> None:
         with pytest.raises(RequestTimeoutError):

@@ -6,12 +6,13 @@ import traceback
 from dataclasses import replace
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
+from orchestify.calls.request import response_format_of
 from orchestify.calls.structured import parsed_answer
 from orchestify.errors import StructuredOutputError
-from orchestify.values import LLMResponse, ResponseFormat, ToolCall
-from tests.calls import answer
+from orchestify.values import LLMResponse, ResponseFormat, StreamEnd, ToolCall
+from tests.calls import USED, Bench, Scripted, answer
 
 
 class Place(BaseModel):
@@ -82,6 +83,38 @@ def test_what_is_no_json_is_an_error_with_the_answer(response: LLMResponse, mess
         parsed_answer(replace(response, provider="one"), ANY)
     assert str(caught.value) == f"one/m: {message}"
     assert caught.value.response.content == response.content
+
+
+class Checked(BaseModel):
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def check(cls, name: str) -> str:
+        return str(len(name) // 0)
+
+
+def test_a_validator_that_raises_does_not_lose_the_answer() -> None:
+    said = answer('{"name": "my secret"}')
+    with pytest.raises(StructuredOutputError) as caught:
+        parsed_answer(said, response_format_of(Checked))  # type: ignore[arg-type]
+    assert str(caught.value) == "m: a validator of Checked raised ZeroDivisionError"
+    assert caught.value.response is said
+    assert "my secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_nor_does_it_in_a_call(is_stream: bool) -> None:
+    said, bench = answer('{"name": "x"}'), Bench()
+    route = bench.route(Scripted("one", [StreamEnd(said)] if is_stream else said))
+    with pytest.raises(StructuredOutputError) as caught:
+        await (
+            anext(route.stream("hi", response_format=Checked))
+            if is_stream
+            else route.complete("hi", response_format=Checked)
+        )
+    assert (caught.value.response.content, caught.value.response.usage) == (said.content, USED)
+    assert bench.ledger.outcomes == [("one", "ok", "")]
 
 
 def test_what_does_not_fit_is_named_and_not_shown() -> None:

@@ -356,6 +356,66 @@ class TestRegister:
         assert (await registry.get("m").complete("one two")).cost_usd == Decimal("0.00002")
 
 
+class TestRegisteredTwice:
+    @pytest.mark.parametrize("kind", [MockProvider, Scripted])
+    async def test_another_open_registry_refuses_it(self, kind: type[LLMProvider]) -> None:
+        one, two, provider = ProviderRegistry(), ProviderRegistry(), kind("m")
+        one.register("m", provider)
+        with pytest.raises(InvalidParameterError) as no:
+            two.register("x", provider)
+        assert str(no.value) == (
+            f"the {kind.__name__} for 'x' is registered in another registry, which would book its "
+            "calls no more; make one for each registry, or close the other first"
+        )
+        await one.get("m").complete("hi")
+        assert one.get_total_usage()["m"].call_count == 1
+        assert two.list_providers() == []
+        await one.aclose()
+        two.register("x", provider)
+        await two.get("x").complete("hi")
+        assert two.get_total_usage()["x"].call_count == 1
+
+    def test_a_configured_one_of_another_registry_is_refused(self) -> None:
+        owner = registry_of()
+        with pytest.raises(InvalidParameterError, match="is registered in another registry"):
+            ProviderRegistry().register("x", owner.get("one"))
+
+    def test_one_that_another_has_taken_the_place_of_is_free(self) -> None:
+        one, two, provider = ProviderRegistry(), ProviderRegistry(), MockProvider("m")
+        one.register("m", provider)
+        one.register("m", MockProvider("m"))
+        two.register("m", provider)
+        assert two.get("m") is provider
+
+    def test_the_same_again_is_harmless(self) -> None:
+        registry, provider = ProviderRegistry(), MockProvider("m")
+        registry.register("m", provider)
+        registry.register("m", provider)
+        assert registry.list_providers() == ["m"]
+
+    def test_one_of_ours_has_one_name(self) -> None:
+        registry, provider = ProviderRegistry(), MockProvider("m")
+        registry.register("m", provider)
+        with pytest.raises(InvalidParameterError, match="is registered as 'm', which would lose"):
+            registry.register("n", provider)
+
+    async def test_a_hosts_own_may_have_several(self) -> None:
+        registry, provider = ProviderRegistry(), Scripted("own")
+        for name in ("m", "n"):
+            registry.register(name, provider)
+            await registry.get(name).complete("hi")
+        await registry.get("m").complete("hi")
+        counts = {name: each.call_count for name, each in registry.get_total_usage().items()}
+        assert counts == {"m": 2, "n": 1}
+
+    @pytest.mark.parametrize("agent", ["planner", "own"])
+    def test_what_a_registry_returned_is_refused(self, agent: str) -> None:
+        owner = registry_of()
+        owner.register("mine", Scripted("mine"))
+        with pytest.raises(InvalidParameterError, match="is what a registry returned"):
+            ProviderRegistry().register("x", owner.get_for_agent(agent))
+
+
 class Replaced(MockProvider):
     """A built-in provider whose `send` a host has replaced."""
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
+import typing_extensions
 from pydantic import AfterValidator, BaseModel, Field
 
 from orchestify.errors import InvalidParameterError
@@ -20,6 +22,14 @@ class Unit(Enum):
     """Of temperatures."""
 
     CELSIUS = "C"
+
+
+class OwnPoint(TypedDict):
+    x: int
+
+
+class ExtendedPoint(typing_extensions.TypedDict):
+    x: int
 
 
 class Place(BaseModel):
@@ -120,6 +130,13 @@ class TestSchema:
 
         assert FunctionTool(search).tool.input_schema["properties"]["end"] == {}
 
+    def test_a_default_that_json_has_no_number_for_is_left_out(self) -> None:
+        def search(most: float = float("inf")) -> float:
+            return most
+
+        assert FunctionTool(search).tool.input_schema["properties"]["most"] == {"type": "number"}
+        assert FunctionTool(search).call({})() == float("inf")
+
     def test_what_a_partial_has_bound_is_not_the_models_to_choose(self) -> None:
         def read(user: str, path: str) -> str:
             return f"{user}:{path}"
@@ -172,6 +189,16 @@ class TestCall:
             FunctionTool(guarded).call({"name": "x"})
         assert str(caught.value) == "name: not accepted"
 
+    def test_a_hosts_validator_that_fails_ends_nothing(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def divide(by: Annotated[int, AfterValidator(lambda by: 1 // by)]) -> int:
+            return by
+
+        with pytest.raises(UnfitArgumentsError, match=r"^not accepted \(ZeroDivisionError\)$"):
+            FunctionTool(divide).call({"by": 0})
+        assert caplog.messages == ["a validator of tool divide raised ZeroDivisionError"]
+
     def test_five_faults_are_told(self) -> None:
         with pytest.raises(UnfitArgumentsError, match=r"; and 3 more$"):
             FunctionTool(lambda: None, "none").call(dict.fromkeys("abcdefgh", 1))
@@ -212,6 +239,21 @@ class TestRefused:
         with pytest.raises(InvalidParameterError, match=r"tool 'call': a parameter's type"):
             FunctionTool(call)
 
+    @pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic reads it from 3.12 on")
+    def test_a_typed_dict_of_pythons_own_is_told_its_remedy(self) -> None:
+        def at(point: OwnPoint) -> str:
+            return ""
+
+        with pytest.raises(InvalidParameterError, match=r"typing_extensions\.TypedDict\)$"):
+            FunctionTool(at)
+
+    def test_a_typed_dict_has_a_schema(self) -> None:
+        def at(point: ExtendedPoint) -> str:
+            return ""
+
+        schema = FunctionTool(at).tool.input_schema
+        assert schema["$defs"]["ExtendedPoint"]["required"] == ["x"]
+
     def test_a_type_of_the_hosts_own_is_named(self) -> None:
         def at(host: Host) -> str:
             return ""
@@ -219,11 +261,77 @@ class TestRefused:
         with pytest.raises(InvalidParameterError, match=r"tool 'at': a parameter's type"):
             FunctionTool(at)
 
-    def test_an_annotation_that_leads_nowhere_is_named(self) -> None:
-        def at(point: Nowhere) -> str:  # type: ignore[name-defined]  # noqa: F821
+    def test_what_a_function_returns_need_not_be_known(self) -> None:
+        class Local(BaseModel):
+            size: int
+
+        def at(point: int) -> Nowhere:  # type: ignore[name-defined]  # noqa: F821
+            return point
+
+        def made(point: int) -> Local:
+            return Local(size=point)
+
+        assert FunctionTool(at).call({"point": 3})() == 3
+        assert FunctionTool(made).call({"point": 3})() == Local(size=3)
+
+    @pytest.mark.parametrize("form", ["Nowhere", "list[Nowhere]"])
+    def test_a_parameters_type_that_is_not_known_is_named(self, form: str) -> None:
+        def at(text: str, point: Any) -> str:
+            return text
+
+        at.__annotations__["point"] = form
+        with pytest.raises(InvalidParameterError) as caught:
+            FunctionTool(at)
+        assert str(caught.value) == (
+            "tool 'at': the type of parameter 'point' cannot be resolved: 'Nowhere' is not known "
+            "at run time; define or import it at the top of the function's module, and not under "
+            "TYPE_CHECKING"
+        )
+
+    def test_a_name_within_a_type_is_resolved_as_well(self) -> None:
+        def at(places: Any) -> str:
             return ""
 
-        with pytest.raises(InvalidParameterError, match=r"signature cannot be read \(NameError\)"):
+        at.__annotations__["places"] = list["Place"]
+        schema = FunctionTool(at).tool.input_schema
+        assert schema["properties"]["places"]["items"] == {"$ref": "#/$defs/Place"}
+
+    def test_a_local_class_that_the_function_mentions_is_known(self) -> None:
+        class Local(BaseModel):
+            size: int
+
+        def at(place: Local) -> bool:
+            return isinstance(place, Local)
+
+        assert FunctionTool(at).call({"place": {"size": 3}})() is True
+
+    def test_a_closure_that_is_not_filled_yet_is_no_obstacle(self) -> None:
+        def at(size: int) -> int:
+            return later(size)
+
+        tool = FunctionTool(at)
+
+        def later(size: int) -> int:
+            return size
+
+        assert tool.call({"size": 3})() == 3
+
+    def test_a_local_class_that_it_does_not_mention_is_named(self) -> None:
+        class Local(BaseModel):
+            size: int
+
+        def at(place: Local) -> int:
+            return place.size
+
+        with pytest.raises(InvalidParameterError, match=r"'place' .* 'Local' is not known"):
+            FunctionTool(at)
+
+    def test_a_type_that_is_no_expression_is_named(self) -> None:
+        def at(point: Any) -> str:
+            return ""
+
+        at.__annotations__["point"] = "not a type"
+        with pytest.raises(InvalidParameterError, match=r"'point' cannot be resolved: SyntaxError"):
             FunctionTool(at)
 
     @pytest.mark.parametrize("name", ["", "two words", "a" * 65, "né", "a.b"])

@@ -236,7 +236,9 @@ class TestTold:
     async def test_a_call_that_cannot_be_made(self, asked: ToolCall, what: str) -> None:
         assert (await Bench(calls(asked), LAST).told(look)).startswith(what)
 
-    @pytest.mark.parametrize("kind", [RuntimeError, StopIteration, SystemExit, RecursionError])
+    @pytest.mark.parametrize(
+        "kind", [RuntimeError, StopIteration, SystemExit, KeyboardInterrupt, RecursionError]
+    )
     async def test_an_error_is_told_by_its_class_alone(
         self, kind: type[BaseException], caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -306,6 +308,9 @@ class TestTold:
             (ToolCall("c", "n"), '{"id":"c","name":"n","arguments":{},"raw_arguments":null,'),
             (object(), "error: give returned a object that is no JSON"),
             (b"\xff", "error: give returned a bytes that is no JSON"),
+            (float("nan"), "error: give returned a float that is no JSON"),
+            ({"a": [float("-inf")]}, "error: give returned a dict that is no JSON"),
+            ({"a": "NaN, no Infinity"}, '{"a":"NaN, no Infinity"}'),
         ],
     )
     async def test_a_result_is_text_or_json(self, value: Any, told: str) -> None:
@@ -398,6 +403,18 @@ class TestAtOnce:
 
         with scope(run="r1"):
             await bench.provider.run("hi", tools=[ask])
+        report = await bench.registry.usage(by="label:run")
+        assert [(row.key, row.total.calls) for row in report.rows] == [(("r1",), 3)]
+
+    async def test_a_run_that_is_read_elsewhere_has_the_scope_it_was_made_in(self) -> None:
+        bench = Bench([StreamEnd(calls(call("ask")))], LAST, [StreamEnd(LAST)])
+
+        async def ask() -> str:
+            return (await bench.provider.complete("inner")).content
+
+        with scope(run="r1"):
+            run = bench.provider.run_stream("hi", tools=[ask])
+        assert [text async for text in run] == []
         report = await bench.registry.usage(by="label:run")
         assert [(row.key, row.total.calls) for row in report.rows] == [(("r1",), 3)]
 
