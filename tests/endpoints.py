@@ -51,6 +51,8 @@ TABLE = {
     "POST /v1/messages":                         Row(401, 404, 403, 403, 404, 404, 401, 401),
     "POST /v1/messages/count_tokens":            Row(401, 404, 403, 403, 404, 404, 401, 401),
     "POST /v1/responses":                        Row(401, 404, 403, 403, 404, 404, 401, 401),
+    "POST /v1/responses/input_tokens":           Row(401, 404, 403, 403, 404, 404, 401, 401),
+    "POST /v1/responses/compact":                Row(401, 404, 403, 403, 404, 404, 401, 401),
     "GET /v1/responses/{response}":              Row(401, 404, 403, 403, 404, 404, 401, 401),
     "DELETE /v1/responses/{response}":           Row(401, 404, 403, 403, 404, 404, 401, 401),
     "POST /v1/embeddings":                      Row(401, 404, 403, 403, 404, 404, 401, 401),
