@@ -38,6 +38,8 @@ NAMES = (
     "reload",
     "batch_run",
     "shared_limits",
+    "response_cache",
+    "forecast",
 )
 LONGEST_S, LONGEST_QUICK_S = 3600, 600  # of one benchmark; then it has failed
 

@@ -1,7 +1,7 @@
 """How far forecasts of spending are off, beside "the same as last week", on two generated series.
 
-    python benchmarks/forecast.py              reads tests/forecast_series.csv
-    python benchmarks/forecast.py --generate   writes it anew, the same as it is
+The series are in tests/forecast_series.csv; `python -m benchmarks.forecast` writes them anew, the
+same as they are.
 
 `steady`: 40 USD on a working day, a fifth of it on weekends. `growing`: 0.9 % more a day, with
 bursts of 2.5 to 5 times a day's sum on one day of twenty. From each day after eight weeks on the
@@ -12,19 +12,38 @@ from __future__ import annotations
 
 import csv
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.results import Cell, Table
+from benchmarks.settings import Settings
 from orchestify.policy.forecast import BAND, forecast
 
 FILE = Path(__file__).parents[1] / "tests" / "forecast_series.csv"
 FIRST, DAYS = date(2026, 1, 5), 182  # a Monday; half a year
 KNOWN = 56
 HORIZONS = (7, 14, 28, 0)  # 0: until the month's end
+
+
+def measure(_: Settings) -> Iterator[Table]:
+    """Measure mean errors of the sum as shares of it, and how often the band held."""
+    rows: dict[str, dict[str, Cell]] = {}
+    for name, series in read().items():
+        for horizon in HORIZONS:
+            found = list(trials(series, horizon))
+            ours, naive, held = (fmean(float(each[n]) for each in found) for n in range(3))
+            ahead = f"{horizon} days" if horizon else "to the month's end"
+            rows[f"{name}, {ahead}"] = {
+                "forecast": 100 * ours,
+                "same as last week": 100 * naive,
+                "in the band": 100 * held,
+            }
+    yield Table(
+        "Forecasts of a sum, mean error", "%", rows, (f"the band is to hold in {BAND:.0%}",)
+    )
 
 
 def generate() -> None:
@@ -72,19 +91,5 @@ def _left_of_month(day: date) -> int:
     return ((day.replace(day=1) + timedelta(days=31)).replace(day=1) - day).days
 
 
-def main() -> None:
-    """Print the mean errors and how often the band held."""
-    if "--generate" in sys.argv[1:]:
-        generate()
-    print(f"{'series':<8} {'ahead':<14} {'forecast':>9} {'last week':>10} {'in the band':>12}")
-    for name, series in read().items():
-        for horizon in HORIZONS:
-            found = list(trials(series, horizon))
-            ours, naive, held = (fmean(float(each[n]) for each in found) for n in range(3))
-            ahead = f"{horizon} days" if horizon else "to month's end"
-            print(f"{name:<8} {ahead:<14} {ours:>9.1%} {naive:>10.1%} {held:>12.0%}")
-    print(f"mean error of the sum, as a share of it; the band is to hold in {BAND:.0%}")
-
-
 if __name__ == "__main__":
-    main()
+    generate()

@@ -1,47 +1,51 @@
 """A miss and a hit of the response cache beside a plain call, wherever answers are kept.
 
-    python benchmarks/response_cache.py [--rounds 15] [--calls 100] [--redis URL]
-
-One process against a loopback stub server in a process of its own; the ways are interleaved round
-by round. Milliseconds of this process's CPU and of time a call, medians over rounds, and their
-ratio to the plain call of the same run, whose ledger is of the same kind. Machines differ, and
-noise too: read the ratios.
+The ways are interleaved round by round: milliseconds of this process's CPU and of time a call,
+medians over rounds, and their ratio to the plain call of the same run, whose ledger is of the same
+kind. Answers are kept in Redis as well where one is given.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import stub_server
+from benchmarks.results import Cell, Table
+from benchmarks.settings import Settings
 from orchestify import LLMProvider, ProviderRegistry
 from orchestify.core.config import parse_config
 
 PROMPT = "Say something about the weather in three cities, and be brief about it. " * 10
+ROUNDS = 15
+Timed = tuple[float, float]
 _numbers = count()
 
 
-def server() -> tuple[subprocess.Popen[str], str]:
-    """Start the stub server and return it with its URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "orchestify.testing", "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    return process, f"http://127.0.0.1:{process.stdout.readline().split()[1]}"
+def measure(settings: Settings) -> Iterator[Table]:
+    """Measure a plain call, a miss and a hit for each place where answers are kept."""
+    with stub_server() as url, tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(medians(f"{url}/v1", Path(folder), settings))
+    rows: dict[str, dict[str, Cell]] = {}
+    for (at, what), (cpu, wall) in found.items():
+        plain = found[at, "plain"]
+        rows[f"{at}: {what}"] = {
+            "CPU": cpu,
+            "CPU / plain": cpu / plain[0],
+            "time": wall,
+            "time / plain": wall / plain[1],
+        }
+    yield Table("A call where answers are kept", "ms", rows)
 
 
 def registry_at(url: str, **top: Any) -> ProviderRegistry:
@@ -71,58 +75,39 @@ async def timed(call: Callable[[], Awaitable[None]], calls: int) -> tuple[float,
     return cpu / calls * 1000, wall / calls * 1000
 
 
-async def measure(url: str, folder: Path, given: argparse.Namespace) -> None:
-    """Measure all ways, and print a row of each."""
-    ledger = {"url": f"sqlite:///{folder}/usage.db"}
-    plain_ledger = {"url": f"sqlite:///{folder}/plain.db"}
-    kinds: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-        "memory": ({}, {"response_cache": True}),
-        "ledger": (
-            {"ledger": plain_ledger},
-            {"response_cache": {"at": "ledger"}, "ledger": ledger},
-        ),
-    }
-    if given.redis:
-        kinds["redis"] = ({}, {"response_cache": {"at": "redis", "url": given.redis}})
-    ways: dict[tuple[str, str], Callable[[], Awaitable[None]]] = {}
+async def medians(url: str, folder: Path, settings: Settings) -> dict[tuple[str, str], Timed]:
+    """Return the milliseconds of CPU and of time that each way takes."""
+    calls = settings.sized(100, 20)
+    found: defaultdict[tuple[str, str], list[Timed]] = defaultdict(list)
     async with AsyncExitStack() as stack:
-        for name, tops in kinds.items():
-            registries = [await stack.enter_async_context(registry_at(url, **top)) for top in tops]
-            plain, cached = (registry.get("it") for registry in registries)
-            ways[name, "plain"] = partial(new, plain)
-            ways[name, "miss"] = partial(new, cached)
-            ways[name, "hit"] = partial(same, cached)
+        ways = await ways_in(stack, url, folder, settings.redis)
         for way in ways.values():
             await timed(way, 20)
-        found: defaultdict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-        for _ in range(given.rounds):
+        for _ in range(settings.repeated(ROUNDS)):
             for name, way in ways.items():
-                found[name].append(await timed(way, given.calls))
-    medians = {
-        name: tuple(statistics.median(column) for column in zip(*rows, strict=True))
-        for name, rows in found.items()
+                found[name].append(await timed(way, calls))
+    return {
+        name: (statistics.median(cpu for cpu, _ in each), statistics.median(s for _, s in each))
+        for name, each in found.items()
     }
-    print("kept at  call   CPU ms  of plain  time ms  of plain")
-    for (at, what), (cpu, wall) in medians.items():
-        base = medians[at, "plain"]
-        print(f"{at:8} {what:6} {cpu:6.3f} {cpu / base[0]:9.2f} {wall:8.3f} {wall / base[1]:9.2f}")
 
 
-def main() -> None:
-    """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--redis", help="redis://host:port/number, where answers are kept as well")
-    given = parser.parse_args()
-    process, url = server()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            asyncio.run(measure(f"{url}/v1", Path(folder), given))
-    finally:
-        process.terminate()
-        process.wait()
-
-
-if __name__ == "__main__":
-    main()
+async def ways_in(
+    stack: AsyncExitStack, url: str, folder: Path, redis: str | None
+) -> dict[tuple[str, str], Callable[[], Awaitable[None]]]:
+    """Open a registry with a cache and one without, for each place; return what is timed."""
+    plain, kept = ({"ledger": {"url": f"sqlite:///{folder}/{name}.db"}} for name in ("a", "b"))
+    kinds: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "memory": ({}, {"response_cache": True}),
+        "ledger": (plain, {"response_cache": {"at": "ledger"}, **kept}),
+    }
+    if redis is not None:
+        kinds["redis"] = ({}, {"response_cache": {"at": "redis", "url": redis}})
+    ways: dict[tuple[str, str], Callable[[], Awaitable[None]]] = {}
+    for name, tops in kinds.items():
+        made = [await stack.enter_async_context(registry_at(url, **top)) for top in tops]
+        without, cached = (registry.get("it") for registry in made)
+        ways[name, "plain"] = partial(new, without)
+        ways[name, "miss"] = partial(new, cached)
+        ways[name, "hit"] = partial(same, cached)
+    return ways
