@@ -9,7 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from packaging.version import Version
+
+# Neither a busy machine's pauses nor its slow draws are faults.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 

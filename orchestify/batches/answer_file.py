@@ -23,7 +23,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from msgspec import DecodeError, Struct, convert
+from msgspec import DecodeError, MsgspecError, Struct, convert
 from msgspec.json import Decoder
 
 from orchestify.batches.answers import encode_line
@@ -316,7 +316,7 @@ class AnswerFile:
                 entry = _DECODER.decode(line)
             except DecodeError:  # half of a character, as JSON can have it
                 entry = convert(json.loads(line), _Line)
-        except (ValueError, RecursionError):
+        except (MsgspecError, ValueError, RecursionError):
             raise BatchFileError(
                 f"{where}: this is no answer of a run; name another file for the answers"
             ) from None

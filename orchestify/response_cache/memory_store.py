@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from cachetools import TTLCache
+from cachetools import TTLCache  # type: ignore[import-untyped,unused-ignore] # before 8
 
 from orchestify.response_cache.store import Bounds, Found, Place
 

@@ -160,7 +160,7 @@ class FunctionTool:
             )
             schema = model.model_json_schema(schema_generator=_Schema)
         except (PydanticUserError, TypeError) as error:
-            why = error.args[0] if isinstance(error, TypeError) else error.code
+            why = getattr(error, "code", None) or error.args[0]
             if why == "typed-dict-version":
                 why = "before Python 3.12 a TypedDict is typing_extensions.TypedDict"
             raise InvalidParameterError(
