@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from tempfile import NamedTemporaryFile
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import click
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_OWNER_ONLY = 0o600
+_LONGEST_LINE = 1 << 26
 _path = click.Path(path_type=Path)
 _id = click.argument("batch_id", metavar="ID")
 _COLUMNS = (
@@ -119,15 +121,9 @@ def fetch_command(batch_id: str, answers: Path, path: Path) -> None:
     is there once all have come. A batch may be fetched again as long as its provider keeps the
     results (a month); it is booked once.
     """
-    tally = _Tally()
-    part = answers.with_name(f"{answers.name}.part")
-    config = load(path)
-    try:
-        with _opened(part) as file:
-            _run(config, lambda registry: _write(registry.batches, batch_id, file, tally))
-        part.replace(answers)
-    finally:
-        part.unlink(missing_ok=True)
+    tally, config = _Tally(), load(path)
+    with _replacing(answers.resolve()) as file:
+        _run(config, lambda registry: _write(registry.batches, batch_id, file, tally))
     click.echo(f"{answers}: {tally.line()}", err=True)
     if tally.answered < tally.total:
         click.get_current_context().exit(PROBLEMS)
@@ -167,7 +163,7 @@ class _Tally:
         return " | ".join([*words, cost])
 
 
-async def _write(batches: ProviderBatches, batch_id: str, file: BinaryIO, tally: _Tally) -> None:
+async def _write(batches: ProviderBatches, batch_id: str, file: IO[bytes], tally: _Tally) -> None:
     from orchestify.batches.answers import answer_of, encode_line  # noqa: PLC0415 - slow to import
 
     async with aclosing(batches.fetch(batch_id)) as results:
@@ -255,10 +251,36 @@ def _time(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
-def _opened(path: Path) -> BinaryIO:
-    """Open a file to write to, for its owner only: it holds answers as plain text."""
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write answers to, its owner's only, which takes the place of another at last.
+
+    Raises:
+        click.ClickException: what is at `path` holds no answers, or it cannot be written.
+    """
     try:
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
+        if path.exists() and not _holds_answers(path):
+            raise click.ClickException(f"{path} is there and holds no answers; name another file")
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
     except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
-    return os.fdopen(made, "wb")
+        reason = (error.strerror or "no reason given").lower()
+        raise click.ClickException(f"{path} cannot be written: {reason}") from None
+
+
+def _holds_answers(path: Path) -> bool:
+    """Whether a file is empty, or begins with an answer, as one of an earlier fetch does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_LINE)
+    with suppress(ValueError, RecursionError):
+        found = json.loads(line)
+        return isinstance(found, dict) and found.keys() >= {"custom_id", "response", "error"}
+    return not line

@@ -80,6 +80,27 @@ def test_a_file_is_submitted_followed_and_fetched(
     assert stat.S_IMODE((tmp_path / "a.jsonl").stat().st_mode) == 0o600
 
 
+def test_answers_take_the_place_of_answers_alone(
+    config: Path, requests: Path, tmp_path: Path
+) -> None:
+    batch_id, before = submitted(config, requests), requests.read_text()
+    there, link, folder = tmp_path / "there.jsonl", tmp_path / "link.jsonl", tmp_path / "folder"
+    there.write_text("")
+    link.symlink_to(there)
+    folder.mkdir()
+    for file in (requests, Path("/dev/null"), folder):
+        refused = run("fetch", batch_id, "-o", file, "--config", config)
+        assert refused.exit_code == 1
+        assert "holds no answers; name another file" in refused.stderr
+    assert requests.read_text() == before
+    for file in (there, link, there):
+        assert run("fetch", batch_id, "-o", file, "--config", config).exit_code == 0
+        assert len(there.read_text().splitlines()) == 3
+    assert link.is_symlink()
+    assert stat.S_IMODE(there.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.glob(".there*")] == []
+
+
 def test_without_an_id_the_known_batches_are_listed_and_nobody_is_asked(
     server: StubServer, config: Path, requests: Path
 ) -> None:
