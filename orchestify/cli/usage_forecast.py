@@ -54,7 +54,7 @@ def _end(_ctx: click.Context, _param: click.Parameter, text: str) -> date | None
     default=MONTH_END,
     show_default=True,
     metavar="END",
-    help="month-end; 14d, so many days ahead; a date, not included. At most 92 days ahead.",
+    help="month-end; 14d, so many days ahead; a date, not included. At most 92 days with today.",
 )
 @format_option("table", "json", "csv")
 @output_option

@@ -73,8 +73,9 @@ def live_app(feed: Feed, token: str) -> Starlette:
         return HTMLResponse(found.text, headers={**_SECURITY, **found.headers})
 
     async def states(request: Request) -> Response:
-        sent = request.headers.get("authorization", "").encode()
-        if not hmac.compare_digest(sent, f"Bearer {token}".encode()):
+        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+        is_known = hmac.compare_digest(sent.strip().encode(), token.encode())
+        if scheme.lower() != "bearer" or not is_known:
             return _problem(401, "the token that was printed with the address is needed")
         headers = {**_SECURITY, **HEADERS}
         try:
