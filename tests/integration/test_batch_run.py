@@ -24,6 +24,7 @@ from orchestify.cli import cli
 from orchestify.cli.batch_run import progress_line
 from orchestify.testing import Reply, StubRequest, StubServer
 from tests.ledgers import sqlite_rows
+from tests.signals import with_interrupts
 
 CONFIG = """\
 providers:
@@ -248,13 +249,8 @@ def started(folder: Path, *more: str, stderr: int = subprocess.PIPE) -> subproce
         stderr=stderr,
         text=True,
         env={**os.environ, "COLUMNS": "120", "TERM": "xterm-256color"},
-        preexec_fn=with_interrupts,  # noqa: PLW1509 - it sets a signal, no more
+        preexec_fn=with_interrupts,  # noqa: PLW1509 - it sets signals, no more
     )
-
-
-def with_interrupts() -> None:
-    """Let the command take Ctrl-C, also where these tests run in a background job, which do not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

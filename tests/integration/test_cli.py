@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from orchestify.cli import COMMANDS, cli
 from orchestify.cli.output import size, usd
 from orchestify.testing import StubServer
+from tests.signals import with_interrupts
 
 KEY = "sk-made-up-key-0123456789"
 CONFIG = """\
@@ -585,13 +586,8 @@ def orchestify(*arguments: str, **environ: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environ},
-        preexec_fn=with_interrupts,  # noqa: PLW1509 - it sets a signal, no more
+        preexec_fn=with_interrupts,  # noqa: PLW1509 - it sets signals, no more
     )
-
-
-def with_interrupts() -> None:
-    """Let the command take Ctrl-C, also where these tests run in a background job, which do not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class TestProcess:

@@ -22,6 +22,7 @@ from orchestify.cli import cli
 from orchestify.ledger.sql.ledger import SqlLedger
 from tests.ledgers import answered, database, opened
 from tests.reports import write_ledger
+from tests.signals import with_interrupts
 
 USAGE = [sys.executable, "-m", "orchestify", "usage"]
 LIMIT_S = 60.0
@@ -70,6 +71,7 @@ def terminal(*arguments: str) -> Iterator[Terminal]:
         stdout=theirs,
         stderr=theirs,
         env=os.environ | {"COLUMNS": "100", "LINES": "40", "TERM": "xterm"},
+        preexec_fn=with_interrupts,  # noqa: PLW1509 - it sets signals, no more
     )
     os.close(theirs)
     try:
