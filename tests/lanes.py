@@ -25,6 +25,12 @@ LITELLMS_OWN_WARNINGS = [
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier:UserWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:litellm"),
+    # Of a call that is cancelled it may leave a coroutine which it has not begun; to warn of that
+    # fails where the garbage collector runs in a function without builtins.
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <coroutine object OpenAIChatCompletion"
+        ":pytest.PytestUnraisableExceptionWarning"
+    ),
 ]
 
 KEY = "key-of-the-tests-0123456789"
