@@ -15,7 +15,7 @@ from orchestify.calls.structured import parsed_answer
 from orchestify.calls.target import Target
 from orchestify.calls.tracing import TracedAttempt
 from orchestify.errors import StructuredOutputError
-from orchestify.ledger.record import Record, current_labels, utc_now
+from orchestify.ledger.record import Record, utc_now
 from orchestify.resources.log_fields import log_fields
 from orchestify.response_cache.cache import AGAIN, Flight, ResponseCache
 from orchestify.response_cache.kept_answer import KeptAnswer, as_hit
@@ -155,7 +155,7 @@ def _booked(state: CallState, target: Target, kept: LLMResponse, started: float)
         cost_source="cache",
         cost_at_most_usd=Decimal(0),
         latency_s=latency_s,
-        labels=current_labels(),
+        labels=state.scope.labels,
         key=target.key,
         saved_usd=kept.cost_usd,
     )

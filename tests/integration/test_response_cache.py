@@ -22,6 +22,7 @@ from orchestify import (
     ServerError,
     StreamInterruptedError,
     StructuredOutputError,
+    scope,
 )
 from orchestify.core.config import parse_config
 from orchestify.providers.shared import SharedParts
@@ -140,6 +141,18 @@ async def test_a_hit_is_a_record_of_its_own_kind(server: StubServer, tmp_path: P
         ("ok", 6, 6.0, "config", None, ""),
         ("cached", 0, 0.0, "cache", 6 * 10**12, ""),
         ("cached", 0, 0.0, "cache", 6 * 10**12, ""),
+    ]
+
+
+async def test_a_hit_has_the_labels_of_where_its_stream_was_asked_for(server: StubServer) -> None:
+    async with registry_on(server, {"it": PRICE}, **ON) as registry:
+        for _ in range(2):
+            with scope(run="r1"):
+                stream = registry.get("it").stream("hello there")
+            assert [piece async for piece in stream]
+        report = await registry.usage("label:run")
+    assert [(row.key, row.total.attempts, row.total.cached) for row in report.rows] == [
+        (("r1",), 1, 1)
     ]
 
 
