@@ -198,10 +198,21 @@ def batch_api_of(lane: Lane) -> BatchApi | None:
 
 
 class BatchHttp:
-    """Requests about batches, over one lane's endpoint."""
+    """Requests about batches, over one lane's endpoint; `read` reads what it says of one."""
 
-    def __init__(self, lane: BatchingLane) -> None:
+    def __init__(
+        self, lane: BatchingLane, read: Callable[[Mapping[str, Any]], RemoteBatch]
+    ) -> None:
         self._lane = lane
+        self._read = read
+
+    async def batch(self, method: str, path: str, **how: Any) -> RemoteBatch:
+        """Return the batch that a path answers with; `how` is what `object_at` takes."""
+
+        async def read() -> RemoteBatch:
+            return self._read(await self.object_at(method, path, **how))
+
+        return await self.asked(read())
 
     async def asked(self, work: Awaitable[T]) -> T:
         """Return what the work returns; what goes wrong with it is raised as an `APIError`."""

@@ -50,7 +50,7 @@ class AnthropicBatches:
 
     def __init__(self, lane: BatchingLane) -> None:
         self._lane = lane
-        self._http = BatchHttp(lane)
+        self._http = BatchHttp(lane, _batch_of)
 
     def encoded(self, request: CompletionRequest) -> EncodedRequest:
         """Return a request as a batch takes it."""
@@ -73,15 +73,17 @@ class AnthropicBatches:
     async def create(self, key: str, prepared: Prepared) -> RemoteBatch:
         """Send all requests."""
         headers = prepared.headers or None
-        return await self._batch("POST", BATCHES, prepared.body, headers=headers, timeout_s=SEND_S)
+        return await self._http.batch(
+            "POST", BATCHES, body=prepared.body, headers=headers, timeout_s=SEND_S
+        )
 
     async def retrieve(self, batch_id: str) -> RemoteBatch:
         """Return a batch as it stands."""
-        return await self._batch("GET", f"{BATCHES}/{batch_id}")
+        return await self._http.batch("GET", f"{BATCHES}/{batch_id}")
 
     async def cancel(self, batch_id: str) -> RemoteBatch:
         """Ask that no further request be processed; those under way may be done all the same."""
-        return await self._batch("POST", f"{BATCHES}/{batch_id}/cancel", b"{}")
+        return await self._http.batch("POST", f"{BATCHES}/{batch_id}/cancel", body=b"{}")
 
     async def find(
         self, key: str, *, since: datetime, total: int, known: Collection[str]
@@ -128,18 +130,6 @@ class AnthropicBatches:
                 if result is not None:
                     return result.custom_id.startswith(f"{key}-")
         return False
-
-    async def _batch(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        **how: Any,
-    ) -> RemoteBatch:
-        async def asked() -> RemoteBatch:
-            return _batch_of(await self._http.object_at(method, path, body=body, **how))
-
-        return await self._http.asked(asked())
 
     def _read(self, line: Any, request_of: RequestOf) -> RemoteResult | Unread | None:
         custom_id, result = line["custom_id"], line["result"]

@@ -55,7 +55,7 @@ class OpenAIBatches:
 
     def __init__(self, lane: BatchingLane) -> None:
         self._lane = lane
-        self._http = BatchHttp(lane)
+        self._http = BatchHttp(lane, _batch_of)
 
     @property
     def _url(self) -> str:
@@ -106,15 +106,15 @@ class OpenAIBatches:
             "completion_window": "24h",
             "metadata": {METADATA: key},
         }
-        return await self._batch("POST", BATCHES, json.dumps(body).encode())
+        return await self._http.batch("POST", BATCHES, body=json.dumps(body).encode())
 
     async def retrieve(self, batch_id: str) -> RemoteBatch:
         """Return a batch as it stands."""
-        return await self._batch("GET", f"{BATCHES}/{batch_id}")
+        return await self._http.batch("GET", f"{BATCHES}/{batch_id}")
 
     async def cancel(self, batch_id: str) -> RemoteBatch:
         """Ask that no further request be processed; it takes up to ten minutes."""
-        return await self._batch("POST", f"{BATCHES}/{batch_id}/cancel", b"{}")
+        return await self._http.batch("POST", f"{BATCHES}/{batch_id}/cancel", body=b"{}")
 
     async def find(
         self,
@@ -160,12 +160,6 @@ class OpenAIBatches:
             async for row in rows:
                 if row.get("filename") == _file_name(key):
                     yield checked_name(row.get("id"))
-
-    async def _batch(self, method: str, path: str, body: bytes | None = None) -> RemoteBatch:
-        async def asked() -> RemoteBatch:
-            return _batch_of(await self._http.object_at(method, path, body=body))
-
-        return await self._http.asked(asked())
 
     def _read(self, line: Any, request_of: RequestOf) -> RemoteResult | Unread | None:
         custom_id, answer, error = line["custom_id"], line.get("response"), line.get("error")
