@@ -14,7 +14,7 @@ from rich.text import Text
 
 from orchestify.cli.errors import PROBLEMS, show_error, warnings_echoed
 from orchestify.cli.options import check_agent, complete_agent, config_option, load
-from orchestify.cli.output import console, count, plural, size, usd
+from orchestify.cli.output import console, count, note, plural, size, usd
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -193,10 +193,9 @@ def _tell_end(tally: Tally, answers: Path) -> None:
     words.append(_cost(tally))
     click.echo(f"{answers}: {' | '.join(words)}", err=True)
     if tally.failed:
-        click.echo("note: --retry-failed asks again what has failed", err=True)
+        note("--retry-failed asks again what has failed")
     if tally.unknown:
-        click.echo(
-            "note: unknown is what a run that was killed may have sent: it may have been billed; "
-            "--retry-unknown asks it again",
-            err=True,
+        note(
+            "unknown is what a run that was killed may have sent: it may have been billed; "
+            "--retry-unknown asks it again"
         )

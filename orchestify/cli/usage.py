@@ -20,7 +20,7 @@ from orchestify.cli.usage_query import (
     NothingBooked,
     budget_states,
     format_option,
-    note,
+    notes,
     opened_ledger,
     output_option,
     query_options,
@@ -80,7 +80,7 @@ def command(
     report = asyncio.run(_usage(replace(asked, by=found.axes(asked.by, "provider"))))
     write(found.write(report), output)
     if not found.has_caveats:
-        note(usage_caveats(report))
+        notes(usage_caveats(report))
 
 
 @command.command("reprice", short_help="Compare what was booked with other prices.")
@@ -111,7 +111,7 @@ def reprice_command(
         write(comparison.repricing_json(repricing), output)
     else:
         write(comparison.repricing_csv(repricing), output)
-        note(comparison.repricing_caveats(repricing))
+        notes(comparison.repricing_caveats(repricing))
 
 
 command.add_command(forecast_command)

@@ -15,7 +15,7 @@ from orchestify.cli.usage_query import (
     NothingBooked,
     budget_states,
     format_option,
-    note,
+    notes,
     opened_ledger,
     output_option,
     query_options_of_now,
@@ -76,7 +76,7 @@ def forecast_command(
         write(writing.forecast_json(report, budgets), output)
     else:
         write(writing.forecast_csv(report), output)
-        note([*writing.forecast_remarks(report), *map(writing.budget_line, budgets)])
+        notes([*writing.forecast_remarks(report), *map(writing.budget_line, budgets)])
 
 
 async def _forecast(

@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from orchestify.cli.options import DATABASE_VARIABLE, config_option, find_database, load, moment
-from orchestify.cli.output import console
+from orchestify.cli.output import console, note
 from orchestify.errors import ConfigError, InvalidParameterError
 from orchestify.ledger.axes import axes_in_words, axes_of
 from orchestify.report import DataFormatName
@@ -160,7 +160,7 @@ def _with_query(
                     _hint_at_service_ledger()
                 raise
             if missing is not None:
-                click.echo(f"note: nothing was booked yet; the ledger will be {missing}", err=True)
+                note(f"nothing was booked yet; the ledger will be {missing}")
             is_new = missing is not None
             return LedgerQuery(found, config, by or default, since, until, where, is_new)
 
@@ -177,7 +177,7 @@ def _hint_at_service_ledger() -> None:
     database = find_database()
     if database is not None:
         shown = f'"${DATABASE_VARIABLE}"' if os.environ.get(DATABASE_VARIABLE) else database
-        click.echo(f"note: the service's ledger is read with --ledger {shown}", err=True)
+        note(f"the service's ledger is read with --ledger {shown}")
 
 
 def _ledger_url(config: Config | None, url: str | None) -> tuple[str, str | None]:
@@ -287,7 +287,7 @@ def write(written: str | bytes, output: Path | None) -> None:
         raise click.ClickException(f"{output} cannot be written: {reason}") from None
 
 
-def note(lines: list[str]) -> None:
+def notes(lines: list[str]) -> None:
     """Say on stderr what a table of bare figures has no place for."""
     for line in lines:
-        click.echo(f"note: {line}", err=True)
+        note(line)

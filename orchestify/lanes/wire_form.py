@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from msgspec.json import Encoder
-
+from orchestify.resources.plain_json import ENCODER
 from orchestify.values import CompletionRequest
 
 
@@ -23,15 +20,6 @@ def request_form(request: CompletionRequest, *beside: object) -> bytes | None:
         request, response_format=form, timeout_s=None, connect_timeout_s=None, idle_timeout_s=None
     )
     try:
-        return _ENCODER.encode((*beside, bare))
+        return ENCODER.encode((*beside, bare))
     except (TypeError, ValueError, RecursionError):
         return None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} has no JSON")
-
-
-_ENCODER = Encoder(enc_hook=_plain)

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from msgspec import DecodeError, ValidationError, convert
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Decoder
 
+from orchestify.resources.plain_json import ENCODER
 from orchestify.values import (
     NOTHING,
     LLMResponse,
@@ -87,7 +88,7 @@ def text_of(response: LLMResponse, events: Sequence[StreamEvent] | None) -> str 
         events=rows,
     )
     try:
-        written = _ENCODER.encode(text).decode()
+        written = ENCODER.encode(text).decode()
     except (TypeError, ValueError, RecursionError):  # a host's own raw response, half a character
         return None
     return written if len(written) <= MOST_CHARS else None
@@ -144,11 +145,4 @@ def _event(kind: str, values: dict[str, Any]) -> StreamEvent:
     return event
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} has no JSON")
-
-
-_ENCODER = Encoder(enc_hook=_plain)
 _DECODER = Decoder(_Text)

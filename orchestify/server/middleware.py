@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestify.server.api.errors import http_error_response, log_unexpected
+from orchestify.server.api.errors import FAILED, http_error_response, log_unexpected
 from orchestify.server.gateway.errors import (
     SHUTTING_DOWN,
     new_request_id,
@@ -28,7 +28,6 @@ else:
 _REST_BYTES = 1 << 20
 _SMALL_BYTES = 4 << 10  # of what is compressed; more is decompressed in a thread
 _PREFLIGHT_S = 600  # a browser asks again after that
-_FAILED = "the service failed; its log says where"
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -268,5 +267,5 @@ class Unexpected:
             log_unexpected(error)
             if has_begun:
                 raise ConnectionAbortedError("the answer was cut off") from None
-            answer = http_error_response(scope, HTTPException(500, _FAILED))
+            answer = http_error_response(scope, HTTPException(500, FAILED))
             await answer(scope, receive, send)

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 from orchestify.testing.account import StubRequest, UsageSum
 from orchestify.testing.answer import RefusedError, compose
 from orchestify.testing.reply import Reply, split_model
-from orchestify.testing.wire import ANTHROPIC, OPENAI, RESPONSES, Wire
+from orchestify.testing.wire import ANTHROPIC, OPENAI, RESPONSES, Wire, read_body
 from orchestify.values import Usage
 
 Operation: TypeAlias = Literal[
@@ -225,7 +225,7 @@ class StubBatches:
         return self.files[name][1]
 
     def _openai(self, seen: StubRequest) -> StubBatch:
-        body = _json(seen)
+        body = read_body(seen)
         content, url = self._content(str(body.get("input_file_id"))), str(body.get("endpoint"))
         if url not in _WIRES or body.get("completion_window") != "24h":
             raise RefusedError(400, "Invalid value for 'endpoint' or 'completion_window'.")
@@ -242,7 +242,7 @@ class StubBatches:
         return batch
 
     def _anthropic(self, seen: StubRequest) -> StubBatch:
-        requests = _json(seen).get("requests")
+        requests = read_body(seen).get("requests")
         if not isinstance(requests, list) or not requests:
             raise RefusedError(400, "requests: at least one request is required")
         named = [(each.get("custom_id"), each.get("params")) for each in requests]
@@ -399,13 +399,3 @@ def _anthropic(batch: StubBatch) -> Mapping[str, Any]:
         "expires_at": (batch.created_at + _DAY).isoformat(),
         "results_url": f"{_MESSAGE_BATCHES}/{batch.id}/results" if is_over else None,
     }
-
-
-def _json(seen: StubRequest) -> Mapping[str, Any]:
-    try:
-        seen.body = json.loads(seen.raw_body)
-    except ValueError:
-        raise RefusedError(400, "We could not parse the JSON body of your request.") from None
-    if not isinstance(seen.body, dict):
-        raise RefusedError(400, "The body of your request is not a JSON object.")
-    return seen.body

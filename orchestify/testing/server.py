@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
@@ -33,6 +32,7 @@ from orchestify.testing.wire import (
     Wire,
     check_headers,
     check_request,
+    read_body,
     wire_of,
 )
 
@@ -294,12 +294,7 @@ def _read(wire: Wire, seen: StubRequest) -> tuple[ParsedRequest, str, Reply]:
 
     Raises: RefusedError where the real server would answer 400 or 404.
     """
-    try:
-        seen.body = json.loads(seen.raw_body)
-    except ValueError:
-        raise RefusedError(400, "We could not parse the JSON body of your request.") from None
-    if not isinstance(seen.body, dict):
-        raise RefusedError(400, "The body of your request is not a JSON object.")
+    read_body(seen)
     seen.model = str(seen.body.get("model") or "")
     seen.stream = seen.body.get("stream") is True
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestify.testing import anthropic, openai, responses
+from orchestify.testing.account import StubRequest
 from orchestify.testing.answer import Answer, Events, ParsedRequest, RefusedError
 
 
@@ -80,6 +82,21 @@ def wire_of(path: str, headers: Mapping[str, str]) -> Wire:
     if path.startswith("/v1/messages") or "anthropic-version" in headers or "x-api-key" in headers:
         return ANTHROPIC
     return OPENAI
+
+
+def read_body(seen: StubRequest) -> dict[str, Any]:
+    """Read a request's body as JSON, note it in `seen`, and return it.
+
+    Raises:
+        RefusedError: it is no JSON object.
+    """
+    try:
+        seen.body = json.loads(seen.raw_body)
+    except ValueError:
+        raise RefusedError(400, "We could not parse the JSON body of your request.") from None
+    if not isinstance(seen.body, dict):
+        raise RefusedError(400, "The body of your request is not a JSON object.")
+    return seen.body
 
 
 def check_request(

@@ -100,9 +100,11 @@ def problem(
 RETRY_S = 5
 """When to come again while the database is away."""
 
+FAILED = "the service failed; its log says where"
+"""What is told of an error that nobody foresaw."""
+
 _LONGEST_NAME = 100
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
-_FAILED = "the service failed; its log says where"
 
 _AWAY = "the service's database is away; nothing was changed"
 
@@ -147,7 +149,7 @@ async def _of_ours(_: Request, error: Exception) -> Response:
     status = status_of(error)
     if status == 500:
         log_unexpected(error)
-        return problem(500, _FAILED)
+        return problem(500, FAILED)
     if isinstance(error, ConfigError):
         count = len(error.problems)
         detail = f"the request has {count} problem{'s' if count > 1 else ''}"
