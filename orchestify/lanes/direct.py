@@ -29,6 +29,7 @@ from orchestify.lanes.anthropic.native import BETA_HEADER, PROTOCOL, fitted_nati
 from orchestify.lanes.anthropic.request import VERSION, betas, body_of as messages_body
 from orchestify.lanes.batch_api import BatchApi, BatchingLane, EncodedRequest
 from orchestify.lanes.classify import Failure, build_error
+from orchestify.lanes.encoding import json_of
 from orchestify.lanes.failures import (
     MISSHAPEN,
     MalformedError,
@@ -75,7 +76,6 @@ MODELS_TIMEOUT_S = 30.0
 _NOT_OFFERED = frozenset({404, 405, 501})  # by servers of the protocol that do not count
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking")
 _NOT_COUNTED = {"max_tokens", "metadata", "temperature", "top_p", "top_k", "stop_sequences"}
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 class DirectLane:
@@ -232,13 +232,11 @@ class DirectLane:
         if self._config.options or request.options is not NOTHING:
             body = body | self._config.options | dict(request.options)
             body = {name: value for name, value in body.items() if value is not None}
-        text = None
-        with contextlib.suppress(TypeError, ValueError, RecursionError):
-            text = _ENCODER.encode(body)
+        encoded = json_of(body)
         del body
-        if text is None:
+        if encoded is None:
             raise InvalidParameterError("the options, tools or schema hold what is no JSON")
-        return text.encode("utf-8", "replace")
+        return encoded
 
     async def _read(
         self, body: bytes, headers: Mapping[str, str], request: CompletionRequest
@@ -380,7 +378,7 @@ class OpenAILane(DirectLane):
         return True
 
     async def _embedded(self, request: EmbeddingRequest) -> EmbeddingResponse:
-        body = _encoded(embeddings_body(request, self._dialect))
+        body = json_of(embeddings_body(request, self._dialect))
         if body is None:
             raise InvalidParameterError("the options hold what is no JSON")
         response = await self._endpoint.post(
@@ -452,13 +450,6 @@ class AnthropicLane(DirectLane):
         return await _count(self._endpoint, self.count_path, body, "input_tokens", headers)
 
 
-def _encoded(body: Mapping[str, Any]) -> bytes | None:
-    """Return a body as JSON, None where it holds what JSON has not."""
-    with contextlib.suppress(TypeError, ValueError, RecursionError):
-        return _ENCODER.encode(body).encode("utf-8", "replace")
-    return None
-
-
 def _openai_url(base_url: str) -> str:
     """Return an address with the path where the API begins, exactly once."""
     base, _, query = base_url.partition("?")
@@ -499,7 +490,7 @@ async def _count(
 
     Raises: InvalidParameterError, RefusedError, MalformedError, and what the transport raises.
     """
-    encoded = _encoded(body)
+    encoded = json_of(body)
     if encoded is None:
         raise InvalidParameterError("the tools or schema hold what is no JSON")
     try:

@@ -175,8 +175,7 @@ def test_options_are_merged_last_and_none_takes_a_field_out() -> None:
         options={"user": "caller", "seed": None},
     )
     assert lane._encoded(request, stream=False) == (
-        b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], '
-        b'"user": "caller", "top_k": 5}'
+        b'{"model":"m","messages":[{"role":"user","content":"hi"}],"user":"caller","top_k":5}'
     )
 
 
