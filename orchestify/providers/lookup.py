@@ -29,6 +29,7 @@ from orchestify.providers.external import ExternalLane
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.providers.targets import NO_AGENT, target_of
+from orchestify.resources.bounded import bounded_setdefault
 from orchestify.tools.functions import FunctionTool
 from orchestify.values import NOTHING, Priority
 
@@ -65,6 +66,7 @@ class ProviderLookup:
         self._routed: dict[str, RoutedProvider] = {}
         self._keyed: dict[tuple[str, str], ConfiguredProvider] = {}
         self._in_code: set[str] = set()  # registered by the host, not configured
+        self._named: dict[tuple[str, str | None, str], tuple[AgentConfig, Target]] = {}
         self._written = config.enabled
         self._configs = dict(self._written)
         for name, each in self._written.items():
@@ -141,6 +143,7 @@ class ProviderLookup:
             is_same = before.get(name) is provider and configured.get(name) == configs[name]
             if not (is_same_top and is_same):
                 self._join(name, provider)
+        self._named = {}  # last: what another thread made meanwhile goes as well
         names = before.keys() | providers.keys()
         kept = {id(each) for each in (*providers.values(), *self._keyed.values())}
         over = [
@@ -164,6 +167,7 @@ class ProviderLookup:
             provider.provider_id = provider.provider_id or provider_id
         self.providers[provider_id] = provider
         self._join(provider_id, provider)
+        self._named = {}
 
     def _check_free(self, provider_id: str, provider: LLMProvider) -> None:
         """Refuse a provider whose calls are booked elsewhere, which would end."""
@@ -252,6 +256,23 @@ class ProviderLookup:
             keyed_lanes=keyed_lanes,
         )
 
+    def named_target(
+        self,
+        provider_id: str,
+        model: str | None = None,
+        *,
+        agent_id: str = "",
+        agent: AgentConfig = NO_AGENT,
+    ) -> Target:
+        """Return the target that a caller names, as `target` does: made once, not for each call."""
+        named, key = self._named, (provider_id, model, agent_id)
+        known = named.get(key)
+        if known is None or known[0] is not agent:
+            known = agent, self.target(provider_id, model, agent_id=agent_id, agent=agent)
+            named.pop(key, None)
+            bounded_setdefault(named, key, known)
+        return known[1]
+
     def full_model(self, provider_id: str, model: str) -> str:
         """Return a model's name as a provider's lane takes it."""
         return self._configs[provider_id].full_model(model)
@@ -266,7 +287,7 @@ class ProviderLookup:
 
     def route(self, targets: Sequence[Target]) -> Route:
         """Return a route over targets, for callers that are no agent."""
-        return Route(self.runtime, targets, resolve=self.target, chain_of=self.chain_of)
+        return Route(self.runtime, targets, resolve=self.named_target, chain_of=self.chain_of)
 
     def routed(self, targets: Sequence[Target]) -> RoutedProvider:
         """Return a provider over targets, for callers that are no agent."""
@@ -289,7 +310,7 @@ class ProviderLookup:
             agent=agent_id,
             strategy=self._strategy(agent, targets),
             fallback_on=frozenset(FALLBACK_ERRORS[name] for name in agent.fallback_on),
-            resolve=partial(self.target, agent_id=agent_id, agent=agent),
+            resolve=partial(self.named_target, agent_id=agent_id, agent=agent),
             priority=priority,
             chain_of=self.chain_of,
         )

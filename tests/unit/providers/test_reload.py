@@ -23,6 +23,8 @@ from orchestify import (
     RateLimitError,
 )
 from orchestify.core.config import Config, load_config, parse_config
+from orchestify.providers import MockProvider
+from orchestify.providers.routed import RoutedProvider
 from tests.calls import Scripted
 from tests.ledgers import until
 
@@ -136,6 +138,23 @@ async def test_a_kept_agent_finds_what_is_in_force_now(registry: ProviderRegistr
     assert registry.get_for_agent("scout") is scout
     asked = scout.complete("hi", model="other", fallback=["late"])
     assert (await asked).provider == "spare"
+
+
+async def test_a_target_that_a_caller_names_is_made_once_and_anew_after_a_change(
+    registry: ProviderRegistry,
+) -> None:
+    scout = registry.get_for_agent("scout")
+    assert isinstance(scout, RoutedProvider)
+    named = scout.route.found("main", "x")
+    assert scout.route.found("main", "x") is named
+    assert scout.route.found("main", "y").model == "y"
+    registry.register("later", MockProvider("later"))
+    assert scout.route.found("later", None).provider_id == "later"
+    await registry.reload(
+        config(CONFIG.replace("default_model: m", "default_model: m, timeout_s: 7"))
+    )
+    assert scout.route.found("main", "x").defaults.provider_timeout_s == 7
+    assert named.defaults.provider_timeout_s is None
 
 
 async def test_usage_stays(registry: ProviderRegistry) -> None:
