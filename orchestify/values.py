@@ -1,6 +1,6 @@
 """The values that go down the call path and come back: messages, requests, answers, usage.
 
-All are frozen. None shows a prompt or an answer in its repr.
+All are to be read, and most are frozen. None shows a prompt or an answer in its repr.
 """
 
 from __future__ import annotations
@@ -419,7 +419,7 @@ class NativeRequest:
     headers: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every call, and read only
 class CompletionRequest:
     """What one target is asked: the caller's words over the agent's over the provider's.
 
@@ -477,7 +477,7 @@ EmbeddingInput: TypeAlias = str | tuple[int, ...]
 """What one vector is made of: a text, or the tokens that the model's own tokenizer makes of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class EmbeddingRequest(CompletionRequest):
     """What one target is asked to embed, in one request.
 

@@ -194,8 +194,6 @@ class CallState:
         if "0" in response.headers.values():  # something is used up
             attempt.learn(response.headers)
         reported_usd = response.cost_usd if response.cost_source == "provider" else None
-        if target.limiters and usage.source == "reported":
-            self.runtime.note_output(target, self.agent, usage.output_tokens)
         cost = attempt.close("ok", usage, response.model, reported_usd)
         self.runtime.under_way.pop(self.call_id, None)
         self.attempts.append(attempt.told("ok"))
@@ -482,12 +480,8 @@ class AttemptState:
             at_most_usd = self._at_most_usd(cost, error)
             possible = self._possible(usage, cost, at_most_usd, error)
             self._teach(error)
-        for _, grant in self.grants:
-            if not self.opened:
-                grant.give_back()
-            elif usage.source != "unknown" or at_most_usd == 0:
-                grant.settle(usage.total_tokens)
-            grant.release()
+        if self.grants:
+            self._give_back(usage, is_known=usage.source != "unknown" or at_most_usd == 0)
         if self.reservation is not None:
             calls = int(usage.source != "unknown")
             taken = Amount(cost.usd or ZERO, usage.total_tokens, calls)
@@ -514,6 +508,17 @@ class AttemptState:
         if self.trace is not None:
             self.trace.attempted(self._traced(usage, cost, name))
         return cost
+
+    def _give_back(self, usage: Usage, *, is_known: bool) -> None:
+        """Settle and release the places at the rate limits; learn what an answer takes there."""
+        for _, grant in self.grants:
+            if not self.opened:
+                grant.give_back()
+            elif is_known:
+                grant.settle(usage.total_tokens)
+            grant.release()
+        if self.outcome == "ok" and usage.source == "reported" and usage.output_tokens:
+            self.runtime.note_output(self.target, self.record.agent, usage.output_tokens)
 
     def _fits_output(self, error: BudgetExceededError) -> bool:
         """Lower the output to what the full budget has left, if it says so and that is enough."""

@@ -258,7 +258,8 @@ class Route:
             policy = replace(policy, max_attempts=given)
         now, own_s = self.runtime.clock(), target.defaults.provider_timeout_s
         state.leave_at = state.deadline if own_s is None else min(state.deadline, now + own_s)
-        pool, tried, labels = target, set[str](), state.scope.labels
+        tried: set[str] = set()
+        pool, labels = target, state.scope.labels
         if pool.keys:
             target = keyed(self.runtime, pool, state.call, labels)
         number = amendments = 0

@@ -7,6 +7,7 @@ import logging
 import math
 import random
 import time
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -82,6 +83,28 @@ class Underway(Protocol):
         """Book what is open, without waiting."""
 
 
+class OutputSizes:
+    """The output tokens of the last hundred answers; ordered as they come, not for each call."""
+
+    __slots__ = ("_latest", "_ordered")
+
+    def __init__(self) -> None:
+        self._latest: deque[int] = deque()
+        self._ordered: list[int] = []
+
+    def add(self, tokens: int) -> None:
+        """Take in the size of an answer, and let go of the oldest."""
+        if len(self._latest) == SIZES_KEPT:
+            del self._ordered[bisect_left(self._ordered, self._latest.popleft())]
+        self._latest.append(tokens)
+        insort(self._ordered, tokens)
+
+    def most_of(self, unknown: int) -> int:
+        """Return the 95th percentile, `unknown` before five answers have come."""
+        count = len(self._ordered)
+        return unknown if count < LEARNED_FROM else self._ordered[math.ceil(0.95 * count) - 1]
+
+
 @dataclass(slots=True)
 class Runtime:
     """The state that outlives a call.
@@ -133,7 +156,7 @@ class Runtime:
         default_factory=dict, repr=False
     )
     _key_calls: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
-    _outputs: dict[tuple[str, str, str], deque[int]] = field(default_factory=dict, repr=False)
+    _outputs: dict[tuple[str, str, str], OutputSizes] = field(default_factory=dict, repr=False)
 
     def breaker(self, target: Target) -> CircuitBreaker:
         """Return the circuit breaker of the target, one for each provider and model."""
@@ -315,18 +338,17 @@ class Runtime:
         """
         if request.max_tokens is not None and target.endpoint in COUNTS_MAX_TOKENS:
             return sum(tokens)
-        sizes = self._outputs.get((target.provider_id, target.model, agent), ())
-        if len(sizes) < LEARNED_FROM:
-            return tokens[0] + min(tokens[1], USUAL_OUTPUT)
-        return tokens[0] + min(tokens[1], sorted(sizes)[math.ceil(0.95 * len(sizes)) - 1])
+        sizes = self._outputs.get((target.provider_id, target.model, agent))
+        usual = USUAL_OUTPUT if sizes is None else sizes.most_of(USUAL_OUTPUT)
+        return tokens[0] + min(tokens[1], usual)
 
     def note_output(self, target: Target, agent: str, output_tokens: int) -> None:
         """Learn the size of an answer."""
         key = (target.provider_id, target.model, agent)
         sizes = self._outputs.get(key)
         if sizes is None:
-            sizes = bounded_setdefault(self._outputs, key, deque(maxlen=SIZES_KEPT))
-        sizes.append(output_tokens)
+            sizes = bounded_setdefault(self._outputs, key, OutputSizes())
+        sizes.add(output_tokens)
 
     def cost_range(self, target: Target, request: CompletionRequest) -> CostRange:
         """Return what an attempt costs: its input, a quarter less; at most its worst case."""

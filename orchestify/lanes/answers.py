@@ -419,10 +419,8 @@ class _Counts:
         source = self.sources[0]
         for path in paths:
             value: Any = source.get(path[0])
-            for name in path[1:]:
-                if isinstance(value, list) and value:
-                    value = value[0]
-                value = value.get(name) if isinstance(value, dict) else None
+            if value is not None and len(path) > 1:
+                value = _found(value, path[1:])
             if value is None:
                 continue
             if value.__class__ is not int or not 0 <= value < MAX_TOKENS:

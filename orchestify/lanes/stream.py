@@ -48,6 +48,9 @@ from orchestify.values import (
     UsageUpdate,
 )
 
+DONE = "[DONE]"
+"""The data of the event that ends a stream of Chat Completions."""
+
 _NO_OUTPUT = (UsageUpdate, NativeEvent)
 
 
@@ -194,6 +197,8 @@ class StreamRun:
         """Return what one event brought. Raises MalformedError and RefusedError."""
         if data.__class__ is ErrorData:
             raise refused_inline(_value_in(data))
+        if data == DONE:
+            return self._take_text(data)
         try:
             chunk = parse_json(data, self._bounds)
         except OversizeError as error:
@@ -215,7 +220,7 @@ class StreamRun:
             MalformedError: it began as a chunk.
         """
         word = data.strip()
-        if word == "[DONE]":
+        if word == DONE:
             self._has_chunk = True
             self._answer.done()
         elif word[:1] in ("{", "["):
@@ -242,7 +247,7 @@ class StreamRun:
         events: Sequence[StreamEvent] = ()
         if not self._answer.ended:
             for data in self._reader.finish():
-                if data.strip() == "[DONE]" or _is_json(data):
+                if data.strip() == DONE or _is_json(data):
                     events = self._take(data)
         if events and not self._has_output:
             self._note_output(events)

@@ -90,7 +90,7 @@ class Record:
     @property
     def day(self) -> str:
         """The UTC day it started on, as `2026-01-31`."""
-        return self.started_at.isoformat()[:10]
+        return self.started_at.date().isoformat()
 
     def completed(
         self,

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal, NamedTuple, TypeAlias, assert_never
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeAlias, TypeVar, assert_never
 
 from orchestify.errors import InvalidParameterError
 from orchestify.values import MOST_USD, NOTHING
@@ -141,9 +142,7 @@ class Budget:
         limits = (self.limit_usd, self.limit_tokens, self.limit_calls)
         due = sum(
             any(
-                limit is not None
-                and left is not None
-                and left <= (1 - Decimal(str(step.at))) * limit
+                limit is not None and left is not None and left <= (1 - _exact(step.at)) * limit
                 for limit, left in zip(limits, remaining, strict=True)
             )
             for step in steps
@@ -366,7 +365,7 @@ class BudgetState:
         """Return the last step whose share is spent or possibly spent, None where none is."""
         budget, due = self.budget, None
         for step in budget.step_down:
-            exact = Decimal(str(step.at))
+            exact = _exact(step.at)
             for limit, taken in (
                 (budget.limit_usd, self.spent_usd + self.possible_usd),
                 (budget.limit_tokens, self.spent_tokens + self.possible_tokens),
@@ -384,29 +383,19 @@ class BudgetState:
         budget = self.budget
         if budget.mode == "warn":
             return "fits"
-        decision: Decision = "fits"
-        for limit, taken, held, wanted in (
-            (budget.limit_usd, self.spent_usd + self.possible_usd, self.held_usd, amount.usd),
-            (
-                budget.limit_tokens,
-                self.spent_tokens + self.possible_tokens,
-                self.held_tokens,
-                amount.tokens,
+        usd, tokens, calls = self.spent_usd, self.spent_tokens, self.spent_calls
+        decisions = (
+            _decision(budget.limit_usd, amount.usd, usd, self.possible_usd, self.held_usd),
+            _decision(
+                budget.limit_tokens, amount.tokens, tokens, self.possible_tokens, self.held_tokens
             ),
-            (
-                budget.limit_calls,
-                self.spent_calls + self.possible_calls,
-                self.held_calls,
-                amount.calls,
+            _decision(
+                budget.limit_calls, amount.calls, calls, self.possible_calls, self.held_calls
             ),
-        ):
-            if limit is None or not wanted:
-                continue
-            if taken + wanted > limit:
-                return "refuse"
-            if taken + held + wanted > limit:
-                decision = "wait"
-        return decision
+        )
+        if "refuse" in decisions:
+            return "refuse"
+        return "wait" if "wait" in decisions else "fits"
 
     def reserve(self, amount: Amount) -> None:
         """Set aside what a call may take at most."""
@@ -459,15 +448,33 @@ class BudgetState:
             self.alerted -= 1
 
     def _has_reached(self, share: float) -> bool:
-        budget, exact = self.budget, Decimal(str(share))
-        return any(
-            limit is not None and spent >= exact * limit
-            for limit, spent in (
-                (budget.limit_usd, self.spent_usd),
-                (budget.limit_tokens, self.spent_tokens),
-                (budget.limit_calls, self.spent_calls),
-            )
+        budget, exact = self.budget, _exact(share)
+        usd, tokens, calls = budget.limit_usd, budget.limit_tokens, budget.limit_calls
+        return (
+            (usd is not None and self.spent_usd >= exact * usd)
+            or (tokens is not None and self.spent_tokens >= exact * tokens)
+            or (calls is not None and self.spent_calls >= exact * calls)
         )
+
+
+_Units = TypeVar("_Units", Decimal, int)
+
+
+def _decision(
+    limit: _Units | None, wanted: _Units, spent: _Units, possible: _Units, held: _Units
+) -> Decision:
+    """Say of one limit whether what is wanted fits."""
+    if limit is None or not wanted:
+        return "fits"
+    taken = spent + possible + wanted
+    if taken > limit:
+        return "refuse"
+    return "wait" if taken + held > limit else "fits"
+
+
+@lru_cache(maxsize=1_000)
+def _exact(share: float) -> Decimal:
+    return Decimal(str(share))
 
 
 def _sums(hours: Mapping[datetime, tuple[Amount, Amount]]) -> tuple[Amount, Amount]:
