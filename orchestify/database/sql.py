@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from orchestify.database.sqlite import Durability, sqlite_engine
+from orchestify.database.sqlite import Durability, sqlite_engine, transact
 from orchestify.errors import LedgerError, OrchestifyError
 from orchestify.resources.extras import missing_extra
 
@@ -192,6 +192,8 @@ class OwnConnection:
         if self._connection is None:
             self._connection = self._database.connect()
         try:
+            if self._connection.dialect.name == "sqlite":
+                return transact(self._connection, work)
             with self._connection.begin():
                 return work(self._connection)
         except BaseException:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
+
+T = TypeVar("T")
 
 Durability: TypeAlias = Literal["process", "power"]
 
@@ -39,12 +42,31 @@ def sqlite_engine(url: URL, durability: Durability) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        driver = driver_of(connection)
+        if driver.in_transaction:  # `transact` has begun it
+            return
         # a writer that began as a reader could find the database changed and fail: begin as one
         options = connection.get_execution_options()
         reads = options.get("read_only", False) or connection.info["is_kept"]
-        driver_of(connection).execute("BEGIN" if reads else "BEGIN IMMEDIATE")
+        driver.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def transact(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """Do `work` in a transaction that writes; where it raises, the connection is to be closed.
+
+    It is begun and ended without SQLAlchemy, which takes longer for that than SQLite does for
+    the few rows of a call.
+    """
+    driver = driver_of(connection)
+    driver.execute("BEGIN IMMEDIATE")
+    result = work(connection)
+    if connection.in_transaction():  # as SQLAlchemy sees it: its own statements were among them
+        connection.commit()
+    else:
+        driver.commit()
+    return result
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:

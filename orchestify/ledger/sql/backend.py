@@ -93,9 +93,9 @@ class Backend:
             raise LedgerError("the ledger is closed")
         with self._starting:
             if not self._pid:
-                self._pid = os.getpid()
                 self.journal.owner = new_id()  # not the one of a fork of this process
                 self.writer.start()
+                self._pid = os.getpid()  # last: who sees it begins to write
         self._require_own_process()
         if self.writer.has_died:
             self.writer.start()
@@ -106,7 +106,8 @@ class Backend:
         Raises:
             LedgerError: it could not be recorded anywhere, or the ledger is closed.
         """
-        self.start()
+        if self._is_closed or self._pid != os.getpid():
+            self.start()
         await self.writer.open(record)
 
     def complete(self, record: Record) -> None:

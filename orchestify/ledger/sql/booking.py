@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, bindparam, select, update
@@ -35,7 +35,9 @@ def book(connection: Connection, owner: str, opens: Sequence[Row], done: Sequenc
     if opens:
         statements.insert.run(connection, opens)
     records = {record.id: record for record in done}
-    if not records or (len(records) == 1 and _close_open(connection, done[-1])):
+    if len(records) == 1 or connection.dialect.name == "sqlite":
+        records = _close_open(connection, records)
+    if not records:
         return
     states = _states(connection, records)
     unknown = [records[each] for each in sorted(records.keys() - states.keys())]
@@ -74,13 +76,21 @@ def settle(
     statements.add.run(connection, _sum_rows(records, corrected))
 
 
-def _close_open(connection: Connection, record: Record) -> bool:
-    """Settle a record that is open, as one that comes alone mostly is; return whether it was."""
+def _close_open(connection: Connection, records: Mapping[str, Record]) -> dict[str, Record]:
+    """Settle those that are open here, as nearly all are, and return the others.
+
+    Each is a statement of its own, which costs little where there is no server to wait for.
+    """
     statements = _statements(connection.dialect)
-    if not statements.complete_open.run(connection, [_completion(record)]):
-        return False
-    statements.add.run(connection, _sum_rows([record], NOTHING_CORRECTED))
-    return True
+    others = {
+        record.id: record
+        for record in records.values()
+        if not statements.complete_open.run(connection, [_completion(record)])
+    }
+    closed = [record for record in records.values() if record.id not in others]
+    if closed:
+        statements.add.run(connection, _sum_rows(closed, NOTHING_CORRECTED))
+    return others
 
 
 def _completion(record: Record, owner: str | None = None) -> Row:
@@ -115,18 +125,14 @@ def _sum_rows(records: Iterable[Record], corrected: Mapping[str, Decimal]) -> li
                 closed = replace(_CLOSED_BEFORE, possible_usd=-corrected[record.id])
                 total.merge(closed)
     # in one order everywhere, so that two processes never wait for each other in a circle
-    return [
-        {
-            **dict(zip(_KEYS, key, strict=True)),
-            **{column.name: getattr(sums[key], name) for name, column in SUM_COLUMNS.items()},
-        }
-        for key in sorted(sums)
-    ]
+    return [dict(zip(_SUMMED, (*key, *_sums_of(sums[key])), strict=True)) for key in sorted(sums)]
 
 
 _KEYS = tuple(usage_days.primary_key.columns.keys())
 """A label, the axes that are summed, the label's value; label and value are "" for all records."""
 _axes_of = attrgetter(*_KEYS[1:-1])
+_SUMMED = (*_KEYS, *(column.name for column in SUM_COLUMNS.values()))
+_sums_of = attrgetter(*SUM_COLUMNS)
 _CLOSED_BEFORE = Total(attempts=-1, interrupted=-1)
 
 
@@ -200,14 +206,20 @@ class _Prepared:
         dialect = connection.dialect
         compiled = self._statement.compile(dialect=dialect, column_keys=list(row))
         names = (compiled.positiontup if dialect.positional else None) or [*row]
-        self._columns = [
+        self._values = itemgetter(*names) if dialect.positional else None
+        processors = (
             (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
             for name in names
+        )
+        self._fits = [
+            (place if dialect.positional else name, fit)
+            for place, (name, fit) in enumerate(processors)
+            if fit is not None
         ]
-        self._is_positional = dialect.positional
         self._text = str(compiled)
 
     def _parameters(self, row: Mapping[str, Any]) -> Any:
-        if self._is_positional:
-            return [fit(row[name]) if fit else row[name] for name, fit in self._columns]
-        return {name: fit(row[name]) if fit else row[name] for name, fit in self._columns}
+        given: Any = dict(row) if self._values is None else [*self._values(row)]
+        for place, fit in self._fits:
+            given[place] = fit(given[place])
+        return given

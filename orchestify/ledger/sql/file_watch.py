@@ -28,8 +28,8 @@ class FileWatch:
     """Compares the file with the one that was there when it was noted."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._log = Path(f"{path}-wal")
+        self._path = str(path)
+        self._log = f"{path}-wal"
         self._identity: Identity | None = None
         self._log_identity: Identity | None = None
         self._size = 0
@@ -49,7 +49,7 @@ class FileWatch:
         if self._identity is None:
             return None
         try:
-            found = self._path.stat()
+            found = os.stat(self._path)
         except OSError:
             return "deleted"
         if (found.st_dev, found.st_ino) != self._identity:
@@ -75,9 +75,9 @@ class FileWatch:
         self._identity = self._log_identity = None
 
 
-def _identity(path: Path) -> Identity | None:
+def _identity(path: str) -> Identity | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino

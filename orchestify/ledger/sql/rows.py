@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
+from decimal import Decimal
 from math import inf
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -148,7 +149,7 @@ def storable(record: Record) -> Record:
 
 
 def _fits(record: Record) -> bool:
-    usage, labels = record.usage, record.labels
+    usage, labels, counts = record.usage, record.labels, _counts(record.usage)
     texts = (
         *(record.id, record.call_id, record.provider, record.agent, record.model),
         *(record.model_answered, record.error, usage.service_tier or "", record.tenant, record.key),
@@ -157,9 +158,9 @@ def _fits(record: Record) -> bool:
     return bool(
         "".join(texts).isprintable()
         and max(map(len, texts)) <= TEXT_KEPT
-        and max(_counts(usage)) <= COUNT_KEPT
-        and min(_counts(usage)) >= 0
-        and {*map(type, _counts(usage))} == {int}
+        and max(counts) <= COUNT_KEPT
+        and min(counts) >= 0
+        and {*map(type, counts)} == {int}
         and isinstance(record.started_at, datetime)
         and type(record.assumed_price) is bool
         and 0 <= record.attempt <= _MOST_ATTEMPTS
@@ -167,11 +168,14 @@ def _fits(record: Record) -> bool:
         and 0 <= (record.first_chunk_s or 0) < inf
         and (record.price_date is None or isinstance(record.price_date, date))
         and ",".join((record.outcome, record.cost_source, usage.source, *usage.invalid))
-        and all(
-            usd is None or (usd.is_finite() and 0 <= usd <= MOST_USD)
-            for usd in (record.cost_usd, record.cost_at_most_usd, record.saved_usd)
-        )
+        and _fits_usd(record.cost_usd)
+        and _fits_usd(record.cost_at_most_usd)
+        and _fits_usd(record.saved_usd)
     )
+
+
+def _fits_usd(usd: Decimal | None) -> bool:
+    return usd is None or (usd.is_finite() and 0 <= usd <= MOST_USD)
 
 
 def _counted(usage: Usage) -> Usage:

@@ -84,7 +84,9 @@ class PicoUsd(TypeDecorator[Decimal]):
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
         """Scale to whole units."""
-        return None if value is None else min(int(value.scaleb(PICO).to_integral_value()), MOST)
+        if not value:
+            return None if value is None else 0
+        return min(int(value.scaleb(PICO).to_integral_value()), MOST)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> Decimal | None:
         """Scale back to USD."""

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +14,13 @@ from typing import Protocol, TypeAlias
 
 from orchestify.errors import LedgerError
 from orchestify.ledger.record import Record
+from orchestify.ledger.sql.inbox import Inbox
 
 GROUP = 1000
-"""How many records one transaction holds at most."""
+"""How many records are taken at once at most."""
 
 LINGER_S = 0.005
-"""How long completed records wait for the next opening, whose transaction they then share."""
+"""How long completed records wait at most, to share a transaction with openings and each other."""
 
 RETRY_S = 1.0
 """How long a chore that raised is not run again."""
@@ -70,11 +70,11 @@ class Chore(Protocol):
 class Writer:
     """Books from one thread; what is put in while a transaction runs is the next one's.
 
-    A completed record waits up to `linger_s` seconds for an opening that shares its transaction,
-    where nobody waits for it: of two transactions a call, one is saved while calls come often.
-    `complete` takes no lock (`SimpleQueue.put` may be called from `__del__`, a lock might be
-    held by the very thread that the garbage collector interrupts). While the thread does not
-    run, before its start or after `close`, the caller books for itself.
+    A completed record waits up to `linger_s` seconds, where nobody waits for it. It is booked with
+    the next opening, so that of two transactions a call one is saved; where calls follow one
+    another faster than that, with all that are completed meanwhile. `complete` takes no lock: it
+    may be called from `__del__`. While the thread does not run, before its start or after
+    `close`, the caller books for itself.
 
     Whatever a record, a chore or the upkeep raises is logged, and the thread goes on: of a group
     that cannot be booked, each record is tried alone. A thread that has ended all the same is
@@ -86,8 +86,10 @@ class Writer:
         self.dropped = 0
         self._books = books
         self._linger_s = linger_s
-        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self._kept: list[Record] = []
+        self._inbox: Inbox[Item] = Inbox()
+        self._done: list[Record] = []  # what is completed and not booked yet
+        self._done_due_at = -math.inf
+        self._done_booked_at = -math.inf
         self._failed_at: dict[object, float] = {}  # when a chore or the upkeep last raised
         self._booking = threading.Lock()
         self._starting = threading.Lock()
@@ -129,7 +131,7 @@ class Writer:
 
     def complete(self, record: Record) -> None:
         """Put in a completed record; returns at once."""
-        self._put((record, None))
+        self._put((record, None), is_urgent=False)
 
     def wake(self) -> None:
         """Have the chores done that are due; returns at once."""
@@ -140,13 +142,13 @@ class Writer:
         if self.has_died:
             self.start()
         if self.is_running:
-            self._queue.put((None, None))
+            self._inbox.put((None, None), is_urgent=True)
         if self._thread not in (None, threading.current_thread()):
             self._thread.join(timeout_s)
             if self.has_died:  # it was ending when it was asked to
                 self.start()
                 self._thread.join(timeout_s)
-        return len(self._kept) + self._queue.qsize()
+        return len(self._done) + len(self._inbox)
 
     async def _wait(self, record: Record | None) -> None:
         booked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -155,8 +157,8 @@ class Writer:
         self._put((record, booked))
         await booked
 
-    def _put(self, item: Item) -> None:
-        self._queue.put(item)
+    def _put(self, item: Item, *, is_urgent: bool = True) -> None:
+        self._inbox.put(item, is_urgent=is_urgent)
         if not self.is_running:
             self._book_here()
 
@@ -181,7 +183,7 @@ class Writer:
             math.inf,
         )
         # a day at most: a wait for ever overflows, and nothing is lost by waking
-        group = self._take(min(max(0.0, due_at - time.monotonic()), DAY_S), self._linger_s)
+        group = self._take(min(max(0.0, due_at - time.monotonic()), DAY_S))
         self._book(group)
         self._do_chores()
         if not group.is_last and time.monotonic() >= self._due_at(
@@ -192,9 +194,9 @@ class Writer:
 
     def _book_here(self) -> None:
         # whoever finds the lock taken leaves its record to the one who has it
-        while not self._queue.empty() and self._booking.acquire(blocking=False):
+        while self._inbox and self._booking.acquire(blocking=False):
             try:
-                self._book(self._take(0.0))
+                self._book(self._take(0.0), is_all=True)
                 self._do_chores()
                 self._guard(self._books, self._books.close)
             finally:
@@ -225,30 +227,51 @@ class Writer:
             self._guard(chore, chore.close)
         self._guard(self._books, self._books.close)
 
-    def _take(self, wait_s: float, linger_s: float = 0.0) -> _Group:
+    def _take(self, wait_s: float) -> _Group:
+        """Wait for something to do, and return what was put in; keep what is completed."""
+        inbox, began = self._inbox, time.monotonic()
+        if self._done:
+            inbox.wait(min(wait_s, max(0.0, self._done_due_at - began)), "urgent")
+        else:
+            inbox.wait(wait_s, "anything")
+            self._done_due_at = time.monotonic() + self._linger_s
         group = _Group()
-        with contextlib.suppress(queue.Empty):
-            group.add(self._queue.get(timeout=wait_s))
-            until = time.monotonic() + linger_s
-            while len(group.opens) + len(group.done) < GROUP and not group.is_last:
-                left_s = 0.0 if group.is_awaited else until - time.monotonic()
-                group.add(self._queue.get(timeout=max(0.0, left_s)))
+        for _ in range(min(GROUP, len(inbox))):
+            group.add(inbox.pop(), self._done)
+            if group.is_last:
+                break
         return group
 
-    def _book(self, group: _Group) -> None:
-        done = [*self._kept, *group.done]
+    def _book(self, group: _Group, *, is_all: bool = False) -> None:
+        done = self._done if is_all or self._books_done(group) else []
+        if not group.opens and not done:
+            _wake(group.waiting)
+            return
+        if done:
+            self._done = []
+            self._done_booked_at = time.monotonic()
         try:
-            if group.opens or done:
-                self._books.book([record for record, _ in group.opens], done)
+            self._books.book([record for record, _ in group.opens], done)
         except LedgerError as error:
-            self._kept = done
-            _wake([*(each for _, each in group.opens), *group.waiting], str(error))
+            self._keep(done)
+            _wake(group.futures(), str(error))
         except Exception:
-            self._kept = []
             self._book_one_by_one(group, done)
         else:
-            self._kept = []
-            _wake([*(each for _, each in group.opens), *group.waiting])
+            _wake(group.futures())
+
+    def _books_done(self, group: _Group) -> bool:
+        """Whether what is completed goes with this group."""
+        if group.is_flush or len(self._done) >= GROUP:
+            return True
+        now = time.monotonic()
+        with_opening = group.opens and now >= self._done_booked_at + self._linger_s
+        return bool(with_opening) or now >= self._done_due_at
+
+    def _keep(self, done: Sequence[Record]) -> None:
+        """Keep what could not be booked until later."""
+        self._done += done
+        self._done_due_at = time.monotonic() + RETRY_S
 
     def _book_one_by_one(self, group: _Group, done: Sequence[Record]) -> None:
         """Book each record of a group for itself, since one of them cannot be."""
@@ -262,7 +285,7 @@ class Writer:
         try:
             self._books.book(opens, done)
         except LedgerError as error:
-            self._kept += done
+            self._keep(done)
             return str(error)
         except Exception as error:
             self.dropped += len(done)
@@ -273,26 +296,31 @@ class Writer:
 
 @dataclass(slots=True)
 class _Group:
+    """What is booked at once: openings, callers who wait for all before, and whether that is all.
+
+    A `flush` books all that is completed, too.
+    """
+
     opens: list[tuple[Record, asyncio.Future[None]]] = field(default_factory=list)
-    done: list[Record] = field(default_factory=list)
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
-    is_awaited: bool = False
+    is_flush: bool = False
     is_last: bool = False
 
-    def add(self, item: Item) -> None:
-        if item is None:
-            self.is_awaited = True
-            return
-        record, waits = item
-        self.is_awaited |= record is None or waits is not None
-        if record is None and waits is not None:
-            self.waiting.append(waits)
-        elif record is None:
-            self.is_last = True
+    def add(self, item: Item, done: list[Record]) -> None:
+        """Add what was put in; what is completed goes to `done`."""
+        record, waits = item or (None, None)
+        if record is None:
+            self.is_flush = True
+            self.is_last = item is not None and waits is None
+            self.waiting += [waits] if waits is not None else []
         elif waits is None:
-            self.done.append(record)
+            done.append(record)
         else:
             self.opens.append((record, waits))
+
+    def futures(self) -> list[asyncio.Future[None]]:
+        """Return those of all callers who wait."""
+        return [*(each for _, each in self.opens), *self.waiting]
 
 
 def _wake(waiting: Sequence[asyncio.Future[None]], problem: str = "") -> None:

@@ -113,6 +113,35 @@ async def test_a_completion_shares_the_transaction_of_the_next_opening(books: Li
     assert books.groups == [2]
 
 
+async def test_what_is_completed_between_quick_openings_is_booked_together(
+    books: ListBooks,
+) -> None:
+    writer = Writer(books, linger_s=60)
+    writer.start()
+    for each in "abcd":
+        await writer.open(opened(id=each))
+        writer.complete(answered(opened(id=each)))
+    await writer.flush()
+    writer.close()
+    assert books.groups == [1, 2, 1, 1, 3]
+    assert books.done == ["a", "b", "c", "d"]
+
+
+async def test_it_is_booked_in_time_although_openings_go_on(books: ListBooks) -> None:
+    writer = Writer(books, linger_s=0.02)
+    writer.start()
+
+    async def work() -> None:
+        while "b" not in books.done:
+            await writer.open(opened())
+
+    for each in "ab":
+        writer.complete(answered(opened(id=each)))
+        await writer.open(opened())
+    await asyncio.wait_for(work(), 10)
+    writer.close()
+
+
 async def test_a_completion_is_booked_where_no_opening_follows(books: ListBooks) -> None:
     writer = Writer(books)
     writer.start()
