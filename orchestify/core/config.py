@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr
 
 from orchestify.core.agents import AgentConfig, AgentsConfig, TargetConfig, ThinkingBudget
+from orchestify.core.document import Origin
 from orchestify.core.files import Origins, Sources, read, read_mapping, read_text
 from orchestify.core.policies import (
     AlertsConfig,
@@ -29,7 +30,6 @@ from orchestify.core.problems import in_file_order
 from orchestify.core.providers import PriceConfig, ProviderConfig, ProvidersConfig
 from orchestify.core.schema import config_schema
 from orchestify.core.validation import validate
-from orchestify.core.yaml_reader import Origin
 from orchestify.errors import ConfigError, InvalidParameterError
 
 __all__ = [

@@ -7,17 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestify.core.document import MAX_BYTES, TOO_LARGE, Document, Origin, Place, Places
 from orchestify.core.mapping_reader import document_of
 from orchestify.core.problems import KeyPath, Problem
-from orchestify.core.yaml_reader import (
-    MAX_BYTES,
-    TOO_LARGE,
-    Document,
-    Origin,
-    Place,
-    Places,
-    compose,
-)
 
 SECTIONS = ("providers", "agents")
 FILES = (*SECTIONS, "policies")
@@ -97,6 +89,12 @@ class Sources:
         elif document.is_whole and not may_be_empty:
             self._break(document.name, "the file is empty")
 
+    def add_text(self, text: str, name: str, *, may_be_empty: bool = False) -> None:
+        """Read a text and take over its top-level keys."""
+        from orchestify.core.yaml_reader import compose  # noqa: PLC0415 - brings PyYAML: 10 ms
+
+        self.add(compose(text, name), may_be_empty=may_be_empty)
+
     def add_file(self, path: Path, *, may_be_empty: bool = False) -> None:
         """Read a file and take over its top-level keys."""
         try:
@@ -111,7 +109,7 @@ class Sources:
         except UnicodeDecodeError:
             self._fail(path, "not UTF-8; save it as UTF-8")
         else:
-            self.add(compose(text, str(path)), may_be_empty=may_be_empty)
+            self.add_text(text, str(path), may_be_empty=may_be_empty)
 
     def _add_key(self, document: Document, key: str, value: Any) -> None:
         other = self.origins.files.get(key)
@@ -160,7 +158,7 @@ def file_states(path: Path, vault: str | None = None) -> tuple[object, ...]:
 def read_text(text: str, name: str) -> Sources:
     """Read one document in memory."""
     sources = Sources()
-    sources.add(compose(text, name))
+    sources.add_text(text, name)
     return sources
 
 

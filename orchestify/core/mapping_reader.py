@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestify.core.document import MAX_DEPTH, Document, Place, Places
 from orchestify.core.problems import KeyPath, Problem
 from orchestify.core.scalars import PlainText
 from orchestify.core.variables import may_hold_variable
-from orchestify.core.yaml_reader import MAX_DEPTH, Document, Place, Places
 
 _NO_PLAIN_DATA = "expected text, a number, true, false, None, a list or a mapping"
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
+from orchestify.core.document import MAX_BYTES, MAX_DEPTH, TOO_LARGE, Document, Place, Places
 from orchestify.core.problems import MOST_SHOWN, KeyPath, Problem
 from orchestify.core.scalars import PlainText, core_scalar
 from orchestify.core.variables import may_hold_variable
 
-MAX_BYTES = 4_000_000
-MAX_DEPTH = 100
 MAX_ALIASED = 10_000  # nodes, all aliases of a document together
 
-TOO_LARGE = f"larger than {MAX_BYTES // 1_000_000} MB"
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"  # of 1,000 levels, since PyYAML 6.0.4
 _MERGE = "<<"
@@ -45,43 +43,6 @@ _FAULTS = {
 }
 _AT_BEGINNING = ("this ", "expected a colon")  # told where the quote, bracket or key begins
 _CANNOT_BEGIN = "found character that cannot start any token"
-
-
-class Place(NamedTuple):
-    """The line and column of a key or list item, from 1, and the places inside its value."""
-
-    line: int
-    column: int
-    inside: Places
-
-
-Places: TypeAlias = dict[str | int, Place]
-
-
-class Origin(NamedTuple):
-    """Where a key is written; `line` and `column` begin at 1, and are 0 in a host's mapping."""
-
-    file: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One YAML document: plain data, the places of its keys, and what is wrong with it.
-
-    `data` is made of dict, list, str, int, float, bool and None; what aliases name is shared.
-    `is_whole` is False where reading stopped before the end.
-    """
-
-    name: str
-    data: Any = field(repr=False)
-    places: Places = field(repr=False)
-    problems: tuple[Problem, ...]
-    is_whole: bool = True
 
 
 def compose(text: str, name: str) -> Document:

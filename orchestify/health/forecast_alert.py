@@ -12,7 +12,6 @@ from decimal import Decimal
 from orchestify.errors import InvalidParameterError, LedgerError
 from orchestify.events.events import Event, ForecastHigh
 from orchestify.ledger.base import Ledger
-from orchestify.ledger.forecasts import spend_forecast
 from orchestify.ledger.record import utc_now
 
 logger = logging.getLogger("orchestify.events")
@@ -68,6 +67,8 @@ class ForecastAlert:
         month = f"{now:%Y-%m}"
         if limit_usd is None or self._told == month:
             return
+        from orchestify.ledger.forecasts import spend_forecast  # noqa: PLC0415 - for few: 5 ms
+
         try:
             total = (await spend_forecast(self._ledger, now)).total
             end = total.end

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestify.errors import InvalidParameterError
-from orchestify.ledger.batches import BatchStore
 from orchestify.ledger.budgets.reservation import OnThreshold
 from orchestify.ledger.budgets.store import BudgetBook
 from orchestify.ledger.record import Record
@@ -16,6 +15,7 @@ from orchestify.ledger.record import Record
 # SQLAlchemy is slow to import; the ledger in memory, and so its sums, stands on this module
 if TYPE_CHECKING:
     from orchestify.database.sql import Database
+    from orchestify.ledger.batches import BatchStore
     from orchestify.ledger.memory import Total, Totals
 
 

@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
-from orchestify.batches.batch_plan import ONE_BY_ONE
 from orchestify.batches.many import (
     CONCURRENCY,
     BatchResult,
@@ -17,7 +16,6 @@ from orchestify.batches.many import (
     Requests,
     map_requests,
 )
-from orchestify.batches.provider_batches import ProviderBatch, ProviderBatches
 from orchestify.calls.embedding import EmbeddingKeywords, TextsLike, embedding_call_of
 from orchestify.calls.messages import MessagesLike
 from orchestify.calls.request import (
@@ -40,10 +38,6 @@ from orchestify.health.monitor import CHECK_TIMEOUT_S, Monitor, check
 from orchestify.models.estimate import count_tokens
 from orchestify.models.pricing import CostRange
 from orchestify.providers.tracked_usage import tracked_by
-from orchestify.tools.functions import FunctionTool
-from orchestify.tools.loop import RunKeywords, RunStream, tool_loop
-from orchestify.tools.results import RunResult
-from orchestify.tools.toolset import RunToolLike, tool_set
 from orchestify.values import (
     NOTHING,
     CompletionRequest,
@@ -56,6 +50,13 @@ from orchestify.values import (
     TokenCount,
     TokenUsage,
 )
+
+if TYPE_CHECKING:
+    from orchestify.batches.provider_batches import ProviderBatch
+    from orchestify.tools.functions import FunctionTool
+    from orchestify.tools.loop import RunKeywords, RunStream
+    from orchestify.tools.results import RunResult
+    from orchestify.tools.toolset import RunToolLike
 
 __all__ = ["LLMMessage", "LLMProvider", "LLMResponse", "TokenUsage"]
 
@@ -190,10 +191,7 @@ class LLMProvider:
             InvalidParameterError: an argument cannot be used.
             OrchestifyError: what `complete` raises.
         """
-        given = tool_set(tools, self._tool_names, self._functions)
-        async with RunStream(
-            tool_loop(self, self._highest_cost_usd, messages, given, keywords)
-        ) as run:
+        async with self._run(messages, tools, keywords) as run:
             async for _ in run.events():
                 pass
         return run.result
@@ -209,9 +207,22 @@ class LLMProvider:
         Raises:
             InvalidParameterError: an argument cannot be used. All else is raised on iterating.
         """
+        return self._run(messages, tools, keywords, is_stream=True)
+
+    def _run(
+        self,
+        messages: MessagesLike,
+        tools: Iterable[RunToolLike] | RunToolLike | None,
+        keywords: RunKeywords,
+        *,
+        is_stream: bool = False,
+    ) -> RunStream:
+        from orchestify.tools.loop import RunStream, tool_loop  # noqa: PLC0415 - few hosts run
+        from orchestify.tools.toolset import tool_set  # noqa: PLC0415
+
         given = tool_set(tools, self._tool_names, self._functions)
         return RunStream(
-            tool_loop(self, self._highest_cost_usd, messages, given, keywords, is_stream=True)
+            tool_loop(self, self._highest_cost_usd, messages, given, keywords, is_stream=is_stream)
         )
 
     async def embed(
@@ -293,6 +304,10 @@ class LLMProvider:
             BatchStateError: whether the batch was made is not known; its id is in the error.
             APIError: the provider refused it.
         """
+        # the lanes' batch APIs bring aiohttp: 80 ms
+        from orchestify.batches.batch_plan import ONE_BY_ONE  # noqa: PLC0415
+        from orchestify.batches.provider_batches import ProviderBatches  # noqa: PLC0415
+
         route = self._call_route or self._make_call_route()
         if route is None:
             raise InvalidParameterError(

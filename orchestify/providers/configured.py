@@ -13,7 +13,6 @@ from orchestify.core.addresses import AddressRule
 from orchestify.core.providers import ProviderConfig
 from orchestify.errors import ConfigError, InvalidParameterError, OrchestifyError
 from orchestify.lanes.lane import Lane
-from orchestify.lanes.litellm import LiteLLMLane
 from orchestify.lanes.mock import MockLane
 from orchestify.models.model_map import ModelEntry, ModelMap, has_thinking, has_tools
 from orchestify.models.price_book import PriceBook
@@ -202,6 +201,8 @@ class ConfiguredProvider(LLMProvider):
         return self._own_lane(config)
 
     def _litellm_lane(self, config: ProviderConfig) -> Lane:
+        from orchestify.lanes.litellm import LiteLLMLane  # noqa: PLC0415 - brings aiohttp: 80 ms
+
         return LiteLLMLane(
             self.provider_id,
             config,

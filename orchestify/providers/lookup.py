@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -30,8 +31,10 @@ from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.providers.targets import NO_AGENT, target_of
 from orchestify.resources.bounded import bounded_setdefault
-from orchestify.tools.functions import FunctionTool
 from orchestify.values import NOTHING, Priority
+
+if TYPE_CHECKING:
+    from orchestify.tools.functions import FunctionTool
 
 FALLBACK_ERRORS = {
     "content_filter": "ContentFilterError",

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from orchestify.batches.provider_batches import ProviderBatches
 from orchestify.calls.route import CLOSED
 from orchestify.calls.runtime import LimiterKey, Runtime
 from orchestify.calls.tracing import Tracer
@@ -42,7 +41,6 @@ from orchestify.health.monitor import (
     check_all,
 )
 from orchestify.health.report import HealthReport
-from orchestify.lanes.litellm import begin_import
 from orchestify.ledger.base import UsageReport
 from orchestify.ledger.record import SCOPE, Record
 from orchestify.ledger.summary import summary_of, token_usage
@@ -58,8 +56,6 @@ from orchestify.providers.building import (
 )
 from orchestify.providers.catalogue import ModelInfo
 from orchestify.providers.configured import ConfiguredProvider
-from orchestify.providers.environment import config_from_env
-from orchestify.providers.explain import INPUT_TOKENS, Explanation, explain
 from orchestify.providers.lookup import ProviderLookup
 from orchestify.providers.model_names import ModelNames, names_of
 from orchestify.providers.own_methods import check_own
@@ -73,10 +69,11 @@ from orchestify.providers.reloading import (
 from orchestify.providers.routed import RoutedProvider
 from orchestify.providers.shared import NOTHING_SHARED, SharedParts
 from orchestify.providers.targets import limiter_keys
-from orchestify.tools.functions import FunctionTool
 from orchestify.values import CircuitState, Priority, TokenUsage
 
 if TYPE_CHECKING:
+    from orchestify.batches.provider_batches import ProviderBatches
+    from orchestify.providers.explain import Explanation
     from orchestify.testing.recordings import Recordings
 
 _Bound: TypeAlias = dict[tuple[str, Priority], tuple[AgentConfig, RoutedProvider]]
@@ -157,6 +154,8 @@ class ProviderRegistry:
         Raises:
             ConfigError: one of them cannot be used.
         """
+        from orchestify.providers.environment import config_from_env  # noqa: PLC0415 - for few
+
         given = os.environ if environ is None else environ
         return cls.from_config(config_from_env(given, date.today()))
 
@@ -180,6 +179,8 @@ class ProviderRegistry:
             InvalidParameterError: providers take no such name, or a parameter has no JSON Schema.
             OrchestifyError: the registry is closed.
         """
+        from orchestify.tools.functions import FunctionTool  # noqa: PLC0415 - few hosts run
+
         self._require_open()
         self._lookup.functions[name] = FunctionTool(function, name)
 
@@ -418,6 +419,9 @@ class ProviderRegistry:
 
         `agent.batch(requests)` submits one; here they are listed, followed, fetched and cancelled.
         """
+        # the lanes' batch APIs bring aiohttp: 80 ms
+        from orchestify.batches.provider_batches import ProviderBatches  # noqa: PLC0415
+
         return ProviderBatches(self._runtime, self._lookup.batch_target)
 
     async def clear_response_cache(self) -> int:
@@ -432,13 +436,15 @@ class ProviderRegistry:
         return await self._runtime.caches.clear()
 
     def explain(
-        self, agent_id: str, *, input_tokens: int = INPUT_TOKENS, max_tokens: int | None = None
+        self, agent_id: str, *, input_tokens: int = 1_000, max_tokens: int | None = None
     ) -> Explanation:
         """Explain what a call of the agent does, and may cost at most, as things stand here.
 
         Raises:
             AgentNotFoundError: no such agent is configured, or it is off.
         """
+        from orchestify.providers.explain import explain  # noqa: PLC0415 - few hosts explain
+
         return explain(
             self._config,
             agent_id,
@@ -694,6 +700,8 @@ class ProviderRegistry:
             return
         on = self._config.providers.enabled.values()
         if any(each.type == "litellm" or each.engine == "litellm" for each in on):
+            from orchestify.lanes.litellm import begin_import  # noqa: PLC0415 - brings aiohttp: 80 ms
+
             begin_import()
 
 

@@ -9,14 +9,16 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestify.errors import OrchestifyError, VaultError
 from orchestify.ledger.record import new_id
 from orchestify.response_cache.kept_answer import KeptAnswer, answer_in, text_of
 from orchestify.response_cache.store import Bounds, Place, Store
 from orchestify.values import LLMResponse, StreamEvent
-from orchestify.vault.cipher import Cipher
+
+if TYPE_CHECKING:
+    from orchestify.vault.cipher import Cipher
 
 FORM = b"orchestify response cache 1"
 """The form of the keys: with another one nothing that was kept before is found."""

@@ -11,12 +11,18 @@ from orchestify.errors import ConfigError
 from orchestify.ledger.base import Ledger
 from orchestify.response_cache.cache import ResponseCache
 from orchestify.response_cache.store import Bounds, Store
-from orchestify.vault.cipher import Cipher
 
 if TYPE_CHECKING:
     from orchestify.shared_limits import RedisConnection
+    from orchestify.vault.cipher import Cipher
 
 PREFIX = "orchestify"
+
+
+def _cipher_if_set() -> Cipher | None:
+    from orchestify.vault.cipher import Cipher  # noqa: PLC0415 - brings cryptography: 10 ms
+
+    return Cipher.if_set()
 
 
 class ResponseCaches:
@@ -35,7 +41,7 @@ class ResponseCaches:
         ledger: Ledger | None = None,
         *,
         redis: RedisConnection | None = None,
-        cipher: Callable[[], Cipher | None] = Cipher.if_set,
+        cipher: Callable[[], Cipher | None] = _cipher_if_set,
         memory: Store | None = None,
         for_strangers: bool = False,
         is_shown: bool = False,

@@ -89,3 +89,15 @@ def test_what_sends_nothing_imports_no_litellm(config: str, command: list[str]) 
 def test_asking_without_litellm_imports_neither_it_nor_a_database(config: str) -> None:
     modules = modules_after("ask", "assistant", "hello", "--config", config)
     assert modules & {"genai_prices", "litellm", "openai", "sqlalchemy"} == set()
+
+
+def test_what_a_host_imports_brings_nothing_that_its_configuration_may_not_need() -> None:
+    code = (
+        "import sys; from orchestify import ProviderRegistry, load_config; "
+        "print([name for name in ('aiohttp', 'cryptography', 'litellm', 'openai', 'sqlalchemy', "
+        "'yaml') if name in sys.modules])"
+    )
+    done = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

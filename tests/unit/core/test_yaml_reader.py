@@ -5,9 +5,10 @@ import re
 
 import pytest
 
+from orchestify.core.document import Document
 from orchestify.core.scalars import core_scalar
 from orchestify.core.variables import Variables
-from orchestify.core.yaml_reader import Document, compose
+from orchestify.core.yaml_reader import compose
 
 
 def read(text: str) -> Document:
