@@ -50,7 +50,7 @@ class Line:
         await self._server.wait_closed()
 
     async def _connect(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        reader, writer = await asyncio.open_connection(self._there.host, self._there.port)
+        reader, writer = await asyncio.open_connection(self._there.host, self._there.port or 5432)
         self._pump(here, writer)
         self._pump(reader, back)
 
