@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -129,7 +130,7 @@ def _asked_wait_s(error: Mapping[str, Any]) -> float | None:
     Source: Google, google.rpc.RetryInfo (`retryDelay`, as "13.5s").
     """
     details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
+    for detail in details[:_MOST_DETAILS] if isinstance(details, list) else ():
         delay = detail.get("retryDelay") if isinstance(detail, Mapping) else None
         if isinstance(delay, str) and delay.endswith("s"):
             return _number(delay.removesuffix("s"))
@@ -304,13 +305,18 @@ REFINEMENTS: tuple[
 REFINED_STATUSES = frozenset().union(*(statuses for _, statuses, _, _ in REFINEMENTS))
 
 
+# What of an error is looked at: characters of its message, and of one within lists and objects,
+# as deep as those may be told; their members; details.
+_MOST, _MOST_NESTED, _DEPTH = 1 << 16, 1_000, 3
+_MOST_MEMBERS = 16
+_MOST_DETAILS = 1_000
 _MESSAGES = ("message", "detail", "errors", "status_msg", "details")
 
 
 def _words(error: Mapping[str, Any]) -> Iterable[str]:
     inner = error.get("innererror")
     details = error.get("details")
-    sources = [error, inner, *(details if isinstance(details, list) else ())]
+    sources = [error, inner, *(details[:_MOST_DETAILS] if isinstance(details, list) else ())]
     for source in sources:
         if isinstance(source, Mapping):
             for name in ("code", "type", "status", "reason", "error_code"):
@@ -322,14 +328,28 @@ def _words(error: Mapping[str, Any]) -> Iterable[str]:
 def _message(error: Mapping[str, Any]) -> str:
     """Return the provider's sentence; of a validation list only what and where, never the input."""
     named = (error.get(name) for name in _MESSAGES)
-    message: Any = next((each for each in named if each), "")
+    message = _beginning(next((each for each in named if each), ""))
     if isinstance(message, list):
         message = "; ".join(map(_item_text, message[:3]))
     if isinstance(message, Mapping):
         message = _item_text(message)
     metadata = error.get("metadata")
     upstream = metadata.get("raw") if isinstance(metadata, Mapping) else None
-    return f"{message}: {upstream}" if isinstance(upstream, str) else str(message)
+    return f"{message}: {upstream[:_MOST]}" if isinstance(upstream, str) else str(message)
+
+
+def _beginning(value: Any, depth: int = _DEPTH) -> Any:
+    """Return what of a value may be told: an error inside a 200 may have 64 MiB."""
+    if isinstance(value, str):
+        return value[: _MOST if depth == _DEPTH else _MOST_NESTED]
+    if not isinstance(value, (list, Mapping)):
+        return value
+    if not depth:
+        return "..."
+    if isinstance(value, list):
+        return [_beginning(each, depth - 1) for each in value[:_MOST_MEMBERS]]
+    members = islice(value.items(), _MOST_MEMBERS)
+    return {name[:_MOST_NESTED]: _beginning(each, depth - 1) for name, each in members}
 
 
 def _item_text(item: object) -> str:
