@@ -24,6 +24,7 @@ from orchestify.lanes.failures import MISSHAPEN, MalformedError, UnusableError, 
 from orchestify.lanes.http.endpoint import Endpoint
 from orchestify.lanes.http.transport import FAILURES
 from orchestify.lanes.lane import Lane
+from orchestify.lanes.large_json import Body
 from orchestify.lanes.parsing import LARGE
 from orchestify.values import NOTHING, CompletionRequest, LLMResponse
 
@@ -186,7 +187,7 @@ class BatchingLane:
     path: str
     endpoint: Endpoint = field(repr=False)
     encoded: Callable[[CompletionRequest], EncodedRequest]
-    json_in: Callable[[bytes], Any]
+    json_in: Callable[[Body], Any]
     answer_in: Callable[[Any, CompletionRequest], LLMResponse]
     explained: Callable[[BaseException, CompletionRequest | None], Awaitable[APIError]]
 
@@ -237,7 +238,7 @@ class BatchHttp:
         answer = await self._lane.endpoint.ask(
             method, path, body=body, headers=headers, timeout_s=timeout_s
         )
-        value = self._lane.json_in(answer)
+        value = await self._value_in(answer)
         if not isinstance(value, Mapping):
             raise MalformedError("the answer is no object")
         return value
@@ -279,14 +280,15 @@ class BatchHttp:
         self, line: bytes, read: Callable[[Any], RemoteResult | Unread | None]
     ) -> RemoteResult | None:
         try:
-            if len(line) >= LARGE:
-                value = await self._lane.endpoint.off_loop(self._lane.json_in, line)
-            else:
-                value = self._lane.json_in(line)
-            found = read(value)
+            found = read(await self._value_in(line))
         except (UnusableError, *MISSHAPEN):
             return None
         return await self._answered(found) if isinstance(found, Unread) else found
+
+    async def _value_in(self, body: Body) -> Any:
+        if len(body) >= LARGE:
+            return await self._lane.endpoint.off_loop(self._lane.json_in, body)
+        return self._lane.json_in(body)
 
     async def _answered(self, unread: Unread) -> RemoteResult:
         try:

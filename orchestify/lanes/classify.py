@@ -26,6 +26,7 @@ from orchestify.errors import (
     RequestTimeoutError,
     ServerError,
 )
+from orchestify.lanes.large_json import Body
 from orchestify.lanes.parsing import parse_whole
 from orchestify.lanes.redaction import redact
 from orchestify.policy.rate_limit_headers import retry_after_s
@@ -92,7 +93,7 @@ def error_class(failure: Failure) -> type[APIError]:
     return APIError if 400 <= status < 500 else ServerError
 
 
-def failure_from_body(status: int, headers: Mapping[str, str], body: bytes | str) -> Failure:
+def failure_from_body(status: int, headers: Mapping[str, str], body: Body | str) -> Failure:
     """Read an answer with a status of 300 or more, whatever shape its body has."""
     if status < 400:
         return Failure(status, _redirect(headers), headers=headers)

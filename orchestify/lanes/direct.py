@@ -41,7 +41,7 @@ from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.http.endpoint import Endpoint, Sealed, check_base_url, kept_headers, read_body
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.lane import DEFAULT_URLS
-from orchestify.lanes.large_json import OversizeError
+from orchestify.lanes.large_json import Body, OversizeError, free_in_steps
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.openai.answer import ChatAnswer
 from orchestify.lanes.openai.batches import OpenAIBatches
@@ -124,7 +124,8 @@ class DirectLane:
         """Send one request and return the whole answer."""
         fitting = self._fitted(request)
         request = fitting.request
-        response, body = None, b""
+        response: aiohttp.ClientResponse | None = None
+        body: Body = b""
         try:
             response = await self._post(request, stream=False)
             body = await read_body(response, self._bounds.max_bytes)
@@ -239,7 +240,7 @@ class DirectLane:
         return encoded
 
     async def _read(
-        self, body: bytes, headers: Mapping[str, str], request: CompletionRequest
+        self, body: Body, headers: Mapping[str, str], request: CompletionRequest
     ) -> LLMResponse:
         """Return the answer in a body, read in a thread where it is large."""
         if len(body) >= LARGE:
@@ -253,12 +254,18 @@ class DirectLane:
         return self._parsed(body, headers, request)
 
     def _parsed(
-        self, body: bytes, headers: Mapping[str, str], request: CompletionRequest
+        self, body: Body, headers: Mapping[str, str], request: CompletionRequest
     ) -> LLMResponse:
         """Return the answer in a body. Raises MalformedError and RefusedError."""
-        return self._answer(self._json_in(body), request, headers)
+        held = [self._json_in(body)]
+        try:
+            return self._answer(held[0], request, headers)
+        except UnusableError as error:
+            bare(error)
+            free_in_steps(held)
+            raise
 
-    def _json_in(self, body: bytes) -> Any:
+    def _json_in(self, body: Body) -> Any:
         try:
             return parse_whole(body, self._bounds)
         except OversizeError as error:
@@ -270,7 +277,7 @@ class DirectLane:
         body = await self._endpoint.get(self.models_path, timeout_s=MODELS_TIMEOUT_S)
         return await self._endpoint.off_loop(self._listed, body)  # type: ignore[no-any-return]
 
-    def _listed(self, body: bytes) -> list[str]:
+    def _listed(self, body: Body) -> list[str]:
         try:
             listed = self._json_in(body)
             rows = listed if isinstance(listed, list) else listed["data"]
@@ -389,7 +396,7 @@ class OpenAILane(DirectLane):
         return await self._endpoint.off_loop(self._vectors, answer, request, headers)  # type: ignore[no-any-return]
 
     def _vectors(
-        self, body: bytes, request: EmbeddingRequest, headers: Mapping[str, str]
+        self, body: Body, request: EmbeddingRequest, headers: Mapping[str, str]
     ) -> EmbeddingResponse:
         return embeddings_of(self._json_in(body), request, headers, self._dialect)
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestify.core.providers import AnswerBounds
-from orchestify.lanes.large_json import OversizeError, parse_in_steps, steps_of
+from orchestify.lanes.large_json import STEP, WINDOW, Body, OversizeError, parse_in_steps, steps_of
 
 MAX_DEPTH = 100
 LARGE = 1 << 18
 """Bytes or characters from which on an answer is read in a thread."""
 
-_HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
+_HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE = 5  # bytes of it less one
 
 
 BOUNDS = AnswerBounds()
 
 
-def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
-    """Return the value of a JSON text.
+def parse_json(text: str | Body, bounds: AnswerBounds = BOUNDS) -> Any:
+    """Return the value of a JSON text, which is bytes only where it is large.
 
     A number that is too long for Python to convert becomes an infinite float: it is a decoration,
     or a count that cannot be true.
@@ -32,7 +34,7 @@ def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
             `bounds` allow.
         ValueError: it is no JSON, or nested more than 100 deep.
     """
-    if len(text) >= LARGE:
+    if len(text) >= LARGE or not isinstance(text, str):
         return _parse_large(text, bounds)
     brackets = text.count("{") + text.count("[")
     if brackets > bounds.max_json_objects:
@@ -50,46 +52,58 @@ def parse_json(text: str, bounds: AnswerBounds = BOUNDS) -> Any:
     return parsed
 
 
-def _parse_large(text: str, bounds: AnswerBounds) -> Any:
-    brackets = sum(part.count("{") + part.count("[") for part in steps_of(text))
+def _parse_large(text: str | Body, bounds: AnswerBounds) -> Any:
+    if isinstance(text, str):
+        steps = steps_of(text)
+        brackets = sum(part.count("{") + part.count("[") for part in steps_of(text))
+    else:
+        steps = _decoded(text)
+        brackets = sum(part.count(b"{") + part.count(b"[") for part in steps_of(text))
     if brackets > bounds.max_json_objects:
         raise OversizeError(f"the answer has more than {bounds.max_json_objects:,} JSON objects")
-    parsed = parse_in_steps(text, _LENIENT, MAX_DEPTH, bounds.max_json_objects)
+    parsed = parse_in_steps(steps, _LENIENT, MAX_DEPTH, bounds.max_json_objects)
     if _is_deeper(parsed, MAX_DEPTH):
         raise ValueError("nested too deep")
     return parsed
 
 
-def parse_whole(body: bytes, bounds: AnswerBounds = BOUNDS) -> Any:
+def parse_whole(body: Body, bounds: AnswerBounds = BOUNDS) -> Any:
     """Return the value of a JSON body; all of its texts can be encoded. Raises as `parse_json`."""
     is_large = len(body) >= LARGE
-    text = _decoded(body) if is_large else body.decode("utf-8-sig", "replace")
-    parsed = parse_json(text, bounds)
-    if is_large or "\\u" in text:
-        return encodable(parsed) if _has_half_escaped(text) else parsed
+    parsed = parse_json(body if is_large else body.decode("utf-8-sig", "replace"), bounds)
+    if is_large or b"\\u" in body:
+        return encodable(parsed) if _has_half_escaped(body) else parsed
     return parsed
 
 
-def _decoded(body: bytes) -> str:
-    """Return a large body as text; bytes that are no UTF-8 become U+FFFD."""
+def _decoded(body: Body) -> Iterator[str]:
+    """Yield a large body as text; bytes that are no UTF-8 become U+FFFD."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-    steps = [decoder.decode(body[at : at + LARGE]) for at in range(0, len(body), LARGE)]
-    return "".join([*steps, decoder.decode(b"", final=True)])
+    for step in steps_of(body):
+        yield decoder.decode(step)
+    yield decoder.decode(b"", final=True)
 
 
-def _has_half_escaped(text: str) -> bool:
-    """Whether half a character may be escaped in a text, as both halves of an emoji are."""
-    return any(_HALF_ESCAPED.search(part) for part in steps_of(text))
+def _has_half_escaped(body: Body) -> bool:
+    """Whether half a character may be escaped in a body, as both halves of an emoji are."""
+    starts = range(0, len(body), STEP)
+    return any(_HALF_ESCAPED.search(body, at, at + STEP + _ESCAPE) for at in starts)
 
 
 def encodable(value: Any) -> Any:
-    """Return a parsed value whose texts can be encoded as UTF-8."""
+    """Make the texts of a parsed value such as can be encoded as UTF-8, and return it."""
     if isinstance(value, str):
         return encodable_text(value)
     if isinstance(value, dict):
-        return {encodable(name): encodable(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [encodable(each) for each in value]
+        for name, each in value.items():
+            value[name] = encodable(each)
+        if any(encodable_text(name) is not name for name in value):
+            members = [(encodable_text(name), each) for name, each in value.items()]
+            value.clear()
+            value.update(members)
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            value[at] = encodable(each)
     return value
 
 
@@ -98,11 +112,21 @@ def encodable_text(text: str) -> str:
     if text.isascii():
         return text
     try:
-        for part in steps_of(text) if len(text) >= LARGE else (text,):
+        for part in steps_of(text):
             part.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return "".join(_whole_characters(text))
     return text
+
+
+def _whole_characters(text: str) -> Iterator[str]:
+    at = 0
+    while at < len(text):
+        end = at + WINDOW
+        end += "\ud800" <= text[end - 1 : end] <= "\udbff"  # half a character: with its other half
+        part = text[at:end].encode("utf-16-le", "surrogatepass")
+        yield part.decode("utf-16-le", "replace")
+        at = end
 
 
 @dataclass(slots=True)

@@ -22,15 +22,16 @@ from orchestify.lanes.failures import (
     CutError,
     IdleError,
     MalformedError,
+    UnusableError,
     bare,
     interrupted,
     misread,
     refused_inline,
 )
 from orchestify.lanes.http.endpoint import PIECE_BYTES, kept_headers, let_go, read_body
-from orchestify.lanes.http.sse import ErrorData, EventReader
+from orchestify.lanes.http.sse import ErrorData, EventReader, LargeErrorData
 from orchestify.lanes.http.transport import FAILURES
-from orchestify.lanes.large_json import OversizeError
+from orchestify.lanes.large_json import Body, OversizeError, free_in_steps
 from orchestify.lanes.parsing import (
     BOUNDS,
     LARGE,
@@ -76,7 +77,7 @@ class StreamRun:
         answer: Answer,
         *,
         open_response: Callable[[], Awaitable[aiohttp.ClientResponse]],
-        read_whole: Callable[[bytes, Mapping[str, str]], Awaitable[LLMResponse]],
+        read_whole: Callable[[Body, Mapping[str, str]], Awaitable[LLMResponse]],
         explain: Callable[[BaseException], Awaitable[APIError]],
         off_loop: OffLoop,
         idle_timeout_s: float | None,
@@ -110,7 +111,7 @@ class StreamRun:
                 is_large = len(reader.pending) + len(piece) >= LARGE
                 found = await off_loop(reader.feed, piece) if is_large else reader.feed(piece)
                 for data in found:
-                    is_small = len(data) < LARGE and data.count("{") + data.count("[") <= few
+                    is_small = len(data) < LARGE and data.count("{") + data.count("[") <= few  # type: ignore[arg-type]
                     try:
                         chunk = decode(data) if is_small and data.__class__ is str else None
                     except DecodeError:
@@ -128,7 +129,8 @@ class StreamRun:
                 except FAILURES as error:
                     piece, cut = b"", error
                 self._waiting_since = None
-            for event in await self._whole(begun, response) if is_whole else self._rest(cut):
+            events = await self._whole(begun, response) if is_whole else await self._rest(cut)
+            for event in events:
                 yield event
             if not is_whole:
                 yield await self._end(response.headers)
@@ -184,27 +186,36 @@ class StreamRun:
         whole = await self._read_whole(body, kept_headers(response.headers))
         return [*_events_of(whole), StreamEnd(whole)]
 
-    async def _taken(self, data: str) -> Sequence[StreamEvent]:
+    async def _taken(self, data: str | bytearray) -> Sequence[StreamEvent]:
         """Return what one event brought that is large, or no small object of strict JSON."""
         if len(data) < LARGE:
             return self._take(data)
         return await self._off_loop(self._take_large, data)  # type: ignore[no-any-return]
 
-    def _take_large(self, data: str) -> Sequence[StreamEvent]:
+    def _take_large(self, data: str | bytearray) -> Sequence[StreamEvent]:
         return _joined(self._take(data))
 
-    def _take(self, data: str) -> Sequence[StreamEvent]:
+    def _take(self, data: str | bytearray) -> Sequence[StreamEvent]:
         """Return what one event brought. Raises MalformedError and RefusedError."""
-        if data.__class__ is ErrorData:
+        if isinstance(data, (ErrorData, LargeErrorData)):
             raise refused_inline(_value_in(data))
         if data == DONE:
             return self._take_text(data)
         try:
-            chunk = parse_json(data, self._bounds)
+            held = [parse_json(data, self._bounds)]
         except OversizeError as error:
             raise MalformedError(str(error)) from None
         except ValueError:
             return self._take_text(data)
+        try:
+            return self._take_value(held[0])
+        except UnusableError as error:
+            raise bare(error)  # noqa: B904
+        finally:
+            if len(data) >= LARGE:
+                free_in_steps(held)
+
+    def _take_value(self, chunk: Any) -> Sequence[StreamEvent]:
         if chunk.__class__ is not dict:
             return self._take_other(chunk)
         self._has_chunk = True
@@ -213,13 +224,13 @@ class StreamRun:
         except MISSHAPEN:
             raise misread("an event's data") from None
 
-    def _take_text(self, data: str) -> Sequence[StreamEvent]:
+    def _take_text(self, data: str | bytearray) -> Sequence[StreamEvent]:
         """Take data that is no JSON: the end, words to keep the connection alive, or half a chunk.
 
         Raises:
             MalformedError: it began as a chunk.
         """
-        word = data.strip()
+        word = _word_of(data)
         if word == DONE:
             self._has_chunk = True
             self._answer.done()
@@ -235,7 +246,7 @@ class StreamRun:
         self._answer.skip("data")
         return ()
 
-    def _rest(self, cut: BaseException | None) -> Sequence[StreamEvent]:
+    async def _rest(self, cut: BaseException | None) -> Sequence[StreamEvent]:
         """Return what the body ended with, behind its last blank line.
 
         Raises:
@@ -246,15 +257,21 @@ class StreamRun:
             raise cut
         events: Sequence[StreamEvent] = ()
         if not self._answer.ended:
-            for data in self._reader.finish():
-                if data.strip() == DONE or _is_json(data):
-                    events = self._take(data)
+            is_large = len(self._reader.pending) >= LARGE
+            events = await self._off_loop(self._take_last) if is_large else self._take_last()
         if events and not self._has_output:
             self._note_output(events)
         if not self._answer.complete:
             if not self._has_chunk:
                 raise MalformedError("the answer is no event stream")
             raise CutError
+        return events
+
+    def _take_last(self) -> Sequence[StreamEvent]:
+        events: Sequence[StreamEvent] = ()
+        for data in self._reader.finish():
+            if _word_of(data) == DONE or _is_json(data):
+                events = self._take(data) if len(data) < LARGE else self._take_large(data)
         return events
 
     async def _end(self, headers: Mapping[str, str]) -> StreamEnd:
@@ -300,19 +317,26 @@ def _joined(events: Sequence[StreamEvent]) -> list[StreamEvent]:
     ]
 
 
-def _is_json(data: str) -> bool:
+def _word_of(data: str | bytearray) -> str:
+    """Return the word that data is: of large data its beginning."""
+    word = data.strip()
+    return word if isinstance(word, str) else word[:20].decode("utf-8", "replace")
+
+
+def _is_json(data: str | bytearray) -> bool:
     try:
-        parse_json(data)
+        held = [parse_json(data)]
     except ValueError:
         return False
+    free_in_steps(held)
     return True
 
 
-def _value_in(data: str) -> Any:
+def _value_in(data: str | bytearray) -> Any:
     try:
         return parse_json(data)
     except ValueError:
-        return data
+        return data if isinstance(data, str) else data[:LARGE].decode("utf-8", "replace")
 
 
 def _events_of(response: LLMResponse) -> list[StreamEvent]:

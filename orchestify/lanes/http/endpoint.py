@@ -22,7 +22,8 @@ from orchestify.lanes.failures import IdleError, RefusedError, too_long
 from orchestify.lanes.http.certificates import trusted
 from orchestify.lanes.http.proxies import STRAIGHT, proxy_for
 from orchestify.lanes.http.resolving import GuardedResolver, SilentResolver
-from orchestify.lanes.parsing import encodable_text
+from orchestify.lanes.large_json import Body
+from orchestify.lanes.parsing import LARGE, encodable_text
 from orchestify.resources.thread_pools import ThreadPools
 
 MAX_BODY_BYTES = 64 << 20
@@ -116,7 +117,7 @@ class Endpoint:
             raise await refusal(response)
         return response
 
-    async def get(self, path: str, *, timeout_s: float) -> bytes:
+    async def get(self, path: str, *, timeout_s: float) -> Body:
         """Return the body that a path answers with. Raises as `post` does, and MalformedError."""
         return await self.ask("GET", path, timeout_s=timeout_s)
 
@@ -128,7 +129,7 @@ class Endpoint:
         timeout_s: float,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> bytes:
+    ) -> Body:
         """Return the body that a request is answered with, within `timeout_s`.
 
         Raises as `post` does, and MalformedError.
@@ -306,27 +307,26 @@ async def read_body(
     *,
     begun: bytes = b"",
     cut: bool = False,
-) -> bytes:
+) -> Body:
     """Return a whole body; the connection is free again. With `cut`, what is too long is cut.
 
-    `begun` is what of it was read already.
+    `begun` is what of it was read already. The pieces of a large body are not joined in one step.
 
     Raises:
         MalformedError: the body is longer than `limit`, in bytes.
     """
-    pieces = [begun]
-    size = len(begun)
+    body = bytearray(begun)
     try:
         while piece := await response.content.readany():
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
+            body += piece
+            if len(body) > limit:
                 if cut:
                     break
                 raise too_long(limit)
     finally:
         response.close()
-    return b"".join(pieces)[:limit]
+    del body[limit:]
+    return body if len(body) >= LARGE else bytes(body)
 
 
 def kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -7,9 +7,12 @@ since providers leave the blank line out.
 from __future__ import annotations
 
 from orchestify.lanes.failures import too_long
+from orchestify.lanes.large_json import steps_of
+from orchestify.lanes.parsing import LARGE
 
 MAX_EVENT_BYTES = 64 << 20
 MAX_EVENT_LINES = 100_000
+_MARK = "\ufeff".encode()
 
 
 class EventTooLongError(Exception):
@@ -22,8 +25,12 @@ class ErrorData(str):
     __slots__ = ()
 
 
+class LargeErrorData(bytearray):
+    """The same of a large event."""
+
+
 class EventReader:
-    """Turns pieces of a body into the `data` of its events, in order.
+    """Turns pieces of a body into the `data` of its events, in order; large data stays bytes.
 
     Comments, ids and event names are dropped, for both protocols say in the data what it is; but
     the data of an event named `error` is `ErrorData`, and comes even where it is empty. `size`
@@ -39,7 +46,7 @@ class EventReader:
         self._held_cr = False
         self._started = False
 
-    def feed(self, piece: bytes) -> list[str]:
+    def feed(self, piece: bytes) -> list[str | bytearray]:
         """Return the data of the events that this piece completes.
 
         Raises:
@@ -57,12 +64,17 @@ class EventReader:
         end = pending.rfind(b"\n\n", seen)
         if end < 0:
             return []
+        found: list[str | bytearray] = []
+        if len(pending) >= LARGE:
+            end -= self._take_first(pending.find(b"\n\n", seen), found)
+            pending = self.pending
+            if end < 0:
+                return found
         text = pending[:end].decode("utf-8", "replace")
         del pending[: end + 2]
         if not self._started:
             self._started = True
             text = text.removeprefix("\ufeff")
-        found = []
         for event in text.split("\n\n"):
             is_line = event.startswith("data: ") and "\n" not in event
             data = event[6:] if is_line else _data_in(event)
@@ -70,11 +82,33 @@ class EventReader:
                 found.append(data)
         return found
 
-    def finish(self) -> list[str]:
+    def finish(self) -> list[str | bytearray]:
         """Return what the body ended with, where its last event has no blank line behind it."""
         self._held_cr = False
         self._most += 2
         return self.feed(b"\n\n")
+
+    def _take_first(self, end: int, found: list[str | bytearray]) -> int:
+        """Take the first event, that ends at `end` and may be large; return where the next begins.
+
+        It is neither copied nor decoded, but where its data has several lines.
+        """
+        event, self.pending = self.pending, self.pending[end + 2 :]
+        del event[end:]
+        if not self._started:
+            self._started = True
+            if event.startswith(_MARK):
+                del event[: len(_MARK)]
+        data = _bytes_in(event)
+        if len(data) >= LARGE:
+            found.append(data)
+            return end + 2
+        text = data.decode("utf-8", "replace")
+        if isinstance(data, LargeErrorData):
+            found.append(ErrorData(text))
+        elif text:
+            found.append(text)
+        return end + 2
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         """Turn CRLF and CR into LF; a CR at the end waits for what follows it."""
@@ -94,3 +128,18 @@ def _data_in(event: str) -> str:
     data = "\n".join([line[5:].removeprefix(" ") for line in lines if line[:5] == "data:"])
     is_error = "event: error" in lines or "event:error" in lines
     return ErrorData(data) if is_error else data
+
+
+def _bytes_in(event: bytearray) -> bytearray:
+    """Return a large event's data lines as `_data_in` does, within its own memory if it is one."""
+    if sum(step.count(b"\n") for step in steps_of(event)) > MAX_EVENT_LINES:
+        raise EventTooLongError
+    lines = event.split(b"\n") if b"\n" in event else [event]
+    data = []
+    for line in lines:
+        if line.startswith(b"data:"):
+            del line[: 6 if line[5:6] == b" " else 5]
+            data.append(line)
+    whole = data[0] if len(data) == 1 else bytearray(b"\n").join(data)
+    is_error = b"event: error" in lines or b"event:error" in lines
+    return LargeErrorData(whole) if is_error else whole

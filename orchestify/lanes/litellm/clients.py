@@ -117,7 +117,7 @@ class Transport(httpx.AsyncBaseTransport):
         if exchange.stream:
             stream = _Stream(response, exchange, self._bounds)
             return httpx.Response(response.status, headers=headers, stream=stream, request=request)
-        content = await read_body(response, self._bounds.max_bytes)
+        content = bytes(await read_body(response, self._bounds.max_bytes))
         if len(content) < LARGE:
             check_body(content, self._bounds)
             exchange.take(response.headers, content)
