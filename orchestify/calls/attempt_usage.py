@@ -12,7 +12,7 @@ from orchestify.values import UNKNOWN_USAGE, CompletionRequest, LLMResponse, Usa
 def answered_usage(request: CompletionRequest, response: LLMResponse) -> Usage:
     """Return the usage of an answer that came without it, estimated from its words."""
     calls = (call.name + (call.raw_arguments or "") for call in response.tool_calls)
-    written = "".join((response.content, str(response.thinking or ""), *calls))
+    written = (response.content, str(response.thinking or ""), *calls)
     return _estimated(request, response.usage or UNKNOWN_USAGE, written)
 
 
@@ -21,10 +21,9 @@ def used_so_far(request: CompletionRequest, usage: Usage, pieces: Sequence[str])
 
     `usage` is what was reported, `pieces` are what has come.
     """
-    text = "".join(pieces)
-    if not text and not lacks_counts(usage):
+    if not any(pieces) and not lacks_counts(usage):
         return usage
-    return _estimated(request, usage, text, may_go_on=True)
+    return _estimated(request, usage, pieces, may_go_on=True)
 
 
 def lacks_counts(usage: Usage) -> bool:
@@ -33,12 +32,12 @@ def lacks_counts(usage: Usage) -> bool:
 
 
 def _estimated(
-    request: CompletionRequest, known: Usage, text: str, *, may_go_on: bool = False
+    request: CompletionRequest, known: Usage, texts: Sequence[str], *, may_go_on: bool = False
 ) -> Usage:
     """Return a usage with what is missing counted; an output `may_go_on` behind its count."""
     output = known.output_tokens
     if may_go_on or not output:
-        output = max(output, estimate_output_tokens(text, request.model))
+        output = max(output, estimate_output_tokens(texts, request.model))
     given = known.input_tokens or count_tokens(request.messages, request.tools, request.model)
     if known.source != "unknown" and (given, output) == (known.input_tokens, known.output_tokens):
         return known

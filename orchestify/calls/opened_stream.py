@@ -194,7 +194,7 @@ class OpenedStream:
     def _count(self, most: int) -> None:
         """Estimate what has come; a text has no more tokens than characters, so this is rare."""
         attempt = self._attempt
-        tokens = estimate_output_tokens("".join(attempt.pieces), attempt.request.model)
+        tokens = estimate_output_tokens(attempt.pieces, attempt.request.model)
         left = most * _error_factor(attempt) - tokens
         if left < 0:
             raise self._cut(

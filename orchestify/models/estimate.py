@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -127,9 +127,9 @@ def count_tokens(
     return math.ceil(total)
 
 
-def estimate_output_tokens(text: str, model: str = "") -> int:
-    """Return about how many tokens a model wrote: of an answer that was cut, say."""
-    return math.ceil(family_of(model).text * _pieces(text))
+def estimate_output_tokens(texts: Sequence[str], model: str = "") -> int:
+    """Return about how many tokens a model wrote, in pieces: of an answer that was cut, say."""
+    return math.ceil(family_of(model).text * _pieces(texts))
 
 
 def image_tokens(model: str, width: int | None = None, height: int | None = None) -> int:
@@ -186,12 +186,30 @@ def _file_tokens(file: FilePart) -> int:
     return _TOKENS_PER_PAGE * pages
 
 
-def _pieces(text: str) -> int:
-    if len(text) <= _COUNTED_WHOLE:
-        return len(_PIECE.findall(text))
-    starts = range(0, len(text) - _SAMPLE, len(text) // 8)
-    counted = sum(len(_PIECE.findall(text, start, start + _SAMPLE)) for start in starts)
-    return counted * len(text) // (_SAMPLE * len(starts))
+def _pieces(texts: Sequence[str]) -> int:
+    """Return the pieces of a text, or of texts as if they were joined: what is long is not."""
+    texts = (texts,) if isinstance(texts, str) else texts
+    length = sum(map(len, texts))
+    if length <= _COUNTED_WHOLE:
+        return len(_PIECE.findall("".join(texts)))
+    starts = range(0, length - _SAMPLE, length // 8)
+    counted = sum(len(_PIECE.findall(sample)) for sample in _samples(texts, starts))
+    return counted * length // (_SAMPLE * len(starts))
+
+
+def _samples(texts: Sequence[str], starts: Iterable[int]) -> Iterator[str]:
+    """Yield what stands at `starts`, which rise by more than a sample, in texts put together."""
+    waiting, begin = iter(texts), 0
+    text = next(waiting)
+    for start in starts:
+        sample = ""
+        while len(sample) < _SAMPLE:
+            at = start + len(sample) - begin
+            if at < len(text):
+                sample += text[at : at + _SAMPLE - len(sample)]
+            else:
+                begin, text = begin + len(text), next(waiting)
+        yield sample
 
 
 def _png_size(image: ImagePart) -> tuple[int | None, int | None]:

@@ -128,3 +128,9 @@ def test_the_size_of_a_png_is_read_from_its_head():
 )
 def test_an_image_of_unknown_size_costs_the_most_it_can(image: ImagePart):
     assert count_tokens((LLMMessage("user", (image,)),), model="claude-sonnet-4-5") == 1607
+
+
+def test_texts_are_counted_as_if_they_were_joined():
+    words = ["ab c1é", "中😀\n,.", "", "x" * 700, "The quick brown fox. " * 60]
+    for texts in (words, words * 3, words * 40, ["one " * 9_000, *words * 9]):
+        assert estimate_output_tokens(texts) == estimate_output_tokens("".join(texts))
