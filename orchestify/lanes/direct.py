@@ -41,7 +41,7 @@ from orchestify.lanes.fitting import Fitting
 from orchestify.lanes.http.endpoint import Endpoint, Sealed, check_base_url, kept_headers, read_body
 from orchestify.lanes.http.transport import FAILURES, transport_error
 from orchestify.lanes.lane import DEFAULT_URLS
-from orchestify.lanes.large_json import Body, OversizeError, free_in_steps
+from orchestify.lanes.large_json import Body, OversizeError
 from orchestify.lanes.openai import answer as openai_answer
 from orchestify.lanes.openai.answer import ChatAnswer
 from orchestify.lanes.openai.batches import OpenAIBatches
@@ -58,6 +58,7 @@ from orchestify.lanes.parsing import (
     LARGE,
     MAX_DEPTH,
     parse_whole,
+    read_uncollected,
 )
 from orchestify.lanes.redaction import secrets_of, written_chars
 from orchestify.lanes.stream import StreamRun
@@ -244,7 +245,9 @@ class DirectLane:
     ) -> LLMResponse:
         """Return the answer in a body, read in a thread where it is large."""
         if len(body) >= LARGE:
-            return await self._endpoint.off_loop(self._parsed, body, headers, request)  # type: ignore[no-any-return]
+            return await self._endpoint.off_loop(  # type: ignore[no-any-return]
+                read_uncollected, body, self._parsed, body, headers, request
+            )
         if body.count(b"{") + body.count(b"[") <= min(MAX_DEPTH, self._bounds.max_json_objects):
             try:
                 value = decode(body)
@@ -257,13 +260,7 @@ class DirectLane:
         self, body: Body, headers: Mapping[str, str], request: CompletionRequest
     ) -> LLMResponse:
         """Return the answer in a body. Raises MalformedError and RefusedError."""
-        held = [self._json_in(body)]
-        try:
-            return self._answer(held[0], request, headers)
-        except UnusableError as error:
-            bare(error)
-            free_in_steps(held)
-            raise
+        return self._answer(self._json_in(body), request, headers)
 
     def _json_in(self, body: Body) -> Any:
         try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from orchestify.errors import APIError, StreamInterruptedError
 from orchestify.lanes.classify import Failure, failure_from_data
 from orchestify.values import Usage
-
-ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class UnusableError(Exception):
@@ -72,8 +71,8 @@ def refused_inline(data: Any) -> RefusedError:
     return RefusedError(failure_from_data(data))
 
 
-def bare(error: ErrorT) -> ErrorT:
-    """Return an error without the frames it passed: they hold headers, or a large answer."""
+def bare(error: asyncio.CancelledError) -> asyncio.CancelledError:
+    """Return a cancellation without the frames it passed: the library's hold the headers."""
     error.__context__ = None
     return error.with_traceback(None)
 

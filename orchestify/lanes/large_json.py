@@ -8,10 +8,14 @@ steps as well, and is never there as a whole.
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeAlias, TypeVar
+
+from orchestify.lanes.collection import age
 
 WINDOW = 1 << 15
 """Characters that are parsed in one step: about 0.2 ms."""
@@ -36,13 +40,35 @@ def steps_of(text: T) -> Iterator[T]:
     return (text[at : at + STEP] for at in range(0, len(text), STEP))
 
 
-def free_in_steps(held: list[Any]) -> None:
-    """Free parsed values that nothing else holds, an object or array at a time."""
+class LargeObject(dict[str, Any]):
+    """The object that a large text is; what it holds is freed in a thread, in steps.
+
+    Whoever lets go of it, in one step, would stop all threads for as long as a million values take.
+    """
+
+    def __del__(self) -> None:
+        _free_in_thread([*self.values()])
+
+
+class LargeArray(list[Any]):
+    """The array that a large text is, freed alike."""
+
+    def __del__(self) -> None:
+        _free_in_thread([*self])
+
+
+def _free_in_thread(held: list[Any]) -> None:
+    with contextlib.suppress(RuntimeError):  # none begins as the interpreter ends
+        _thread.start_new_thread(_free_in_steps, (held,))
+
+
+def _free_in_steps(held: list[Any]) -> None:
+    """Free values, an object or array at a time; what else holds one keeps it."""
     while held:
         value = held.pop()
         members = value.values() if value.__class__ is dict else value
         if value.__class__ in (dict, list):
-            held += [each for each in members if each.__class__ in (dict, list)]
+            held += [each for each in [*members] if each.__class__ in (dict, list)]
 
 
 def parse_in_steps(
@@ -82,6 +108,7 @@ class _Reader:
         """Return what is at `at`, as much as a step takes; empty at the text's end."""
         start = at - self._begin
         if len(self._held) - start <= WINDOW:
+            age()
             held = [self._held[start:]]
             size = len(held[0])
             while size <= WINDOW and (step := next(self._steps, None)) is not None:
@@ -114,10 +141,10 @@ class _Reader:
                 return value, at + end
         match window[:1]:
             case "[":
-                values: list[Any] = []
+                values: list[Any] = [] if depth else LargeArray()
                 return values, self._elements(at + 1, depth, values)
             case "{":
-                members: dict[str, Any] = {}
+                members: dict[str, Any] = {} if depth else LargeObject()
                 return members, self._pairs(at + 1, depth, members)
             case '"':
                 return self._string(at + 1)

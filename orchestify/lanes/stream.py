@@ -22,7 +22,6 @@ from orchestify.lanes.failures import (
     CutError,
     IdleError,
     MalformedError,
-    UnusableError,
     bare,
     interrupted,
     misread,
@@ -31,12 +30,13 @@ from orchestify.lanes.failures import (
 from orchestify.lanes.http.endpoint import PIECE_BYTES, kept_headers, let_go, read_body
 from orchestify.lanes.http.sse import ErrorData, EventReader, LargeErrorData
 from orchestify.lanes.http.transport import FAILURES
-from orchestify.lanes.large_json import Body, OversizeError, free_in_steps
+from orchestify.lanes.large_json import Body, LargeObject, OversizeError
 from orchestify.lanes.parsing import (
     BOUNDS,
     LARGE,
     MAX_DEPTH,
     parse_json,
+    read_uncollected,
 )
 from orchestify.values import (
     LLMResponse,
@@ -193,7 +193,7 @@ class StreamRun:
         return await self._off_loop(self._take_large, data)  # type: ignore[no-any-return]
 
     def _take_large(self, data: str | bytearray) -> Sequence[StreamEvent]:
-        return _joined(self._take(data))
+        return _joined(read_uncollected(data, self._take, data))
 
     def _take(self, data: str | bytearray) -> Sequence[StreamEvent]:
         """Return what one event brought. Raises MalformedError and RefusedError."""
@@ -202,21 +202,12 @@ class StreamRun:
         if data == DONE:
             return self._take_text(data)
         try:
-            held = [parse_json(data, self._bounds)]
+            chunk = parse_json(data, self._bounds)
         except OversizeError as error:
             raise MalformedError(str(error)) from None
         except ValueError:
             return self._take_text(data)
-        try:
-            return self._take_value(held[0])
-        except UnusableError as error:
-            raise bare(error)  # noqa: B904
-        finally:
-            if len(data) >= LARGE:
-                free_in_steps(held)
-
-    def _take_value(self, chunk: Any) -> Sequence[StreamEvent]:
-        if chunk.__class__ is not dict:
+        if not isinstance(chunk, dict):
             return self._take_other(chunk)
         self._has_chunk = True
         try:
@@ -277,7 +268,11 @@ class StreamRun:
     async def _end(self, headers: Mapping[str, str]) -> StreamEnd:
         if self._reader.size < LARGE:
             return StreamEnd(self._response_with(headers))
-        return StreamEnd(await self._off_loop(self._response_with, headers))
+        return StreamEnd(await self._off_loop(self._large_response, headers))
+
+    def _large_response(self, headers: Mapping[str, str]) -> LLMResponse:
+        response = self._response_with(headers)
+        return replace(response, raw_response=LargeObject(response.raw_response))
 
     def _response_with(self, headers: Mapping[str, str]) -> LLMResponse:
         try:
@@ -302,7 +297,10 @@ def _joined(events: Sequence[StreamEvent]) -> list[StreamEvent]:
     """
     texts: dict[tuple[Any, ...], list[str]] = {}
     joined: list[tuple[StreamEvent, tuple[Any, ...]]] = []
-    for event in events:
+    waiting = events if isinstance(events, list) else list(events)
+    waiting.reverse()
+    while waiting:
+        event = waiting.pop()  # not all at once: they may be a million
         kind = (event.__class__, getattr(event, "is_refusal", False))
         is_text = isinstance(event, (TextDelta, ThinkingDelta))
         if not is_text or kind not in texts:
@@ -325,10 +323,9 @@ def _word_of(data: str | bytearray) -> str:
 
 def _is_json(data: str | bytearray) -> bool:
     try:
-        held = [parse_json(data)]
+        parse_json(data)
     except ValueError:
         return False
-    free_in_steps(held)
     return True
 
 

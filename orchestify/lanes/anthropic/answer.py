@@ -98,6 +98,7 @@ class MessageAnswer:
         self._json_tool = JSON_TOOL if uses_json_tool(request) else None
         self._text = TextPieces()
         self._blocks: list[_Block] = []
+        self._order: list[_Block | int] = []  # a text is told by how many pieces came before it
         self._by_index: dict[Any, _Block] = {}
         self._calls: list[_Block] = []
         self._stop_reason: Any = None
@@ -201,6 +202,7 @@ class MessageAnswer:
     def _begin(self, index: Any, fields: Mapping[str, Any]) -> _Block:
         block = _Block(dict(fields))
         self._blocks.append(block)
+        self._order.append(block)
         if index.__class__ is int:
             self._by_index[index] = block
         return block
@@ -214,7 +216,7 @@ class MessageAnswer:
             raise misread("a block of the content")
         kind = fields.get("type")
         if kind == "text" or (kind is None and isinstance(fields.get("text"), str)):
-            self._blocks.append(_Block({"type": "text"}, begin=len(self._text.pieces)))
+            self._order.append(len(self._text.pieces))
             return self._add_text(text_in(fields.get("text"), "the text"))
         if not isinstance(kind, str):
             raise misread("a block of the content")
@@ -312,6 +314,8 @@ class MessageAnswer:
         return {"stop_reason": self._stop_reason, "usage": self._raw_usage}
 
     def _thinking(self) -> Thinking | None:
+        if not any(block.is_kept for block in self._blocks):
+            return None
         thoughts = [str(block.pieces) for block in self._blocks if block.kind == "thinking"]
         said = list(self._said())
         if all(rank for rank, _ in said):
@@ -320,11 +324,11 @@ class MessageAnswer:
 
     def _said(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield what the answer holds, in order; see `turns.told`. JSON asked for has no place."""
-        begins = [each.begin for each in self._blocks if each.kind == "text"]
+        begins = [each for each in self._order if isinstance(each, int)]
         ends = dict(zip(begins, [*begins[1:], None], strict=False))
-        for block in self._blocks:
-            if block.kind == "text":
-                text = "".join(self._text.pieces[block.begin : ends[block.begin]])
+        for block in self._order:
+            if isinstance(block, int):
+                text = "".join(self._text.pieces[block : ends[block]])
                 yield 1, {"type": "text", "text": text}
             elif block.position is not None:
                 yield 2, {"type": "tool_use", "id": block.id}
@@ -348,16 +352,12 @@ class MessageAnswer:
 
 
 class _Block:
-    """A block of the content that grows; `position` is a call's among the caller's calls.
+    """A block of the content that grows; `position` is a call's among the caller's calls."""
 
-    `begin` is how many pieces of text had come before a block of text.
-    """
+    __slots__ = ("fields", "id", "kind", "name", "pieces", "position")
 
-    __slots__ = ("begin", "fields", "id", "kind", "name", "pieces", "position")
-
-    def __init__(self, fields: dict[str, Any], begin: int = 0) -> None:
+    def __init__(self, fields: dict[str, Any]) -> None:
         self.fields = fields
-        self.begin = begin
         self.kind: str = fields["type"]
         self.pieces = TextPieces()
         self.id = ""

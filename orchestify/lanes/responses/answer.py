@@ -229,13 +229,12 @@ class ResponsesAnswer:
         content = item.fields.get("content") or []
         if not isinstance(content, list):
             raise misread("a message's content")
-        parts = [part for part in content if isinstance(part, dict)]
-        if len(parts) < len(content):
+        if not all(isinstance(part, dict) for part in content):
             self.skip("content")
         if item.pieces:
             return _NO_EVENTS
         events: list[StreamEvent] = []
-        for part in parts:
+        for part in filter(lambda part: isinstance(part, dict), content):
             is_refusal = part.get("type") == "refusal"
             text = text_in(part.get("refusal" if is_refusal else "text"), "the text")
             events += self._add_text(item, {"delta": text}, is_refusal=is_refusal)

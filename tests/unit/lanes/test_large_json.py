@@ -18,6 +18,17 @@ def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> i
     return int(request.param)
 
 
+def cut(text: str) -> list[str]:
+    """Return a text in steps of many sizes, an empty one among them."""
+    chance = random.Random(len(text))  # noqa: S311 - made-up cuts, the same in each run
+    steps = [""]
+    while text:
+        at = chance.choice((1, 7, 50, 3_000))
+        steps.append(text[:at])
+        text = text[at:]
+    return steps
+
+
 def some_value(chance: random.Random, depth: int) -> Any:
     kind = chance.randrange(8 if depth else 6)
     text = "".join(chance.choices('ab"\\\n\té€😀\u2028,:]}{[', k=chance.randrange(30)))
@@ -34,7 +45,7 @@ def test_what_json_reads_is_read_alike_in_windows_of_any_size(window: int, seed:
     value = some_value(chance, 4)
     for indent, ascii_only in ((None, True), (None, False), (3, True)):
         text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-        assert parse_in_steps(text, DECODER, 100) == json.loads(text)
+        assert parse_in_steps(cut(text), DECODER, 100) == json.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -49,10 +60,10 @@ def test_what_is_no_json_is_none_in_windows_of_any_size(window: int, text: str) 
     with pytest.raises(ValueError, match=r"."):
         json.loads(text)
     with pytest.raises(ValueError, match=r"."):
-        parse_in_steps(text, DECODER, 100)
+        parse_in_steps(cut(text), DECODER, 100)
 
 
 def test_what_is_nested_too_deep_is_refused(window: int) -> None:
     text = "[" * 3_000 + "]" * 3_000
     with pytest.raises(ValueError, match="nested too deep"):
-        parse_in_steps(text, DECODER, 100)
+        parse_in_steps(cut(text), DECODER, 100)
