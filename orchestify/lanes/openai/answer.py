@@ -6,7 +6,6 @@ Chat completion chunk".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -29,6 +28,7 @@ from orchestify.lanes.answers import (
     unusable,
 )
 from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
+from orchestify.lanes.large_json import written_json
 from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
 from orchestify.lanes.openai.tool_calls import ToolCalls
 from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable
@@ -243,7 +243,7 @@ class ChatAnswer:
                     for part in parts:
                         self._take_part(part, events)
         elif isinstance(content, dict):
-            self._add_text(json.dumps(content, ensure_ascii=False) if content else "", events)
+            self._add_text(written_json(content) if content else "", events)
         else:
             self._add_text(text_in(content, "the text"), events)
 

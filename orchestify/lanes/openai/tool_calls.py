@@ -7,13 +7,13 @@ piece, count the index wrong or leave it out; the rules here give every piece to
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from orchestify.lanes.answers import name_in, text_in, tool_call
 from orchestify.lanes.failures import MalformedError, misread
+from orchestify.lanes.large_json import written_json
 from orchestify.lanes.parsing import BOUNDS, TextPieces, parse_json
 from orchestify.values import ToolCall, ToolCallDelta
 
@@ -174,5 +174,5 @@ def _arguments(value: Any) -> str:
         MalformedError: they are neither text nor an object.
     """
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
+        return written_json(value)
     return text_in(value, "a tool call's arguments")

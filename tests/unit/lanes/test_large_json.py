@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestify.lanes import large_json
-from orchestify.lanes.large_json import parse_in_steps
+from orchestify.lanes.large_json import parse_in_steps, written_json
 
 DECODER = json.JSONDecoder()
 
@@ -46,6 +46,7 @@ def test_what_json_reads_is_read_alike_in_windows_of_any_size(window: int, seed:
     for indent, ascii_only in ((None, True), (None, False), (3, True)):
         text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
         assert parse_in_steps(cut(text), DECODER, 100) == json.loads(text)
+    assert written_json(value) == json.dumps(value, ensure_ascii=False)
 
 
 @pytest.mark.parametrize(
