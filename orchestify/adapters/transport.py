@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 from openai import AsyncOpenAI
 
+from orchestify.calls.chat_completion import completion_of
 from orchestify.calls.stream import CompletionStream
 from orchestify.calls.sync import run
 from orchestify.errors import InvalidParameterError, ModelNotFoundError, OrchestifyError
@@ -15,7 +17,7 @@ from orchestify.ledger.record import labelled
 from orchestify.providers.base import LLMProvider
 from orchestify.server.conversations import KeptConversations
 from orchestify.server.gateway.call_headers import answer_headers, call_headers
-from orchestify.server.gateway.chat.answer import ChunkWriter, answer_body
+from orchestify.server.gateway.chat.answer import ChunkWriter
 from orchestify.server.gateway.chat.fields import passed_on
 from orchestify.server.gateway.chat.request import ChatRequest, chat_request
 from orchestify.server.gateway.errors import error_answer, error_event
@@ -96,7 +98,8 @@ class AgentTransport(httpx.AsyncBaseTransport, httpx.BaseTransport):
             return httpx.Response(status, headers=headers, content=body)
         await self._thinking.keep(messages, response)
         headers = [_JSON, *answer_headers(response, asked.warnings)]
-        return httpx.Response(200, headers=headers, content=answer_body(response, asked.model))
+        body = json.dumps(completion_of(response, asked.model)).encode()
+        return httpx.Response(200, headers=headers, content=body)
 
     async def _events(self, asked: ChatRequest, arguments: dict[str, Any]) -> httpx.Response:
         stream = self._agent.stream(**arguments)

@@ -13,10 +13,10 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sized
-from itertools import chain, islice
 from typing import Any, TypeAlias, TypeVar
 
 from orchestify.lanes.collection import age
+from orchestify.resources.json_steps import json_in_steps
 
 WINDOW = 1 << 15
 """Characters that are parsed in one step: about 0.2 ms."""
@@ -26,8 +26,6 @@ STEP = 1 << 18
 
 Body: TypeAlias = bytes | bytearray
 T = TypeVar("T", str, Body)
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
-_AT_ONCE = 100  # members of what is large, written in one step where they are small
 _SPACE = re.compile(r"[ \t\n\r]*")
 _UNESCAPED = re.compile(r'[^"\\]*(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^"\\]*)*', re.DOTALL)
 _ESCAPE = 6  # characters of `\\ud83d`
@@ -43,51 +41,6 @@ def steps_of(text: T) -> Iterator[T]:
     return (text[at : at + STEP] for at in range(0, len(text), STEP))
 
 
-def written_json(value: Any) -> str:
-    """Return a parsed value as JSON; what is large is written in steps."""
-    return "".join(_written(value))
-
-
-def _written(value: Any) -> Iterator[str]:
-    if _weight(value) <= WINDOW or not isinstance(value, (str, dict, list)):
-        yield _ENCODER.encode(value)
-        return
-    if isinstance(value, str):
-        yield '"'
-        for at in range(0, len(value), WINDOW):
-            yield _ENCODER.encode(value[at : at + WINDOW])[1:-1]
-        yield '"'
-        return
-    is_list = isinstance(value, list)
-    members, comma = iter(value if isinstance(value, list) else value.items()), ""
-    yield "[" if is_list else "{"
-    while part := list(islice(members, _AT_ONCE)):
-        small = part if is_list else dict(part)
-        if _weight(small) <= WINDOW:
-            yield comma + _ENCODER.encode(small)[1:-1]
-        else:
-            for number, each in enumerate(part):
-                yield ", " if number else comma
-                if not is_list:
-                    yield from (*_written(each[0]), ": ")
-                yield from _written(each if is_list else each[1])
-        comma = ", "
-    yield "]" if is_list else "}"
-
-
-def _weight(value: Any) -> int:
-    """Return about how many characters a value takes as JSON; beyond a window it is not exact."""
-    if isinstance(value, str):
-        return len(value) + 2
-    weight = 2
-    if isinstance(value, (dict, list)):
-        for each in chain(value, value.values()) if isinstance(value, dict) else value:
-            weight += _weight(each) + 2
-            if weight > WINDOW:
-                break
-    return weight
-
-
 class LargeObject(dict[str, Any]):
     """The object that a large text is; what it holds is freed in a thread, in steps.
 
@@ -96,6 +49,11 @@ class LargeObject(dict[str, Any]):
 
     def __del__(self) -> None:
         _free_in_thread([*self.values()])
+
+
+def large_json(value: LargeObject) -> str:
+    """Return an object as `json.dumps` writes it, in steps."""
+    return "".join(json_in_steps(value, ascii_only=True))
 
 
 class LargeArray(list[Any]):

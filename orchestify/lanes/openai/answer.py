@@ -28,10 +28,10 @@ from orchestify.lanes.answers import (
     unusable,
 )
 from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
-from orchestify.lanes.large_json import written_json
 from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
 from orchestify.lanes.openai.tool_calls import ToolCalls
 from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable
+from orchestify.resources.json_steps import json_in_steps
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -243,7 +243,7 @@ class ChatAnswer:
                     for part in parts:
                         self._take_part(part, events)
         elif isinstance(content, dict):
-            self._add_text(written_json(content) if content else "", events)
+            self._add_text("".join(json_in_steps(content)) if content else "", events)
         else:
             self._add_text(text_in(content, "the text"), events)
 

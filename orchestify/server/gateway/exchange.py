@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -17,8 +20,10 @@ from starlette.types import Receive, Scope, Send
 
 from orchestify.calls.stream import CompletionStream, ReaderEvent
 from orchestify.errors import OrchestifyError
+from orchestify.lanes.large_json import LargeObject, steps_of
 from orchestify.ledger.record import labelled
 from orchestify.providers.base import LLMProvider
+from orchestify.resources.json_steps import json_in_steps
 from orchestify.resources.thread_pools import ThreadPools
 from orchestify.server.access.authentication import require
 from orchestify.server.gateway.call_headers import (
@@ -36,7 +41,14 @@ from orchestify.server.gateway.errors import (
 )
 from orchestify.server.gateway.kept_thinking import KeptThinking
 from orchestify.server.gateway.unformed import completed, next_event
-from orchestify.values import LLMResponse, StreamEnd
+from orchestify.values import (
+    LLMResponse,
+    NativeEvent,
+    StreamEnd,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
 
 if TYPE_CHECKING:
     from orchestify.server.service import Service
@@ -123,8 +135,8 @@ class Exchange(Response, ABC, Generic[AskedT]):
         """Return the arguments of the call, as they are for what answers."""
 
     @abstractmethod
-    def _body(self, response: LLMResponse, asked: AskedT) -> bytes:
-        """Return a whole answer.
+    def _body(self, response: LLMResponse, asked: AskedT) -> dict[str, Any]:
+        """Return a whole answer, to be written as JSON.
 
         Raises:
             OrchestifyError: the protocol cannot say it.
@@ -167,7 +179,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
             await self._refuse(SHUTTING_DOWN)
 
     async def _serve(self) -> None:
-        tenant = (await require(self._request, "call")).tenant_id
+        self._tenant = tenant = (await require(self._request, "call")).tenant_id
         with self._service.call_slots.slot_of(tenant):
             await self._answer(tenant, await self._read(tenant))
 
@@ -202,10 +214,16 @@ class Exchange(Response, ABC, Generic[AskedT]):
         if client.has_disconnected:
             return
         body = self._body(response, asked)
-        length = (b"content-length", str(len(body)).encode())
+        if isinstance(response.raw_response, LargeObject):
+            *pieces, last = await _PARSE_THREADS.run(self._tenant, _pieces_of, body)
+        else:
+            pieces, last = [], json.dumps(body).encode()
+        length = (b"content-length", str(sum(map(len, pieces), len(last))).encode())
         kind = (b"content-type", b"application/json")
         await self._begin(200, [kind, length, *answer_headers(response, asked.warnings)])
-        await self._end(body)
+        for piece in pieces:
+            await self._write(piece)
+        await self._end(last)
 
     async def _stream(self, stream: CompletionStream, asked: AskedT) -> None:
         async with CancelOnDisconnect(self._receive) as client, stream, self._kept_alive(stream):
@@ -229,18 +247,33 @@ class Exchange(Response, ABC, Generic[AskedT]):
                         await self._begin_events(told)
                     events = self._writer(stream.call_id, asked, names_provider=is_early)
                     text = events.opening()
+                if _is_large(event):
+                    await self._write_large(text, events, event)
+                    text = ""
+                    continue
                 if type(event) is StreamEnd:
                     await self._keep(event.response)
                     return (text + events.of(event)).encode() + events.ending
-                text += events.of(event)
-                if text:
-                    await self._write(text.encode())
-                text = ""
+                for part in _parts_of(event):
+                    text += events.of(part)
+                    if text:
+                        await self._write(text.encode())
+                    text = ""
         except OrchestifyError as error:
             if not self._has_events:
                 raise
             return text.encode() + self._event_of(error)
         return b""
+
+    async def _write_large(self, text: str, events: EventWriter, event: ReaderEvent) -> None:
+        """Send a text and what a large event becomes, which is written in a thread."""
+        if type(event) is StreamEnd:
+            await self._keep(event.response)
+        written = await _PARSE_THREADS.run(self._tenant, events.of, event)
+        for step in chain((text,) if text else (), steps_of(written)):
+            await self._write(step.encode())
+        if type(event) is StreamEnd:
+            await self._write(events.ending)
 
     async def _keep(self, response: LLMResponse) -> None:
         if self.keeps_thinking:
@@ -288,6 +321,34 @@ class Exchange(Response, ABC, Generic[AskedT]):
 
     def _event_of(self, error: OrchestifyError | HTTPException) -> bytes:
         return error_event(error, self.error_form, request_id=self._request_id)
+
+
+def _pieces_of(body: dict[str, Any]) -> list[bytes]:
+    """Return a large answer as JSON, in pieces of which each is written at once."""
+    pieces, piece = [], bytearray()
+    for step in json_in_steps(body, ascii_only=True):
+        piece += step.encode()
+        if len(piece) >= _LARGE_BYTES:
+            pieces.append(bytes(piece))
+            piece.clear()
+    return [*pieces, bytes(piece)]
+
+
+def _is_large(event: ReaderEvent) -> bool:
+    """Whether an event passes on, or ends, what came as a large text."""
+    if type(event) is NativeEvent:
+        return isinstance(event.event, LargeObject)
+    return type(event) is StreamEnd and isinstance(event.response.raw_response, LargeObject)
+
+
+def _parts_of(event: ReaderEvent) -> Iterable[ReaderEvent]:
+    """Return an event whose text is large as several: each is written at once."""
+    if isinstance(event, (TextDelta, ThinkingDelta)):
+        if len(event.text) > _LARGE_BYTES:
+            return (replace(event, text=step) for step in steps_of(event.text))
+    elif isinstance(event, ToolCallDelta) and len(event.arguments) > _LARGE_BYTES:
+        return (replace(event, arguments=step) for step in steps_of(event.arguments))
+    return (event,)
 
 
 class CancelOnDisconnect:

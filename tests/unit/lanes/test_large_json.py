@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from orchestify.lanes import large_json
-from orchestify.lanes.large_json import parse_in_steps, written_json
+from orchestify.lanes.large_json import parse_in_steps
+from orchestify.resources import json_steps
+from orchestify.resources.json_steps import json_in_steps
 
 DECODER = json.JSONDecoder()
 
@@ -15,6 +17,7 @@ DECODER = json.JSONDecoder()
 @pytest.fixture(params=[40, 41, 64, 1_000])
 def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(large_json, "WINDOW", request.param)
+    monkeypatch.setattr(json_steps, "WINDOW", request.param)
     return int(request.param)
 
 
@@ -46,7 +49,8 @@ def test_what_json_reads_is_read_alike_in_windows_of_any_size(window: int, seed:
     for indent, ascii_only in ((None, True), (None, False), (3, True)):
         text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
         assert parse_in_steps(cut(text), DECODER, 100) == json.loads(text)
-    assert written_json(value) == json.dumps(value, ensure_ascii=False)
+    assert "".join(json_in_steps(value)) == json.dumps(value, ensure_ascii=False)
+    assert "".join(json_in_steps(value, ascii_only=True)) == json.dumps(value)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from orchestify.calls.chat_completion import completion_of
 from orchestify.lanes.openai.answer import ChatAnswer
-from orchestify.server.gateway.chat.answer import ChunkWriter, answer_body
+from orchestify.server.gateway.chat.answer import ChunkWriter
 from orchestify.server.gateway.chat.request import chat_request
 from orchestify.values import (
     CompletionRequest,
@@ -35,7 +36,7 @@ def answered(*blocks: dict[str, Any]) -> Any:
         tool_calls=(ToolCall("call_1", "get_weather"),),
         thinking=Thinking("", blocks),
     )
-    return json.loads(answer_body(response, "gemini"))["choices"][0]["message"]
+    return json.loads(json.dumps(completion_of(response, "gemini")))["choices"][0]["message"]
 
 
 def asked(message: dict[str, Any]) -> Thinking | None:

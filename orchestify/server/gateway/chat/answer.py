@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from orchestify.calls.chat_completion import (
-    completion_of,
     finish_reason,
     thinking_blocks,
     usage_of,
@@ -20,12 +19,6 @@ from orchestify.values import (
     ThinkingDelta,
     ToolCallDelta,
 )
-
-
-def answer_body(response: LLMResponse, model: str) -> bytes:
-    """Return a whole answer of what the client calls `model`."""
-    return json.dumps(completion_of(response, model)).encode()
-
 
 _TAIL = ',"logprobs":null,"finish_reason":null}]}\n\n'
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestify.calls.chat_completion import completion_of
 from orchestify.providers.base import LLMProvider
-from orchestify.server.gateway.chat.answer import ChunkWriter, answer_body
+from orchestify.server.gateway.chat.answer import ChunkWriter
 from orchestify.server.gateway.chat.fields import passed_on
 from orchestify.server.gateway.chat.request import ChatRequest, chat_request
 from orchestify.server.gateway.errors import OPENAI
@@ -39,8 +40,8 @@ class ChatExchange(Exchange[ChatRequest]):
         asked.warnings += dropped
         return {**asked.arguments, "options": options}
 
-    def _body(self, response: LLMResponse, asked: ChatRequest) -> bytes:
-        return answer_body(response, asked.model)
+    def _body(self, response: LLMResponse, asked: ChatRequest) -> dict[str, Any]:
+        return completion_of(response, asked.model)
 
     def _writer(self, call_id: str, asked: ChatRequest, *, names_provider: bool) -> ChunkWriter:
         include_usage = asked.include_usage

@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestify.calls.stream import ReaderEvent
 from orchestify.errors import InvalidResponseError
+from orchestify.lanes.large_json import LargeObject, large_json
 from orchestify.values import (
     LLMResponse,
     NativeEvent,
@@ -37,7 +38,7 @@ _NO_USAGE = Usage()
 _BLOCK_TYPES = ("thinking", "redacted_thinking")
 
 
-def answer_body(response: LLMResponse, model: str) -> bytes:
+def answer_body(response: LLMResponse, model: str) -> dict[str, Any]:
     """Return a whole answer of what the client calls `model`; calls that are cut off are left out.
 
     Raises:
@@ -45,15 +46,14 @@ def answer_body(response: LLMResponse, model: str) -> bytes:
     """
     raw = response.raw_response
     if isinstance(raw, dict) and raw.get("type") == "message":
-        return json.dumps({**raw, "model": model}).encode()
+        return {**raw, "model": model}
     _check_calls(response)
-    answer = {
+    return {
         **_opening(response.call_id, model),
         "content": _content(response),
         "stop_reason": STOP_REASONS.get(response.finish_reason, "end_turn"),
         "usage": usage_of(response),
     }
-    return json.dumps(answer).encode()
 
 
 def has_cut_calls(response: LLMResponse) -> bool:
@@ -221,4 +221,5 @@ class MessageWriter:
 
 
 def _event(event: Mapping[str, Any]) -> str:
-    return f"event: {event.get('type')}\ndata: {json.dumps(event)}\n\n"
+    written = large_json(event) if isinstance(event, LargeObject) else json.dumps(event)
+    return f"event: {event.get('type')}\ndata: {written}\n\n"

@@ -51,7 +51,7 @@ class MessagesExchange(Exchange[MessagesRequest]):
         self.keeps_thinking = not speaks_messages(provider)  # where it does, so do its clients
         return {**asked.arguments, "native": native}
 
-    def _body(self, response: LLMResponse, asked: MessagesRequest) -> bytes:
+    def _body(self, response: LLMResponse, asked: MessagesRequest) -> dict[str, Any]:
         if has_cut_calls(response):
             asked.warnings += ("tool_calls_dropped",)
         return answer_body(response, asked.model)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestify.calls.stream import ReaderEvent
+from orchestify.lanes.large_json import LargeObject, large_json
 from orchestify.server.gateway.responses.kept import item_id, response_id
 from orchestify.server.gateway.responses.reasoning import content_of
 from orchestify.server.gateway.responses.request import ResponsesRequest
@@ -189,7 +190,8 @@ class ResponseWriter:
 
     def _last(self, response: LLMResponse) -> str:
         end = self._native_end or {"type": "response.completed"}
-        return _written({**end, "response": self.whole(response)})
+        kind = LargeObject if isinstance(end, LargeObject) else dict
+        return _written(kind({**end, "response": self.whole(response)}))
 
     def _opened(self) -> dict[str, Any]:
         form = self._asked.form
@@ -395,4 +397,5 @@ def _text_input(arguments: str) -> str:
 
 
 def _written(event: Mapping[str, Any]) -> str:
-    return f"event: {event.get('type')}\ndata: {json.dumps(event)}\n\n"
+    written = large_json(event) if isinstance(event, LargeObject) else json.dumps(event)
+    return f"event: {event.get('type')}\ndata: {written}\n\n"

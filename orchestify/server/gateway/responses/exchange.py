@@ -92,8 +92,8 @@ class ResponsesExchange(Exchange[ResponsesRequest]):
         refuse_missing(asked)
         return permitted_request(asked, self._service.settings)
 
-    def _body(self, response: LLMResponse, asked: ResponsesRequest) -> bytes:
-        return json.dumps(self._whole).encode()
+    def _body(self, response: LLMResponse, asked: ResponsesRequest) -> dict[str, Any]:
+        return self._whole
 
     def _writer(
         self, call_id: str, asked: ResponsesRequest, *, names_provider: bool
