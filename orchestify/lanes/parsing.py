@@ -24,6 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # of one character
 _ESCAPE = 5  # bytes of it less one
 
 
@@ -142,7 +143,8 @@ def _whole_characters(text: str) -> Iterator[str]:
     at = 0
     while at < len(text):
         end = at + WINDOW
-        end += "\ud800" <= text[end - 1 : end] <= "\udbff"  # half a character: with its other half
+        if _HALVES.match(text, end - 1):
+            end += 1
         part = text[at:end].encode("utf-16-le", "surrogatepass")
         yield part.decode("utf-16-le", "replace")
         at = end

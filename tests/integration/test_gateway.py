@@ -357,3 +357,15 @@ async def test_a_model_is_found_by_its_id(gate: Gateway) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         await gate.client.models.retrieve("agent:nobody")
     assert caught.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize("model", LANES)
+async def test_a_large_answer_is_the_same_whole_and_streamed(gate: Gateway, model: str) -> None:
+    text = "Grüße 🌍 " * 100_000
+    for _ in range(2):
+        gate.stub.script(Reply(text=text, usage=USED))
+    whole: Any = await gate.client.chat.completions.create(model=model, messages=HELLO)
+    assert whole.choices[0].message.content == text
+    stream = await gate.client.chat.completions.create(model=model, messages=HELLO, stream=True)
+    pieces = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+    assert "".join(pieces) == text

@@ -6,17 +6,15 @@ import asyncio
 import gzip
 import json
 import sys
-import time
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
 
 import brotli
 import pytest
 
 from orchestify.core.providers import ProviderConfig
-from orchestify.errors import InvalidResponseError
+from orchestify.errors import InvalidRequestError, InvalidResponseError
 from orchestify.lanes.direct import OpenAILane
 from orchestify.values import (
     CompletionRequest,
@@ -198,20 +196,18 @@ async def test_each_bound_is_what_the_configuration_says() -> None:
             await lane.send(REQUEST)
 
 
-async def longest_stop_s(lane: OpenAILane) -> float:
-    """Read an answer and return for how long the loop stood still meanwhile."""
-    moments = [time.perf_counter()]
+async def test_a_large_last_event_needs_no_blank_line() -> None:
+    choice = b'{"index": 0, "delta": {"content": "%s"}, "finish_reason": "stop"}' % (b"x" * MIB)
+    async with answering(b'data: {"choices": [%s]}' % choice) as lane:
+        assert (await last_of(lane)).response.content == "x" * MIB
 
-    async def tick() -> None:
-        while True:
-            await asyncio.sleep(0.002)
-            moments.append(time.perf_counter())
 
-    ticking = asyncio.create_task(tick())
-    try:
-        await lane.send(REQUEST)
-    except InvalidResponseError:
-        pass
-    finally:
-        ticking.cancel()
-    return max([after - before for before, after in pairwise(moments)], default=0)
+async def test_a_large_error_in_an_answer_is_told_in_part() -> None:
+    body = b'{"error": {"type": "invalid_request_error", "message": "%s"}}' % (b"too long " * MIB)
+    async with answering(body) as lane:
+        with pytest.raises(InvalidRequestError, match="too long") as caught:
+            await lane.send(REQUEST)
+    async with answering(b"event: error\ndata: " + body + b"\n\n") as lane:
+        with pytest.raises(InvalidRequestError, match="too long"):
+            await last_of(lane)
+    assert len(str(caught.value)) < 1_000

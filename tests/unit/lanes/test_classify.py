@@ -218,3 +218,12 @@ def test_what_a_terminal_obeys_is_in_no_message_and_in_no_id() -> None:
     error = build_error(failure)
     assert error.args[0] == "[2J]0;a 2026 ERROR: b c"
     assert error.request_id == "[31md"
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["x" * 10**7, ["x" * 10**7] * 9, [[["x" * 10**5] * 99] * 99] * 99, {"msg": {"a": "x" * 10**7}}],
+    ids=["text", "texts", "lists", "object"],
+)
+def test_of_a_long_message_a_part_is_looked_at(message: object) -> None:
+    assert 900 < len(failure_from_data({"error": {"message": message}}).message) < 10**7

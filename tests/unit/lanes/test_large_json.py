@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import gc
 import json
 import random
 from typing import Any
 
 import pytest
 
-from orchestify.lanes import large_json
-from orchestify.lanes.large_json import parse_in_steps
+from orchestify.lanes import large_json, parsing
+from orchestify.lanes.collection import no_full_collection
+from orchestify.lanes.large_json import LargeObject, parse_in_steps
+from orchestify.lanes.parsing import encodable_text
 from orchestify.resources import json_steps
 from orchestify.resources.json_steps import json_in_steps
 
@@ -72,3 +75,29 @@ def test_what_is_nested_too_deep_is_refused(window: int) -> None:
     text = "[" * 3_000 + "]" * 3_000
     with pytest.raises(ValueError, match="nested too deep"):
         parse_in_steps(cut(text), DECODER, 100)
+
+
+def test_letting_go_of_a_large_value_leaves_what_else_holds_a_part() -> None:
+    text = '{"a": [1, {"b": [2, 3]}],' + " " * 40_000 + '"c": {"d": null}}'
+    value = parse_in_steps([text], DECODER, 9)
+    assert type(value) is LargeObject
+    part = value["a"]
+    large_json._free_in_steps([*value.values()])
+    assert (part, value) == ([1, {"b": [2, 3]}], {"a": part, "c": {"d": None}})
+
+
+def test_full_collections_are_put_off_and_come_back() -> None:
+    usual, frozen = gc.get_threshold(), gc.get_freeze_count()
+    with no_full_collection():
+        with no_full_collection():
+            assert gc.get_threshold()[:2] == usual[:2]
+            assert gc.get_threshold()[2] > 1_000_000
+        assert gc.get_threshold()[2] > 1_000_000
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (usual, frozen)
+
+
+def test_halves_of_characters_are_joined_across_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for window in range(1, 9):
+        monkeypatch.setattr(parsing, "WINDOW", window)
+        text = "a\ud83d\ude00b\ud83dc\ude00\ud83d\ud83d\ude00"
+        assert encodable_text(text) == "a😀b�c��😀"

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 
 from orchestify.lanes.failures import MalformedError
-from orchestify.lanes.http.sse import EventReader
+from orchestify.lanes.http import sse
+from orchestify.lanes.http.sse import ErrorData, EventReader, LargeErrorData
 
 
-def read(*pieces: bytes) -> list[str]:
+def read(*pieces: bytes) -> list[str | bytearray]:
     reader = EventReader()
     return [data for piece in pieces for data in reader.feed(piece)] + reader.finish()
 
@@ -70,3 +71,30 @@ def test_an_event_without_end_is_refused() -> None:
     reader.feed(b"data: " + b"x" * 900)
     with pytest.raises(MalformedError):
         reader.feed(b"x" * 200)
+
+
+@pytest.mark.parametrize("most", [1, 9, 20, 1_000])
+def test_large_events_are_bytes_and_say_the_same(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "LARGE", most)
+    body = STREAM + b"event: error\ndata: it failed\n\nevent: error\n\ndata: \xff\n\n: no data\n\n"
+    expected = [*EVENTS, "it failed", "", "\ufffd"]
+    for size in range(1, len(body) + 1):
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        found = read(*pieces)
+        assert [_text(data) for data in found] == expected
+        if size == 1:  # no event comes with another
+            assert [isinstance(data, bytearray) for data in found] == [
+                len(_bytes(data)) >= most for data in found
+            ]
+        failed = [_text(data) for data in found if isinstance(data, (ErrorData, LargeErrorData))]
+        assert failed == ["it failed", ""]
+
+
+def _bytes(data: str | bytearray) -> bytes | bytearray:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _text(data: str | bytearray) -> str:
+    return data if isinstance(data, str) else data.decode("utf-8", "replace")
