@@ -7,6 +7,7 @@ meanwhile: 0.1 s for a million arrays or ten million numbers, several times whil
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,3 +45,15 @@ def age() -> None:
     if _readers and not gc.get_freeze_count():
         gc.freeze()
         gc.unfreeze()
+
+
+def _begin_anew() -> None:
+    """In a process that was forked meanwhile no thread is reading."""
+    global _lock, _readers
+    if _readers:
+        gc.set_threshold(*_usual)
+    _lock, _readers = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

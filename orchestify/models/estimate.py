@@ -188,8 +188,9 @@ def _file_tokens(file: FilePart) -> int:
 
 def _pieces(texts: Sequence[str]) -> int:
     """Return the pieces of a text, or of texts as if they were joined: what is long is not."""
-    texts = (texts,) if isinstance(texts, str) else texts
-    length = sum(map(len, texts))
+    if isinstance(texts, str):
+        texts = (texts,)
+    length = sum(map(len, texts)) if len(texts) != 1 else len(texts[0])
     if length <= _COUNTED_WHOLE:
         return len(_PIECE.findall("".join(texts)))
     starts = range(0, length - _SAMPLE, length // 8)
