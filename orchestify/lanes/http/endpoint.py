@@ -317,7 +317,7 @@ async def read_body(
     """
     body = bytearray(begun)
     try:
-        while piece := await response.content.readany():
+        while piece := await response.content.read(LARGE):
             body += piece
             if len(body) > limit:
                 if cut:
