@@ -13,6 +13,7 @@ from orchestify.lanes.parsing import LARGE
 MAX_EVENT_BYTES = 64 << 20
 MAX_EVENT_LINES = 100_000
 _MARK = "\ufeff".encode()
+_ERROR = b"event: error"
 
 
 class EventTooLongError(Exception):
@@ -134,12 +135,19 @@ def _bytes_in(event: bytearray) -> bytearray:
     """Return a large event's data lines as `_data_in` does, within its own memory if it is one."""
     if sum(step.count(b"\n") for step in steps_of(event)) > MAX_EVENT_LINES:
         raise EventTooLongError
-    lines = event.split(b"\n") if b"\n" in event else [event]
-    data = []
-    for line in lines:
-        if line.startswith(b"data:"):
-            del line[: 6 if line[5:6] == b" " else 5]
-            data.append(line)
-    whole = data[0] if len(data) == 1 else bytearray(b"\n").join(data)
-    is_error = b"event: error" in lines or b"event:error" in lines
-    return LargeErrorData(whole) if is_error else whole
+    data, at, is_error = [], 0, False
+    while at <= len(event):
+        end = event.find(b"\n", at)
+        end = len(event) if end < 0 else end
+        if event.startswith(b"data:", at):
+            data.append((at + 6 if event.startswith(b" ", at + 5) else at + 5, end))
+        elif end - at <= len(_ERROR):
+            is_error |= event[at:end] in (_ERROR, b"event:error")
+        at = end + 1
+    if len(data) == 1:
+        [(begin, end)] = data
+        del event[end:]
+        del event[:begin]
+    else:
+        event = bytearray(b"\n").join([event[begin:end] for begin, end in data])
+    return LargeErrorData(event) if is_error else event
