@@ -58,7 +58,6 @@ from orchestify.lanes.parsing import (
     LARGE,
     MAX_DEPTH,
     parse_whole,
-    read_uncollected,
 )
 from orchestify.lanes.redaction import secrets_of, written_chars
 from orchestify.lanes.stream import StreamRun
@@ -245,9 +244,7 @@ class DirectLane:
     ) -> LLMResponse:
         """Return the answer in a body, read in a thread where it is large."""
         if len(body) >= LARGE:
-            return await self._endpoint.off_loop(  # type: ignore[no-any-return]
-                read_uncollected, body, self._parsed, body, headers, request
-            )
+            return await self._endpoint.off_loop(self._parsed, body, headers, request)  # type: ignore[no-any-return]
         if body.count(b"{") + body.count(b"[") <= min(MAX_DEPTH, self._bounds.max_json_objects):
             try:
                 value = decode(body)

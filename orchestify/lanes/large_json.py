@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeAlias, TypeVar
 
-from orchestify.lanes.collection import age
 from orchestify.resources.json_steps import json_in_steps
 
 WINDOW = 1 << 15
@@ -114,7 +113,6 @@ class _Reader:
         """Return what is at `at`, as much as a step takes; empty at the text's end."""
         start = at - self._begin
         if len(self._held) - start <= WINDOW:
-            age()
             held = [self._held[start:]]
             size = len(held[0])
             while size <= WINDOW and (step := next(self._steps, None)) is not None:

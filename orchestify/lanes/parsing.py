@@ -5,23 +5,16 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from orchestify.core.providers import AnswerBounds
-from orchestify.lanes.collection import no_full_collection
 from orchestify.lanes.large_json import STEP, WINDOW, Body, OversizeError, parse_in_steps, steps_of
 
 MAX_DEPTH = 100
 LARGE = 1 << 18
 """Bytes or characters from which on an answer is read in a thread."""
-MANY = 100_000
-"""Commas and brackets in an answer from which on no full collection happens while it is read."""
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
 _HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # of one character
@@ -43,7 +36,7 @@ def parse_json(text: str | Body, bounds: AnswerBounds = BOUNDS) -> Any:
         ValueError: it is no JSON, or nested more than 100 deep.
     """
     if len(text) >= LARGE or not isinstance(text, str):
-        return read_uncollected(text, _parse_large, text, bounds)
+        return _parse_large(text, bounds)
     brackets = text.count("{") + text.count("[")
     if brackets > bounds.max_json_objects:
         raise OversizeError(f"the answer has more than {bounds.max_json_objects:,} JSON objects")
@@ -58,18 +51,6 @@ def parse_json(text: str | Body, bounds: AnswerBounds = BOUNDS) -> Any:
     if brackets > MAX_DEPTH and _is_deeper(parsed, MAX_DEPTH):
         raise ValueError("nested too deep")
     return parsed
-
-
-def read_uncollected(
-    text: str | Body, read: Callable[P, R], /, *arguments: P.args, **named: P.kwargs
-) -> R:
-    """Return what reading a text returns; no full collection happens where it has many parts."""
-    if isinstance(text, str):
-        parts = sum(step.count(mark) for step in steps_of(text) for mark in ",[{")
-    else:
-        parts = sum(step.count(mark) for step in steps_of(text) for mark in (b",", b"[", b"{"))
-    with no_full_collection() if parts > MANY else nullcontext():
-        return read(*arguments, **named)
 
 
 def _parse_large(text: str | Body, bounds: AnswerBounds) -> Any:

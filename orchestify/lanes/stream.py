@@ -36,7 +36,6 @@ from orchestify.lanes.parsing import (
     LARGE,
     MAX_DEPTH,
     parse_json,
-    read_uncollected,
 )
 from orchestify.values import (
     LLMResponse,
@@ -193,7 +192,7 @@ class StreamRun:
         return await self._off_loop(self._take_large, data)  # type: ignore[no-any-return]
 
     def _take_large(self, data: str | bytearray) -> Sequence[StreamEvent]:
-        return _joined(read_uncollected(data, self._take, data))
+        return _joined(self._take(data))
 
     def _take(self, data: str | bytearray) -> Sequence[StreamEvent]:
         """Return what one event brought. Raises MalformedError and RefusedError."""

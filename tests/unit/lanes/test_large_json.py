@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import json
 import random
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 
 from orchestify.lanes import large_json, parsing
-from orchestify.lanes.collection import no_full_collection
 from orchestify.lanes.large_json import LargeObject, parse_in_steps
 from orchestify.lanes.parsing import encodable_text
 from orchestify.resources import json_steps
@@ -84,16 +82,6 @@ def test_letting_go_of_a_large_value_leaves_what_else_holds_a_part() -> None:
     part = value["a"]
     large_json._free_in_steps([*value.values()])
     assert (part, value) == ([1, {"b": [2, 3]}], {"a": part, "c": {"d": None}})
-
-
-def test_full_collections_are_put_off_and_come_back() -> None:
-    usual, frozen = gc.get_threshold(), gc.get_freeze_count()
-    with no_full_collection():
-        with no_full_collection():
-            assert gc.get_threshold()[:2] == usual[:2]
-            assert gc.get_threshold()[2] > 1_000_000
-        assert gc.get_threshold()[2] > 1_000_000
-    assert (gc.get_threshold(), gc.get_freeze_count()) == (usual, frozen)
 
 
 def test_halves_of_characters_are_joined_across_steps(monkeypatch: pytest.MonkeyPatch) -> None:
