@@ -34,6 +34,7 @@ from orchestify.server.access.authentication import OUTAGE_S, Authenticator
 from orchestify.server.access.denied_requests import DeniedRequests
 from orchestify.server.access.limits import CallSlots
 from orchestify.server.access.tokens import Tokens
+from orchestify.server.access.turns import Turns
 from orchestify.server.conversations import RESPONSES, KeptConversations
 from orchestify.server.live.failures import RecentFailures
 from orchestify.server.rows.provider_records import read_records
@@ -105,6 +106,7 @@ class Service:
         default_factory=lambda: ThreadPools(2, "reads"), init=False, repr=False
     )
     call_slots: CallSlots = field(init=False, repr=False)
+    turns: Turns = field(default_factory=Turns, init=False, repr=False)
     models_of: dict[str, list[str]] = field(init=False, repr=False)
     writes: ThreadPools = field(
         default_factory=lambda: ThreadPools(1, "writes"), init=False, repr=False
@@ -290,12 +292,13 @@ class Service:
 
     @asynccontextmanager
     async def calling(self, tenant: str) -> AsyncIterator[TenantProviders]:
-        """Lease a tenant's registry for one of the calls that it may have under way.
+        """Lease a tenant's registry for one of the calls that it may have under way, in its turn.
 
         Raises:
             AccessError: 429, as many are. And what `TenantRegistry.use` raises.
         """
         with self.call_slots.slot_of(tenant):
+            await self.turns.take(tenant)
             async with self.tenants.use(tenant) as registry:
                 yield registry
 

@@ -64,6 +64,8 @@ _STREAM_HEADERS: HeaderPairs = [
 _LARGE_BYTES = 256 << 10
 _PARSE_THREADS = ThreadPools(1, "reading")
 
+_EVENTS_A_TURN = 32
+
 _SHUTDOWN_NOTICE_S = 1.0
 """How long writing the shutdown's error to a client may take."""
 
@@ -185,10 +187,11 @@ class Exchange(Response, ABC, Generic[AskedT]):
 
     async def _read(self, tenant: str) -> AskedT:
         """Return what is asked for; a tenant's large bodies are parsed in a thread, one by one."""
-        body = await self._request.body()
-        if len(body) <= _LARGE_BYTES:
-            return self._parsed(body)
-        return await _PARSE_THREADS.run(tenant, self._parsed, body)
+        pieces = [piece async for piece in self._request.stream()]
+        await self._service.turns.take(tenant)
+        if sum(map(len, pieces)) <= _LARGE_BYTES:
+            return self._parsed(b"".join(pieces))
+        return await _PARSE_THREADS.run(tenant, lambda: self._parsed(b"".join(pieces)))
 
     async def _answer(self, tenant: str, asked: AskedT) -> None:
         async with self._service.tenants.use(tenant) as registry:
@@ -232,12 +235,12 @@ class Exchange(Response, ABC, Generic[AskedT]):
             await self._end(last)
 
     async def _relay(self, stream: CompletionStream, asked: AskedT) -> bytes:
-        """Send what comes, and return what is to be sent last.
+        """Send what comes, some of it in each of the tenant's turns; return what is sent last.
 
         Raises:
             OrchestifyError: before anything was sent.
         """
-        text, events = "", None
+        text, events, sent = "", None, 0
         try:
             while (event := await next_event(stream)) is not None:
                 if events is None:
@@ -258,6 +261,9 @@ class Exchange(Response, ABC, Generic[AskedT]):
                     text += events.of(part)
                     if text:
                         await self._write(text.encode())
+                        sent += 1
+                        if not sent % _EVENTS_A_TURN:
+                            await self._service.turns.take(self._tenant)
                     text = ""
         except OrchestifyError as error:
             if not self._has_events:
