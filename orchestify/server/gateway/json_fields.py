@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
 
 from orchestify.errors import InvalidParameterError
 
@@ -20,7 +19,7 @@ _WORDS = {
     int: "a whole number",
 }
 _MOST_CONTAINERS = 200_000  # objects and lists: a tenth of a second; an empty one is two bytes
-_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_DECODER = msgspec.json.Decoder()
 
 
 def body_of(body: bytes) -> dict[str, Any]:
@@ -33,10 +32,8 @@ def body_of(body: bytes) -> dict[str, Any]:
     if body.count(b"{") + body.count(b"[") > _MOST_CONTAINERS:
         raise InvalidParameterError(f"the body has more than {_MOST_CONTAINERS:,} braces")
     try:
-        parsed = _DECODER.decode(body.decode())
-        if _LONE_SURROGATE.search(body):
-            json.dumps(parsed, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        parsed = _DECODER.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise InvalidParameterError("the body is no JSON") from None
     if not isinstance(parsed, dict):
         raise InvalidParameterError("the body is JSON, but no object")
@@ -96,15 +93,3 @@ def wrong(where: str, what: str, code: str | None = None) -> InvalidParameterErr
     error = InvalidParameterError(f"{where}: {what}")
     error.param, error.code = where.partition(":")[0], code
     return error
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    return number if math.isfinite(number) else _refuse(digits)
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

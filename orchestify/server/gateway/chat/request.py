@@ -70,7 +70,8 @@ _PART_FIELDS = frozenset({"type", "text", "refusal", "image_url", "file", "cache
 _TOOL_FIELDS = frozenset(
     {"type", "function", "name", "description", "parameters", "strict", "cache_control"}
 )
-_FORM_FIELDS = frozenset({"name", "schema", "strict"})
+_CHOICE_FIELDS = {"function": frozenset({"name"})}
+_FORMAT_FIELDS = {"json_schema": frozenset({"name", "schema", "strict"})}
 _CHOICES: Mapping[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
     "none": "none",
@@ -136,25 +137,32 @@ def _unread(form: Mapping[str, Any]) -> list[str]:
     What else stands in an assistant's message is not named: answers have fields of their own, which
     clients send back with them.
     """
-    tools = form.get("tools") or ()
-    parts = [
-        part
-        for message in form["messages"]
-        if isinstance(message.get("content"), list)
-        for part in message["content"]
-    ]
-    read = [
-        *((each, _MESSAGE_FIELDS) for each in form["messages"] if each["role"] != "assistant"),
-        *((part, _PART_FIELDS) for part in parts),
-        *((_inner(part, name), known) for part in parts for name, known in _PARTS_FIELDS.items()),
-        *((tool, _TOOL_FIELDS) for tool in tools),
-        *((tool["function"], _TOOL_FIELDS) for tool in tools),
-        *((_inner(form, name), known) for name, known in _OBJECTS_FIELDS.items()),
-        (_inner(_inner(form, "tool_choice"), "function"), frozenset({"name"})),
-        (_inner(_inner(form, "response_format"), "json_schema"), _FORM_FIELDS),
-    ]
-    names = {name for each, known in read for name in each.keys() - known if each[name] is not None}
-    return [f"{name[:40]}_dropped" for name in sorted(names)]
+    found: set[str] = set()
+    for message in form["messages"]:
+        if message["role"] != "assistant":
+            found |= _others(message, _MESSAGE_FIELDS)
+        if isinstance(message.get("content"), list):
+            for part in message["content"]:
+                found |= _others(part, _PART_FIELDS) | _others_inside(part, _PARTS_FIELDS)
+    for tool in form.get("tools") or ():
+        found |= _others(tool, _TOOL_FIELDS) | _others(tool["function"], _TOOL_FIELDS)
+    found |= _others_inside(form, _OBJECTS_FIELDS)
+    found |= _others_inside(_inner(form, "tool_choice"), _CHOICE_FIELDS)
+    found |= _others_inside(_inner(form, "response_format"), _FORMAT_FIELDS)
+    return [f"{name[:40]}_dropped" for name in sorted(found)]
+
+
+def _others(form: Mapping[str, Any], known: frozenset[str]) -> set[str]:
+    """Return the names of an object's fields that are not known, and not null."""
+    return {name for name in form.keys() - known if form[name] is not None}
+
+
+def _others_inside(form: Mapping[str, Any], known: Mapping[str, frozenset[str]]) -> set[str]:
+    """Return those of the objects that stand in an object's fields."""
+    found: set[str] = set()
+    for name in form.keys() & known.keys():
+        found |= _others(_inner(form, name), known[name])
+    return found
 
 
 def _inner(form: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -294,6 +302,8 @@ def labels_of(form: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]
         InvalidParameterError: there are too many, or one is too long.
     """
     labels: dict[str, str] = optional(form, "metadata", dict) or {}
+    if not labels:
+        return {}, ()
     if len(labels) > MAX_LABELS:
         raise wrong("metadata", f"at most {MAX_LABELS} labels, not {len(labels)}")
     for key, value in labels.items():
