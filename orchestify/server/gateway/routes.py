@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestify.errors import OrchestifyError
 from orchestify.server.access.authentication import require
@@ -42,11 +42,13 @@ Declared = tuple[str, Endpoint, str, dict[str, Any]]
 
 
 def add_gateway(app: FastAPI, service: Service) -> None:
-    """Add what is below `/v1/` to an application."""
+    """Add what is below `/v1/` to an application; its first middleware serves the calls."""
     for path, endpoint, method, documented in (*_calls(service), *_lookups(service)):
         app.router.add_api_route(
             path, endpoint, methods=[method], route_class_override=_PlainRoute, **documented
         )
+    routes = {route.path: route for route in app.router.routes if isinstance(route, _PlainRoute)}
+    app.add_middleware(Calls, routes={path: routes[path] for path, *_ in _calls(service)})
 
 
 def _calls(service: Service) -> tuple[Declared, ...]:
@@ -160,6 +162,27 @@ def _lookups(service: Service) -> tuple[Declared, ...]:
         ("/v1/models", list_models, "GET", MODELS),
         ("/v1/models/{model:path}", get_model, "GET", MODEL),
     )
+
+
+class Calls:
+    """Serves calls where they are known by their path; what else comes goes to the router.
+
+    A call answers its own errors, and needs nothing of what the router prepares.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Mapping[str, APIRoute]) -> None:
+        self._app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        is_call = scope["type"] == "http" and scope["method"] == "POST"
+        route = self._routes.get(scope["path"]) if is_call else None
+        if route is None:
+            await self._app(scope, receive, send)
+        else:
+            scope["route"] = route
+            await route.app(scope, receive, send)
 
 
 class _PlainRoute(APIRoute):
