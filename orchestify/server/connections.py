@@ -173,7 +173,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _unread_check: asyncio.TimerHandle | None = None
     _remote: str | None = None
     _head_bytes = 0
-    _is_in_head = False
+    _is_in_head = _is_in_body = False
     _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -196,18 +196,17 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; the first of a request sets the time for its headers."""
+        """Take what came; what has not come of a request's headers, or of its body, has a time."""
         if self._is_refused:
             return
-        is_idle = self.cycle is None or self.cycle.response_complete
-        is_head = self._is_in_head or is_idle
-        if self._deadline is None and is_idle:
-            self._wait(self.headers_s)
+        is_head = self._is_in_head or self._is_idle
         super().data_received(data)
         if self._is_in_head and is_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse(431)
+        if self._deadline is None and (self._is_in_body or self._is_idle):
+            self._wait(self.body_s if self._is_in_body else self.headers_s)
 
     def on_message_begin(self) -> None:
         """Begin a request's head; of one that is refused, what else was read is passed over."""
@@ -228,7 +227,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Go on to the body, which has a time of its own."""
         if self._is_refused:
             return
-        self._is_in_head = False
+        self._is_in_head, self._is_in_body = False, True
+        self._end_wait()
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > HEAD_BYTES:
             self._refuse(431)
@@ -236,7 +236,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._is_refused = True
             self.transport.abort()
         if not self._is_refused:
-            self._wait(self.body_s)
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -247,6 +246,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Go on to the answer, which may take any time while it is read."""
         if not self._is_refused:
+            self._is_in_body = False
             self._end_wait()
             super().on_message_complete()
 
@@ -274,6 +274,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread_check.cancel()
             self._unread_check = None
             self.unread.release(self)
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _refuse(self, status: int) -> None:
         """Answer that a request's head is too large, and close; what still comes is not kept."""

@@ -192,16 +192,16 @@ class Authenticator:
             await asyncio.wait(self._use_records)
 
     async def _identify(self, context: RequestContext) -> Principal:
-        if parse_token(context.token) is not None:
+        parsed = parse_token(context.token)
+        if parsed is not None:
             self._open_until = float("-inf")  # the first token ends the open mode
         if await self.is_open():
             if not context.is_local:
                 raise _Denied(403, _NOT_LOCAL, "a foreign host, origin or proxy in open mode")
             return _OPEN_PRINCIPAL
-        return await self._by_token(context)
+        return await self._by_token(context, parsed)
 
-    async def _by_token(self, context: RequestContext) -> Principal:
-        parsed = parse_token(context.token)
+    async def _by_token(self, context: RequestContext, parsed: tuple[str, str] | None) -> Principal:
         token_id, secret = parsed or ("", context.token)
         if not self._was_valid(token_id, secret):
             _check_throttle(self._failure_throttle.wait_s(context.network), "refused requests")
@@ -210,12 +210,12 @@ class Authenticator:
         if row is None or reason:
             self._failure_throttle.take(context.network)
             raise _Denied(401, _NO_TOKEN if not context.token else _BAD_TOKEN, reason)
-        context.principal = row.principal
+        principal = context.principal = row.principal
         context.name_tenant(row.tenant_id)
         _check_throttle(self._token_throttle.take(token_id), "requests")
         _check_throttle(self._tenant_throttle.take(row.tenant_id), "requests of this tenant")
         self._record_use_soon(row)
-        return row.principal
+        return principal
 
     def _was_valid(self, token_id: str, secret: str) -> bool:
         known = self._lookups.get(token_id)
