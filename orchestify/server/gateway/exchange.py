@@ -64,7 +64,7 @@ _STREAM_HEADERS: HeaderPairs = [
 _LARGE_BYTES = 256 << 10
 _PARSE_THREADS = ThreadPools(1, "reading")
 
-_EVENTS_A_TURN = 32
+_EVENTS_A_TURN = 8
 
 _SHUTDOWN_NOTICE_S = 1.0
 """How long writing the shutdown's error to a client may take."""
@@ -121,6 +121,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
         self._service = service
         self._keep_alive_s = service.settings.keep_alive_s
         self._request = request
+        self._sent = 0
 
     @abstractmethod
     def _parsed(self, body: bytes) -> AskedT:
@@ -235,12 +236,12 @@ class Exchange(Response, ABC, Generic[AskedT]):
             await self._end(last)
 
     async def _relay(self, stream: CompletionStream, asked: AskedT) -> bytes:
-        """Send what comes, some of it in each of the tenant's turns; return what is sent last.
+        """Send what comes, and return what is to be sent last.
 
         Raises:
             OrchestifyError: before anything was sent.
         """
-        text, events, sent = "", None, 0
+        text, events = "", None
         try:
             while (event := await next_event(stream)) is not None:
                 if events is None:
@@ -260,16 +261,20 @@ class Exchange(Response, ABC, Generic[AskedT]):
                 for part in _parts_of(event):
                     text += events.of(part)
                     if text:
-                        await self._write(text.encode())
-                        sent += 1
-                        if not sent % _EVENTS_A_TURN:
-                            await self._service.turns.take(self._tenant)
+                        await self._write_event(text)
                     text = ""
         except OrchestifyError as error:
             if not self._has_events:
                 raise
             return text.encode() + self._event_of(error)
         return b""
+
+    async def _write_event(self, text: str) -> None:
+        """Send an event; a few go in each of the tenant's turns."""
+        await self._write(text.encode())
+        self._sent += 1
+        if not self._sent % _EVENTS_A_TURN:
+            await self._service.turns.take(self._tenant)
 
     async def _write_large(self, text: str, events: EventWriter, event: ReaderEvent) -> None:
         """Send a text and what a large event becomes, which is written in a thread."""
