@@ -1,6 +1,6 @@
 """The values that go down the call path and come back: messages, requests, answers, usage.
 
-All are to be read, and most are frozen. None shows a prompt or an answer in its repr.
+All are frozen. None shows a prompt or an answer in its repr.
 """
 
 from __future__ import annotations
@@ -365,7 +365,8 @@ class LLMResponse(Generic[ParsedT_co]):
     """An answer, with what it used and what it cost.
 
     `finish_reason` is one of `stop | length | tool_calls | content_filter | refusal | pause`;
-    the provider's own word is in `raw_response`. `parsed` is set where a `response_format` was
+    the provider's own word is in `raw_response`, which of a large answer (256 KiB)
+    is a subclass of `dict`. `parsed` is set where a `response_format` was
     asked for, but for an answer that calls tools or is refused; with a class, as in
     `complete(..., response_format=City)`, the answer is an `LLMResponse[City | None]`. `cost_usd`
     is None where nobody knows the price; `cost_source` says who does.
@@ -419,7 +420,7 @@ class NativeRequest:
     headers: Mapping[str, str] = NOTHING
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: made for every call, and read only
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRequest:
     """What one target is asked: the caller's words over the agent's over the provider's.
 
@@ -477,7 +478,7 @@ EmbeddingInput: TypeAlias = str | tuple[int, ...]
 """What one vector is made of: a text, or the tokens that the model's own tokenizer makes of it."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingRequest(CompletionRequest):
     """What one target is asked to embed, in one request.
 

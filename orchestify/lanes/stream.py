@@ -198,7 +198,7 @@ class StreamRun:
         """Return what one event brought. Raises MalformedError and RefusedError."""
         if isinstance(data, (ErrorData, LargeErrorData)):
             raise refused_inline(_value_in(data))
-        if data == DONE:
+        if data.__class__ is str and data == DONE:
             return self._take_text(data)
         try:
             chunk = parse_json(data, self._bounds)

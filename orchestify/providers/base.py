@@ -85,7 +85,7 @@ class LLMProvider:
     config: ProviderConfig | Mapping[str, Any] | None = None
     _call_route: Route | None = None  # its registry's, once it is registered
     _usage_alone: TokenUsage = TokenUsage()  # what it has tracked without a registry
-    _functions: Mapping[str, FunctionTool] = NOTHING  # its registry's tools, by name
+    _functions: Mapping[str, Any] = NOTHING  # its registry's tools, by name
     _tool_names: tuple[str, ...] = ()  # its agent's
     holder: Holder | None = None  # who has it registered, or had it last
 

@@ -152,7 +152,7 @@ class Exchange(Response, ABC, Generic[AskedT]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
         self._receive, self._send = receive, send
-        self._has_begun = self._has_events = False
+        self._has_begun = self._has_events = self._is_within_event = False
         self._wrote_at = 0.0
         try:
             await self._serve()
@@ -175,8 +175,8 @@ class Exchange(Response, ABC, Generic[AskedT]):
         await self._end(body)
 
     async def _tell_shutdown(self) -> None:
-        """Report the shutdown; an answer of known length that has begun is cut off."""
-        if self._has_events:
+        """Report the shutdown; in the middle of an event, or of a whole answer, that is cut off."""
+        if self._has_events and not self._is_within_event:
             await self._end(self._event_of(SHUTTING_DOWN))
         elif not self._has_begun:
             await self._refuse(SHUTTING_DOWN)
@@ -281,8 +281,10 @@ class Exchange(Response, ABC, Generic[AskedT]):
         if type(event) is StreamEnd:
             await self._keep(event.response)
         written = await _PARSE_THREADS.run(self._tenant, events.of, event)
+        self._is_within_event = True
         for step in chain((text,) if text else (), steps_of(written)):
             await self._write(step.encode())
+        self._is_within_event = False
         if type(event) is StreamEnd:
             await self._write(events.ending)
 
@@ -309,7 +311,9 @@ class Exchange(Response, ABC, Generic[AskedT]):
         self._wrote_at = time.monotonic()
         while True:
             await asyncio.sleep(max(0.0, self._wrote_at + every_s - time.monotonic()))
-            if time.monotonic() - self._wrote_at >= every_s:
+            if self._is_within_event:  # whose reader has enough to take
+                self._wrote_at = time.monotonic()
+            elif time.monotonic() - self._wrote_at >= every_s:
                 if not self._has_begun:
                     await self._begin_events(call_headers(stream.call_id, ()))
                 await self._write(self.keep_alive)
