@@ -365,11 +365,11 @@ class LLMResponse(Generic[ParsedT_co]):
     """An answer, with what it used and what it cost.
 
     `finish_reason` is one of `stop | length | tool_calls | content_filter | refusal | pause`;
-    the provider's own word is in `raw_response`, which of a large answer (256 KiB)
-    is a subclass of `dict`. `parsed` is set where a `response_format` was
-    asked for, but for an answer that calls tools or is refused; with a class, as in
-    `complete(..., response_format=City)`, the answer is an `LLMResponse[City | None]`. `cost_usd`
-    is None where nobody knows the price; `cost_source` says who does.
+    the provider's own word is in `raw_response`, which of a large answer (256 KiB) is a subclass of
+    `dict`. `parsed` is set where a `response_format` was asked for, but for an answer that calls
+    tools or is refused; with a class, as in `complete(..., response_format=City)`, the answer is an
+    `LLMResponse[City | None]`. `cost_usd` is None where nobody knows the price; `cost_source` says
+    who does.
     `headers` are those of the provider's that tell its rate limits and the request's id, with
     names in lower case. `warnings` are short words for programs: for what of the request was left
     out or changed, because the provider refuses it (`temperature_dropped`), and `unread:FIELD` for

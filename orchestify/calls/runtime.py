@@ -45,6 +45,7 @@ log = logging.getLogger("orchestify.usage")
 UNKNOWN_OUTPUT_CAP = 8192  # tokens, where neither the request nor the model map has a cap
 INPUT_MARGIN = 1.25  # the input estimate plus a quarter (design: worst case)
 INPUT_AT_LEAST = 0.75
+INPUT_TOKENS = 1_000  # of a call that is explained, where none are given
 USUAL_OUTPUT = 4_096  # tokens expected of a model and an agent that have not answered yet
 LEARNED_FROM = 5  # answers, before their sizes say what is to be expected
 SIZES_KEPT = 100

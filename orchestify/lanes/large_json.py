@@ -15,8 +15,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeAlias, TypeVar
 
-from orchestify.resources.json_steps import json_in_steps
-
 WINDOW = 1 << 15
 """Characters that are parsed in one step: about 0.2 ms."""
 
@@ -48,11 +46,6 @@ class LargeObject(dict[str, Any]):
 
     def __del__(self) -> None:
         _free_in_thread([*self.values()])
-
-
-def large_json(value: LargeObject) -> str:
-    """Return an object as `json.dumps` writes it, in steps."""
-    return "".join(json_in_steps(value, ascii_only=True))
 
 
 class LargeArray(list[Any]):

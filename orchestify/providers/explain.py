@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from orchestify.calls.request import Call, lacking
-from orchestify.calls.runtime import most_tokens
+from orchestify.calls.runtime import INPUT_TOKENS, most_tokens
 from orchestify.calls.target import Target
 from orchestify.core.agents import AgentConfig
 from orchestify.core.aliases import exact_alias, open_alias
@@ -36,8 +36,6 @@ from orchestify.providers.shared import SharedParts
 from orchestify.providers.targets import NO_AGENT
 from orchestify.response_cache.caches import ResponseCaches
 from orchestify.values import NOTHING
-
-INPUT_TOKENS = 1_000  # the size of the call that is costed, where none is given
 
 _OF_AGENT = (
     *("temperature", "top_p", "stop", "thinking", "cache", "tools", "strategy"),

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from orchestify.calls.route import CLOSED
-from orchestify.calls.runtime import LimiterKey, Runtime
+from orchestify.calls.runtime import INPUT_TOKENS, LimiterKey, Runtime
 from orchestify.calls.tracing import Tracer
 from orchestify.core.agents import AgentConfig, AgentsConfig
 from orchestify.core.config import Config, load_config
@@ -436,7 +436,7 @@ class ProviderRegistry:
         return await self._runtime.caches.clear()
 
     def explain(
-        self, agent_id: str, *, input_tokens: int = 1_000, max_tokens: int | None = None
+        self, agent_id: str, *, input_tokens: int = INPUT_TOKENS, max_tokens: int | None = None
     ) -> Explanation:
         """Explain what a call of the agent does, and may cost at most, as things stand here.
 

@@ -20,6 +20,11 @@ def json_in_steps(value: Any, *, ascii_only: bool = False) -> Iterator[str]:
     return _written(value, _ASCII if ascii_only else _PLAIN)
 
 
+def json_text(value: Any, *, ascii_only: bool = False) -> str:
+    """Return a value as `json.dumps` writes it, written in steps."""
+    return "".join(json_in_steps(value, ascii_only=ascii_only))
+
+
 def _written(value: Any, encode: Callable[[Any], str]) -> Iterator[str]:
     if _weight(value) <= WINDOW or not isinstance(value, (str, dict, list)):
         yield encode(value)

@@ -28,7 +28,7 @@ from orchestify.lanes.anthropic.request import JSON_TOOL, uses_json_tool
 from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refused_inline
 from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable, parse_json
 from orchestify.lanes.turns import told
-from orchestify.resources.json_steps import json_in_steps
+from orchestify.resources.json_steps import json_text
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -226,7 +226,7 @@ class MessageAnswer:
         if kind == "tool_use":
             return self._take_call(block)
         given = fields.get("input")
-        block.pieces.add("".join(json_in_steps(given)) if given else "")
+        block.pieces.add(json_text(given) if given else "")
         return _NO_EVENTS
 
     def _take_call(self, block: _Block) -> Sequence[StreamEvent]:
@@ -243,7 +243,7 @@ class MessageAnswer:
             block.id = name_in(block.fields.get("id")) or f"toolu_{uuid.uuid4().hex[:24]}"
             block.position = len(self._calls)
             self._calls.append(block)
-        text = "".join(json_in_steps(given)) if isinstance(given, dict) else given
+        text = json_text(given) if isinstance(given, dict) else given
         return self._add_input(block, text if given else "", is_first=True)
 
     def _add_text(self, text: str) -> Sequence[StreamEvent]:

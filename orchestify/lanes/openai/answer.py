@@ -31,7 +31,7 @@ from orchestify.lanes.failures import UNREADABLE, MalformedError, misread, refus
 from orchestify.lanes.openai.dialects import UNKNOWN, Dialect
 from orchestify.lanes.openai.tool_calls import ToolCalls
 from orchestify.lanes.parsing import BOUNDS, TextPieces, encodable
-from orchestify.resources.json_steps import json_in_steps
+from orchestify.resources.json_steps import json_text
 from orchestify.values import (
     NOTHING,
     UNKNOWN_USAGE,
@@ -243,7 +243,7 @@ class ChatAnswer:
                     for part in parts:
                         self._take_part(part, events)
         elif isinstance(content, dict):
-            self._add_text("".join(json_in_steps(content)) if content else "", events)
+            self._add_text(json_text(content) if content else "", events)
         else:
             self._add_text(text_in(content, "the text"), events)
 

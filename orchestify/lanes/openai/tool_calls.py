@@ -14,7 +14,7 @@ from typing import Any
 from orchestify.lanes.answers import name_in, text_in, tool_call
 from orchestify.lanes.failures import MalformedError, misread
 from orchestify.lanes.parsing import BOUNDS, TextPieces, parse_json
-from orchestify.resources.json_steps import json_in_steps
+from orchestify.resources.json_steps import json_text
 from orchestify.values import ToolCall, ToolCallDelta
 
 _LOOKED_AT = 1 << 20
@@ -174,5 +174,5 @@ def _arguments(value: Any) -> str:
         MalformedError: they are neither text nor an object.
     """
     if isinstance(value, dict):
-        return "".join(json_in_steps(value))
+        return json_text(value)
     return text_in(value, "a tool call's arguments")

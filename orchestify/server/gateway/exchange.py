@@ -182,25 +182,27 @@ class Exchange(Response, ABC, Generic[AskedT]):
             await self._refuse(SHUTTING_DOWN)
 
     async def _serve(self) -> None:
-        self._tenant = tenant = (await require(self._request, "call")).tenant_id
-        with self._service.call_slots.slot_of(tenant):
-            await self._answer(tenant, await self._read(tenant))
+        self._tenant = (await require(self._request, "call")).tenant_id
+        with self._service.call_slots.slot_of(self._tenant):
+            await self._answer(await self._read())
 
-    async def _read(self, tenant: str) -> AskedT:
+    async def _read(self) -> AskedT:
         """Return what is asked for; a tenant's large bodies are parsed in a thread, one by one."""
         pieces = [piece async for piece in self._request.stream()]
-        await self._service.turns.take(tenant)
+        await self._service.turns.take(self._tenant)
         if sum(map(len, pieces)) <= _LARGE_BYTES:
             return self._parsed(b"".join(pieces))
-        return await _PARSE_THREADS.run(tenant, lambda: self._parsed(b"".join(pieces)))
+        return await _PARSE_THREADS.run(self._tenant, lambda: self._parsed(b"".join(pieces)))
 
-    async def _answer(self, tenant: str, asked: AskedT) -> None:
-        async with self._service.tenants.use(tenant) as registry:
+    async def _answer(self, asked: AskedT) -> None:
+        async with self._service.tenants.use(self._tenant) as registry:
             provider = registry.find(asked.model)
             arguments = self._arguments(asked, provider, registry)
             arguments |= time_limit(self._request.headers) | cache_choice(self._request.headers)
             if self.keeps_thinking:
-                self._thinking = KeptThinking(self._service.conversations, tenant, asked.model)
+                self._thinking = KeptThinking(
+                    self._service.conversations, self._tenant, asked.model
+                )
                 self._messages = await self._thinking.restored(arguments["messages"])
                 arguments["messages"] = self._messages
             with labelled(asked.labels):

@@ -43,12 +43,13 @@ Declared = tuple[str, Endpoint, str, dict[str, Any]]
 
 def add_gateway(app: FastAPI, service: Service) -> None:
     """Add what is below `/v1/` to an application; its first middleware serves the calls."""
-    for path, endpoint, method, documented in (*_calls(service), *_lookups(service)):
+    calls = _calls(service)
+    for path, endpoint, method, documented in (*calls, *_lookups(service)):
         app.router.add_api_route(
             path, endpoint, methods=[method], route_class_override=_PlainRoute, **documented
         )
     routes = {route.path: route for route in app.router.routes if isinstance(route, _PlainRoute)}
-    app.add_middleware(Calls, routes={path: routes[path] for path, *_ in _calls(service)})
+    app.add_middleware(Calls, routes={path: routes[path] for path, *_ in calls})
 
 
 def _calls(service: Service) -> tuple[Declared, ...]:

@@ -1,4 +1,4 @@
-"""Turns at the event loop: one a tenant in each of the loop's passes."""
+"""Turns at the event loop: a few a tenant in each of the loop's passes."""
 
 from __future__ import annotations
 

@@ -7,13 +7,12 @@ but where the limit of tokens cut them off, which the protocol has a `stop_reaso
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from orchestify.calls.stream import ReaderEvent
 from orchestify.errors import InvalidResponseError
-from orchestify.lanes.large_json import LargeObject, large_json
+from orchestify.server.gateway.event_text import event_text
 from orchestify.values import (
     LLMResponse,
     NativeEvent,
@@ -166,11 +165,13 @@ class MessageWriter:
     def _native(self, event: Mapping[str, Any]) -> str:
         if event.get("type") == "message_start":
             event = {**event, "message": {**event["message"], "model": self._model}}
-        return _event(event)
+        return event_text(event)
 
     def _begin(self) -> str:
         self._has_begun = True
-        return _event({"type": "message_start", "message": _opening(self._call_id, self._model)})
+        return event_text(
+            {"type": "message_start", "message": _opening(self._call_id, self._model)}
+        )
 
     def _text(self, kind: str, name: str, text: str) -> str:
         block = {"type": kind, name: ""} | ({"signature": ""} if kind == "thinking" else {})
@@ -191,16 +192,16 @@ class MessageWriter:
         self._open = block
         self._index += 1
         opened = {"type": "content_block_start", "index": self._index, "content_block": start}
-        return stopped + _event(opened)
+        return stopped + event_text(opened)
 
     def _delta(self, delta: dict[str, Any]) -> str:
-        return _event({"type": "content_block_delta", "index": self._index, "delta": delta})
+        return event_text({"type": "content_block_delta", "index": self._index, "delta": delta})
 
     def _stop(self) -> str:
         if self._open is None:
             return ""
         self._open = None
-        return _event({"type": "content_block_stop", "index": self._index})
+        return event_text({"type": "content_block_stop", "index": self._index})
 
     def _end(self, response: LLMResponse) -> str:
         _check_calls(response)
@@ -217,9 +218,4 @@ class MessageWriter:
                 "warnings": response.warnings,
             },
         }
-        return self._stop() + _event(last) + _event({"type": "message_stop"})
-
-
-def _event(event: Mapping[str, Any]) -> str:
-    written = large_json(event) if isinstance(event, LargeObject) else json.dumps(event)
-    return f"event: {event.get('type')}\ndata: {written}\n\n"
+        return self._stop() + event_text(last) + event_text({"type": "message_stop"})

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestify.calls.stream import ReaderEvent
-from orchestify.lanes.large_json import LargeObject, large_json
+from orchestify.lanes.large_json import LargeObject
+from orchestify.server.gateway.event_text import event_text
 from orchestify.server.gateway.responses.kept import item_id, response_id
 from orchestify.server.gateway.responses.reasoning import content_of
 from orchestify.server.gateway.responses.request import ResponsesRequest
@@ -186,12 +187,12 @@ class ResponseWriter:
             return ""
         if isinstance(event.get("response"), dict):
             event = {**event, "response": _native(event["response"], self._call_id, self._asked)}
-        return _written(event)
+        return event_text(event)
 
     def _last(self, response: LLMResponse) -> str:
         end = self._native_end or {"type": "response.completed"}
         kind = LargeObject if isinstance(end, LargeObject) else dict
-        return _written(kind({**end, "response": self.whole(response)}))
+        return event_text(kind({**end, "response": self.whole(response)}))
 
     def _opened(self) -> dict[str, Any]:
         form = self._asked.form
@@ -370,7 +371,7 @@ class ResponseWriter:
         return self._event(f"response.{kind}", at | fields)
 
     def _event(self, kind: str, fields: Mapping[str, Any]) -> str:
-        return _written({"type": kind, "sequence_number": self.next_number(), **fields})
+        return event_text({"type": kind, "sequence_number": self.next_number(), **fields})
 
 
 class _Item:
@@ -394,8 +395,3 @@ def _text_input(arguments: str) -> str:
         return arguments
     text = given.get("input") if isinstance(given, dict) else None
     return text if isinstance(text, str) else arguments
-
-
-def _written(event: Mapping[str, Any]) -> str:
-    written = large_json(event) if isinstance(event, LargeObject) else json.dumps(event)
-    return f"event: {event.get('type')}\ndata: {written}\n\n"

@@ -46,13 +46,13 @@ class ResponsesExchange(Exchange[ResponsesRequest]):
     def _parsed(self, body: bytes) -> ResponsesRequest:
         return responses_request(body)
 
-    async def _answer(self, tenant: str, asked: ResponsesRequest) -> None:
-        self._kept = KeptResponses(self._service.responses, tenant)
+    async def _answer(self, asked: ResponsesRequest) -> None:
+        self._kept = KeptResponses(self._service.responses, self._tenant)
         self._asked = asked
         self._events: ResponseWriter | None = None
         if asked.refers:
             await self._kept.recall(asked)
-        await super()._answer(tenant, asked)
+        await super()._answer(asked)
 
     def _arguments(
         self, asked: ResponsesRequest, provider: LLMProvider, registry: TenantProviders
